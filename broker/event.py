@@ -1,0 +1,223 @@
+"""The event: an immutable value that nothing on its way re-encodes.
+
+Follows the CloudEvents specification 1.0.2, sections "Context Attributes" and "Type System".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
+from typing import Final, Literal
+
+from broker.errors import InvalidEvent
+
+Kind = Literal["boolean", "integer"]
+
+REQUIRED: Final = ("specversion", "id", "source", "type")
+MAX_HOPS: Final = 255
+"""How often an event may re-enter a broker by way of replies (Knative's limit)."""
+
+INTEGER_RANGE: Final = range(-(2**31), 2**31)
+"""The integers of the CloudEvents type system."""
+
+_NO_KINDS: Final[Mapping[str, Kind]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One CloudEvent.
+
+    ``attributes``  every context attribute, ``specversion`` included, as canonical text:
+                    ``true``/``false`` for booleans, decimal digits for integers, otherwise
+                    just what came in. Extensions stand beside the standard attributes.
+    ``data``        the payload's bytes, or None where the event has none.
+    ``kinds``       the type of each attribute that is known not to be a string.
+    ``hops``        how many replies led to this event; kept beside it, never sent out.
+
+    Construct events from outside through `Event.checked`; the plain constructor is for
+    attributes that have been checked before.
+    """
+
+    attributes: Mapping[str, str]
+    data: bytes | None = None
+    kinds: Mapping[str, Kind] = field(default_factory=lambda: _NO_KINDS)
+    hops: int = 0
+
+    @classmethod
+    def checked(
+        cls,
+        attributes: Mapping[str, str],
+        data: bytes | None = None,
+        kinds: Mapping[str, Kind] = _NO_KINDS,
+        hops: int = 0,
+    ) -> Event:
+        """Return the event, or raise `InvalidEvent` naming the attribute that is wrong."""
+        check_attributes(attributes)
+        return cls(attributes, data, kinds, hops)
+
+    @property
+    def id(self) -> str:
+        return self.attributes["id"]
+
+    @property
+    def source(self) -> str:
+        return self.attributes["source"]
+
+    @property
+    def type(self) -> str:
+        return self.attributes["type"]
+
+    def with_attributes(self, extra: Mapping[str, str], kinds: Mapping[str, Kind]) -> Event:
+        """Return a copy that carries ``extra`` too; the same names are replaced."""
+        kept = {name: kind for name, kind in self.kinds.items() if name not in extra}
+        return Event({**self.attributes, **extra}, self.data, {**kept, **kinds}, self.hops)
+
+
+def check_attributes(attributes: Mapping[str, str]) -> None:
+    """Raise `InvalidEvent` unless these are the attributes of a valid CloudEvent.
+
+    Nothing is repaired or invented: a missing id stays missing, and is refused.
+    """
+    for name in REQUIRED:
+        if name not in attributes:
+            raise InvalidEvent(f"the required attribute '{name}' is missing", attribute=name)
+    for name, value in attributes.items():
+        check_name(name)
+        if not (value.isascii() and value.isprintable()):
+            _check_characters(name, value)
+        rule = _RULES.get(name)
+        if rule is not None:
+            rule(name, value)
+
+
+def check_name(name: str) -> None:
+    """Raise `InvalidEvent` unless ``name`` can be an attribute's name: ``[a-z0-9]+``, not data."""
+    if not _matches(_NAME, name):
+        raise InvalidEvent(
+            f"'{name}' is not an attribute name: only a-z and 0-9 are allowed", attribute=name
+        )
+    if name == "data":
+        raise InvalidEvent("'data' cannot be the name of an attribute", attribute=name)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> bool:
+    # Names, sources and media types repeat from event to event; only short texts are
+    # remembered, so that what a client sends cannot fill the memory.
+    if len(text) > 256:
+        return pattern.fullmatch(text) is not None
+    return _matches_short(pattern, text)
+
+
+@lru_cache(maxsize=4096)
+def _matches_short(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.fullmatch(text) is not None
+
+
+_NAME: Final = re.compile(r"[a-z0-9]+")
+
+# Control characters, noncharacters and surrogates: what the type String excludes.
+_FORBIDDEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
+    + "]"
+)
+
+_PCHAR: Final = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
+_AUTHORITY: Final = (
+    r"(?:(?:[A-Za-z0-9\-._~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*@)?"
+    r"(?:\[[0-9A-Za-z:.\-_~!$&'()*+,;=]+\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)"
+    r"(?::[0-9]*)?"
+)
+_TAIL: Final = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:\#(?:{_PCHAR}|[/?])*)?"
+_PATH_AFTER_AUTHORITY: Final = rf"(?:/{_PCHAR}*)*"
+_ABSOLUTE: Final = (
+    r"[A-Za-z][A-Za-z0-9+.\-]*:"
+    rf"(?://{_AUTHORITY}{_PATH_AFTER_AUTHORITY}|/?(?:{_PCHAR}+(?:/{_PCHAR}*)*)?)"
+)
+_SEGMENT_WITHOUT_COLON: Final = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=@]|%[0-9A-Fa-f]{2})+"
+_RELATIVE: Final = (
+    rf"(?://{_AUTHORITY}{_PATH_AFTER_AUTHORITY}|/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?"
+    rf"|{_SEGMENT_WITHOUT_COLON}(?:/{_PCHAR}*)*)?"
+)
+_URI: Final = re.compile(_ABSOLUTE + _TAIL)
+_URI_REFERENCE: Final = re.compile(rf"(?:{_ABSOLUTE}|{_RELATIVE}){_TAIL}")
+
+_TIME: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(?:\.\d+)?"
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
+)
+
+_TCHARS: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+# Possessive quantifiers: a long run of blanks must not be tried in every split.
+_MEDIA_TYPE: Final = re.compile(
+    rf"{_TCHARS}/{_TCHARS}"
+    rf"(?:[ \t]*+;[ \t]*+(?:{_TCHARS}=(?:{_TCHARS}|\"(?:[^\"\\]|\\.)*+\"))?)*+[ \t]*+"
+)
+
+
+def _check_characters(name: str, value: str) -> None:
+    found = _FORBIDDEN.search(value)
+    if found:
+        raise InvalidEvent(
+            f"'{name}' contains U+{ord(found[0]):04X} at character {found.start() + 1}, "
+            "which no attribute may contain",
+            attribute=name,
+        )
+
+
+def _specversion(name: str, value: str) -> None:
+    if value != "1.0":
+        raise InvalidEvent(f"'specversion' is '{value}'; only 1.0 is supported", attribute=name)
+
+
+def _not_empty(name: str, value: str) -> None:
+    if not value:
+        raise InvalidEvent(f"'{name}' is empty", attribute=name)
+
+
+def _source(name: str, value: str) -> None:
+    _not_empty(name, value)
+    if not _matches(_URI_REFERENCE, value):
+        raise InvalidEvent(f"'source' is not a URI-reference (RFC 3986): '{value}'", attribute=name)
+
+
+def _dataschema(name: str, value: str) -> None:
+    _not_empty(name, value)
+    if not _matches(_URI, value):
+        raise InvalidEvent(
+            f"'dataschema' is not an absolute URI (RFC 3986): '{value}'", attribute=name
+        )
+
+
+def _time(name: str, value: str) -> None:
+    found = _TIME.fullmatch(value)
+    if found:
+        try:
+            date(int(found[1]) or 4, int(found[2]), int(found[3]))  # year 0 was a leap year, as 4
+        except ValueError:
+            found = None
+    if not found:
+        raise InvalidEvent(f"'time' is not an RFC 3339 timestamp: '{value}'", attribute=name)
+
+
+def _datacontenttype(name: str, value: str) -> None:
+    if not _matches(_MEDIA_TYPE, value):
+        raise InvalidEvent(
+            f"'datacontenttype' is not a media type (RFC 2046): '{value}'", attribute=name
+        )
+
+
+_RULES: Final = {
+    "specversion": _specversion,
+    "id": _not_empty,
+    "type": _not_empty,
+    "subject": _not_empty,
+    "source": _source,
+    "dataschema": _dataschema,
+    "time": _time,
+    "datacontenttype": _datacontenttype,
+}

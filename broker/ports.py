@@ -1,0 +1,296 @@
+"""The seams of the mesh: what its parts promise each other.
+
+Channels, sinks and sources of others implement these protocols just as our own do. Every
+channel passes ``tests/contract/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, ClassVar, Protocol, Self
+
+from broker.event import Event
+from broker.filters import Filter
+from broker.trigger import ContentMode, Target
+
+Emit = Callable[[Sequence[Event]], Awaitable[None]]
+"""Return once all the events are durable, or raise and have stored none of them.
+
+Raises `ChannelUnavailable` or `ChannelFull` where it may be tried again, `InvalidEvent`
+where it may not.
+"""
+
+
+# --- sinks ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The subscriber took the event. ``note`` is what is worth telling about its answer."""
+
+    reply: Event | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The subscriber did not take the event.
+
+    ``reason`` says why in a few words, ``status`` is the HTTP status or None where there was
+    no answer, ``body`` the first 1,024 bytes of the answer. ``permanent`` is for sinks other
+    than HTTP, which know better than a status that trying again is of no use.
+    """
+
+    reason: str
+    status: int | None = None
+    body: bytes = b""
+    retry_after: timedelta | None = None
+    permanent: bool = False
+
+
+Answer = Accepted | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkOptions:
+    """What a trigger asks of every attempt: the namespace it is in, its time and its format."""
+
+    namespace: str
+    timeout: timedelta
+    content_mode: ContentMode | None = None
+
+
+class Sink(Protocol):
+    """One destination."""
+
+    async def attempt(self, event: Event) -> Answer:
+        """Try once to hand the event over, and say how it went.
+
+        Whatever the destination does is an answer, the lack of one too; an exception means a
+        bug. Takes no longer than the ``timeout`` of its options.
+        """
+        ...
+
+
+class Sinks(AbstractAsyncContextManager["Sinks"], Protocol):
+    """All destinations of one URL scheme; what they share (connections) lives as long as this."""
+
+    def sink(self, target: Target, options: SinkOptions) -> Sink:
+        """Return the sink for that target; connects to nothing yet."""
+        ...
+
+
+# --- sources -------------------------------------------------------------------------------
+
+
+class Source(Protocol):
+    """Where events come from. ``Spec`` is the model that a manifest's ``spec`` is read into."""
+
+    Spec: ClassVar[type[Any]]
+
+    async def run(self, emit: Emit) -> None:
+        """Emit events until cancelled. What `emit` returned from is durable."""
+        ...
+
+
+# --- channels ------------------------------------------------------------------------------
+
+
+class Outcome(Enum):
+    """How a delivery ended."""
+
+    DELIVERED = "delivered"
+    DEAD_LETTERED = "dead-lettered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a delivery was given up, as the dead letter tells it.
+
+    ``destination`` is the URL that refused, ``status`` absent where there was no answer,
+    ``body`` the first 1,024 bytes of the answer, ``attempts`` how many were made.
+    """
+
+    destination: str
+    reason: str
+    status: int | None
+    body: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Claim:
+    """One event held for one trigger until it is settled, deferred, buried or released.
+
+    ``attempts`` counts the attempts made before, also before a restart: to the subscriber,
+    or, once ``condemned`` says why the subscriber was given up, to the dead-letter sink.
+    ``position`` is opaque to everyone but the channel.
+    """
+
+    event: Event
+    attempts: int
+    condemned: Refusal | None
+    position: object
+
+
+class Cursor(Protocol):
+    """A trigger's place in its broker's events."""
+
+    def claims(self) -> AsyncIterator[Claim]:
+        """Yield every matching event, in no promised order, until the subscription ends.
+
+        At most ``window`` claims are out at any time: the next waits until one is settled,
+        deferred, buried or released. To be iterated once.
+        """
+        ...
+
+    async def settle(self, claim: Claim, outcome: Outcome) -> None:
+        """Record that the claim is done with, in any order. It does not come back.
+
+        A crash shortly after may repeat the delivery; it never skips one.
+        """
+        ...
+
+    async def defer(
+        self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
+    ) -> None:
+        """Give the claim back, to come again after ``delay`` with these attempts, durably."""
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Give the claim back untouched; it comes again at once."""
+        ...
+
+    async def bury(self, claim: Claim, why: Refusal) -> None:
+        """Move the event into the broker's dead-letter store and settle the claim, as one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """A trigger's account. All are counts of events since the trigger first ran.
+
+    ``waiting`` is counted by looking at what waits, not by subtraction, so that
+    ``unaccounted`` says something. ``oldest_waiting`` is when that event was accepted.
+    """
+
+    matched: int
+    delivered: int
+    dead_lettered: int
+    waiting: int
+    oldest_waiting: datetime | None
+
+    @property
+    def unaccounted(self) -> int:
+        return self.matched - self.delivered - self.dead_lettered - self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that was given up for one trigger. ``id`` sorts by time of burial."""
+
+    id: str
+    trigger: str
+    event: Event
+    why: Refusal
+    buried_at: datetime
+
+
+class DeadLetters(Protocol):
+    """A broker's own dead-letter store."""
+
+    async def list(
+        self, *, trigger: str | None = None, after: str | None = None, limit: int = 100
+    ) -> Sequence[DeadLetter]:
+        """Return up to ``limit`` dead letters, oldest first, that come after the id ``after``."""
+        ...
+
+    async def get(self, id: str) -> DeadLetter | None:
+        """Return that dead letter, or None where there is none (any more)."""
+        ...
+
+    async def remove(self, ids: Sequence[str]) -> int:
+        """Remove these dead letters and return how many there were."""
+        ...
+
+
+class Channel(Protocol):
+    """The events of one broker, durable, and who has got how far in them."""
+
+    @property
+    def dead_letters(self) -> DeadLetters: ...
+
+    async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
+        """Return once all the events are durable, or raise and have stored none.
+
+        ``to`` names the one trigger that the events are for, whatever its filter says: a
+        redrive. Raises `ChannelUnavailable` or `ChannelFull`.
+        """
+        ...
+
+    def subscribe(
+        self, trigger: str, *, filter: Filter, window: int
+    ) -> AbstractAsyncContextManager[Cursor]:
+        """Subscribe the trigger while the context lasts.
+
+        A trigger that is new starts with what is appended from now on; one that was known
+        goes on where it was, unsettled claims and deferred ones first. Subscribing again
+        before the first context ended takes the place of the first: its cursor yields no
+        more, but can still settle, defer, bury and release what it holds. Claims that are
+        out when a context ends are released.
+        """
+        ...
+
+    async def unsubscribe(self, trigger: str) -> None:
+        """Note that the trigger is gone. Should it return, it goes on where it was.
+
+        Its place is kept as long as the retention lets it, and holds no events back.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Return if events can be stored now; raise `ChannelUnavailable` with the cause if not."""
+        ...
+
+    def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Follow what is appended from now on. An observer that is slow misses events."""
+        ...
+
+    async def accepted(self) -> int:
+        """Return how many events were appended since the broker first ran."""
+        ...
+
+    async def books(self) -> Mapping[str, Books]:
+        """Return the account of every trigger that is subscribed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendOptions:
+    """What every backend is told.
+
+    ``retention_age`` and ``retention_bytes`` bound the history that is kept of events that
+    no trigger waits for; events that one waits for are kept whatever they say.
+    """
+
+    data_dir: str
+    retention_age: timedelta
+    retention_bytes: int
+
+
+class Backend(AbstractAsyncContextManager["Backend"], Protocol):
+    """A storage system: holds the channels of any number of brokers while entered."""
+
+    @classmethod
+    def from_url(cls, url: str, options: BackendOptions) -> Self: ...
+
+    async def channel(self, broker: str, config: Mapping[str, str]) -> Channel:
+        """Return the broker's channel, made if it is new; the same one at every call.
+
+        Raises `ChannelUnavailable`.
+        """
+        ...

@@ -1,0 +1,119 @@
+"""What the manifests ask for, in the mesh's own terms: brokers, triggers, sources.
+
+Everything here is a frozen value, so that two states of the manifests can be compared and
+only what differs is started or stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Literal
+
+from broker.filters import EVERYTHING, Filter
+
+ContentMode = Literal["binary", "structured"]
+BackoffPolicy = Literal["exponential", "linear"]
+
+DEFAULT_PARALLELISM: Final = 100
+"""Attempts that one trigger has under way at most (Knative's default on RabbitMQ)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where events go: an absolute URL, whose scheme chooses the sink.
+
+    ``broker://NAMESPACE/NAME`` is a broker of this mesh. ``ca_certs`` is PEM text that is
+    trusted beside the system's own authorities.
+    """
+
+    url: str
+    ca_certs: str | None = None
+    audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How a trigger's deliveries are attempted, repeated and given up.
+
+    ``retry`` counts the attempts after the first. ``backoff_jitter`` is the share by which a
+    wait is varied either way, 0.1 meaning ±10 %. ``backoff_cap`` is None where waits may grow
+    without bound. ``dead_letter`` is None where the broker's own store takes dead letters.
+    """
+
+    retry: int = 10
+    backoff_policy: BackoffPolicy = "exponential"
+    backoff_delay: timedelta = timedelta(milliseconds=200)
+    backoff_cap: timedelta | None = timedelta(minutes=10)
+    backoff_jitter: float = 0.1
+    timeout: timedelta = timedelta(seconds=30)
+    retry_after_max: timedelta = timedelta(hours=1)
+    content_mode: ContentMode | None = None
+    dead_letter: Target | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may send to a broker: client name → the credential that proves it.
+
+    A credential is the value of the Authorization header after its scheme, so a bearer token
+    or the base64 of ``user:password``. Kept out of every `repr`.
+    """
+
+    bearer: Mapping[str, str] = field(default_factory=dict, repr=False)
+    basic: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """A broker to run. ``key`` is ``namespace/name``.
+
+    ``channel`` is the scheme of the channel that the broker's class asks for, or None for the
+    mesh's default. ``access`` is None where anybody may send.
+    """
+
+    key: str
+    channel: str | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+    access: Access | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """A trigger to run. ``key`` and ``broker`` are ``namespace/name``."""
+
+    key: str
+    broker: str
+    subscriber: Target
+    filter: Filter = EVERYTHING
+    delivery: DeliveryPolicy = DeliveryPolicy()
+    parallelism: int = DEFAULT_PARALLELISM
+
+    @property
+    def namespace(self) -> str:
+        return self.key.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An event source to run. ``spec`` is what its plug-in's own model made of the manifest.
+
+    ``broker`` is the key of the broker that it emits into, ``extensions`` what
+    ``ceOverrides`` adds to each of its events.
+    """
+
+    kind: str
+    key: str
+    broker: str
+    spec: object
+    extensions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """All that should run, by ``namespace/name`` (sources by ``Kind namespace/name``)."""
+
+    brokers: Mapping[str, Broker] = field(default_factory=dict)
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)
+    sources: Mapping[str, Source] = field(default_factory=dict)

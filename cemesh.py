@@ -1,0 +1,1 @@
+"""The public face of cemesh: what plug-in authors import."""

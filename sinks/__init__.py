@@ -1,0 +1,1 @@
+"""Where events go: each sink makes one attempt and answers."""
