@@ -1,0 +1,82 @@
+"""What an operator sees of a running mesh, as values; the admin API and the metrics show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from broker.errors import Problem
+from broker.ports import Books, Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerStatus:
+    """One trigger. ``in_flight`` counts the attempts under way in this process."""
+
+    key: str
+    broker: str
+    subscriber: str
+    in_flight: int
+    books: Books
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerStatus:
+    """One broker. ``unavailable`` says why its channel takes no events now, None if it does."""
+
+    key: str
+    channel: str
+    accepted: int
+    unavailable: str | None
+    triggers: Sequence[TriggerStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """One source. ``error`` is what ended its last run, None if it runs undisturbed."""
+
+    kind: str
+    key: str
+    broker: str
+    state: Literal["running", "restarting"]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshStatus:
+    """The whole mesh. ``problems`` are those of the last change of the files that was refused."""
+
+    brokers: Sequence[BrokerStatus]
+    sources: Sequence[SourceStatus]
+    problems: Sequence[Problem]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redriven:
+    """What became of a redrive: the ids handed back to their triggers, and id → why not."""
+
+    redriven: Sequence[str]
+    kept: Mapping[str, str]
+
+
+class Operated(Protocol):
+    """A mesh as its operator handles it."""
+
+    async def not_ready(self) -> Sequence[str]:
+        """Return what keeps the mesh from taking events, one sentence each; empty when ready."""
+        ...
+
+    async def status(self) -> MeshStatus: ...
+
+    def channel(self, broker: str) -> Channel:
+        """Return the channel of the broker ``namespace/name``; raises `UnknownBroker`."""
+        ...
+
+    async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
+        """Hand dead letters back to the triggers that gave them up, with no attempts counted.
+
+        One whose trigger is gone, or that is not there, is kept and said. Raises
+        `UnknownBroker`, `ChannelUnavailable`, `ChannelFull`.
+        """
+        ...
