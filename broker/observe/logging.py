@@ -1,0 +1,133 @@
+"""Structured logs: the message names the stage, everything else is a field.
+
+Write ``logger.warning("delivery failed", extra={"trigger": key, "event_id": event.id})`` to a
+logger named ``cemesh.<part>``. Field names are snake_case; the names that `logging.LogRecord`
+has itself (``name``, ``args``, ``module`` …) are taken. Payloads and credentials are never
+fields.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Final, Literal, TextIO
+
+Format = Literal["text", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+_LEVELS: Final[dict[Level, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+# `color_message` is uvicorn's own copy of the message, with escape codes in it.
+_NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
+
+_COLOURS: Final = {
+    logging.DEBUG: "\x1b[2m",
+    logging.WARNING: "\x1b[33m",
+    logging.ERROR: "\x1b[31m",
+    logging.CRITICAL: "\x1b[31m",
+}
+_FAINT: Final = "\x1b[2m"
+_PLAIN: Final = "\x1b[0m"
+
+
+def configure(format: Format, level: Level, *, stream: TextIO | None = None) -> None:
+    """Send every log record to ``stream`` (standard error), in place of what was set up before.
+
+    ``level`` holds for cemesh's own loggers. Libraries are heard from warnings upwards, so
+    that what they tell about themselves does not drown what the mesh tells.
+    """
+    stream = sys.stderr if stream is None else stream
+    handler = logging.StreamHandler(stream)
+    if format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(TextFormatter(colour=stream.isatty() and not _no_colour()))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(logging.WARNING, _LEVELS[level]))
+    logging.getLogger("cemesh").setLevel(_LEVELS[level])
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+        library.setLevel(logging.NOTSET)
+    logging.captureWarnings(capture=True)
+
+
+def _no_colour() -> bool:
+    return bool(os.environ.get("NO_COLOR"))
+
+
+def fields(record: logging.LogRecord) -> dict[str, object]:
+    """Return what the record tells beside its message."""
+    return {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS}
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people: time, level, part, stage, fields. A traceback follows on its own."""
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).astimezone()
+        level = f"{record.levelname.lower():<7}"
+        told = " ".join(f"{name}={_shown(value)}" for name, value in fields(record).items())
+        if self._colour:
+            level = f"{_COLOURS.get(record.levelno, '')}{level}{_PLAIN}"
+            told = f"{_FAINT}{told}{_PLAIN}" if told else ""
+        line = (
+            f"{time:%H:%M:%S}.{time.microsecond // 1000:03} {level} {_part(record):<10} "
+            f"{_one_line(record.getMessage())}"
+        )
+        line = f"{line}  {told}" if told else line
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``time``, ``level``, ``logger``, ``message``, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        # Named twice: first for the order, then so that no field takes the place of one.
+        line: dict[str, object] = {**told, **fields(record), **told}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _part(record: logging.LogRecord) -> str:
+    first, _, rest = record.name.partition(".")
+    return (rest or first) if first == "cemesh" else first
+
+
+def _one_line(text: str) -> str:
+    # A message that holds a line break would let whoever chose the text forge a log line.
+    return text if text.isprintable() else json.dumps(text)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    plain = text.isprintable() and text and not any(each in text for each in ' "=')
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())

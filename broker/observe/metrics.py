@@ -1,0 +1,176 @@
+"""What Prometheus scrapes: counters of this process, and the books of the mesh.
+
+What the channels count durably (accepted, matched, delivered …) is read from `MeshStatus` at
+every scrape and counted nowhere else, so that the metrics and the books cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from broker.status import MeshStatus, TriggerStatus
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+NO_BROKER: Final = ""
+"""The ``broker`` label of a refused request that named no broker of the mesh."""
+
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._refused = Counter(
+            "cemesh_refused_requests_total",
+            "Requests to the data port that were answered with an error.",
+            ["broker", "status"],
+            registry=self._registry,
+        )
+        self._attempts = Counter(
+            "cemesh_attempts_total",
+            "Delivery attempts of this process, by what became of them.",
+            ["trigger", "verdict"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "cemesh_attempt_duration_seconds",
+            "How long the delivery attempts of this process took.",
+            ["trigger"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        # Looking a child up by its labels takes a lock and some 2 µs, on every attempt.
+        self._attempts_of: dict[tuple[str, str], Counter] = {}
+        self._seconds_of: dict[str, Histogram] = {}
+        self._refused_of: dict[tuple[str, int], Counter] = {}
+
+    def refused(self, broker: str | None, status: int) -> None:
+        """Count a request that was refused with ``status``.
+
+        ``broker`` is the key of a broker that runs, or None where the request named none: a
+        name that a client made up must not become a label.
+        """
+        key = (broker or NO_BROKER, status)
+        child = self._refused_of.get(key)
+        if child is None:
+            child = self._refused_of[key] = self._refused.labels(key[0], str(status))
+        child.inc()
+
+    def attempted(self, trigger: str, verdict: str, seconds: float) -> None:
+        """Count one delivery attempt, what it came to, and how long it took."""
+        counter = self._attempts_of.get((trigger, verdict))
+        if counter is None:
+            counter = self._attempts.labels(trigger, verdict)
+            self._attempts_of[trigger, verdict] = counter
+        counter.inc()
+        histogram = self._seconds_of.get(trigger)
+        if histogram is None:
+            histogram = self._seconds_of[trigger] = self._seconds.labels(trigger)
+        histogram.observe(seconds)
+
+    def render(self, status: MeshStatus) -> bytes:
+        """Return the scrape, in Prometheus' text format (`CONTENT_TYPE`)."""
+        self._forget_all_but(status)
+        books = CollectorRegistry()
+        books.register(_Books(status, datetime.now(UTC)))
+        return generate_latest(books) + generate_latest(self._registry)
+
+    def _forget_all_but(self, status: MeshStatus) -> None:
+        """Drop the series of brokers and triggers that are gone, or they would pile up."""
+        brokers = {broker.key for broker in status.brokers} | {NO_BROKER}
+        triggers = {trigger.key for broker in status.brokers for trigger in broker.triggers}
+        for broker, code in [key for key in self._refused_of if key[0] not in brokers]:
+            del self._refused_of[broker, code]
+            self._refused.remove(broker, str(code))
+        for trigger, verdict in [key for key in self._attempts_of if key[0] not in triggers]:
+            del self._attempts_of[trigger, verdict]
+            self._attempts.remove(trigger, verdict)
+        for trigger in self._seconds_of.keys() - triggers:
+            del self._seconds_of[trigger]
+            self._seconds.remove(trigger)
+
+
+class _Books(Collector):
+    """One `MeshStatus` as metrics."""
+
+    def __init__(self, status: MeshStatus, now: datetime) -> None:
+        self._status = status
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        yield InfoMetricFamily("cemesh_build", "What is running.", {"version": version("cemesh")})
+        yield self._accepted()
+        yield from self._counters()
+        yield from self._gauges()
+
+    def _accepted(self) -> Metric:
+        family = CounterMetricFamily(
+            "cemesh_accepted_events", "Events that a broker stored.", labels=["broker"]
+        )
+        for broker in self._status.brokers:
+            family.add_metric([broker.key], broker.accepted)
+        return family
+
+    def _triggers(self) -> Iterable[TriggerStatus]:
+        for broker in self._status.brokers:
+            yield from broker.triggers
+
+    def _counters(self) -> Iterable[Metric]:
+        matched = CounterMetricFamily(
+            "cemesh_matched_events", "Events that matched a trigger.", labels=["trigger"]
+        )
+        delivered = CounterMetricFamily(
+            "cemesh_delivered_events", "Events that a trigger delivered.", labels=["trigger"]
+        )
+        dead = CounterMetricFamily(
+            "cemesh_dead_lettered_events", "Events that a trigger gave up.", labels=["trigger"]
+        )
+        for trigger in self._triggers():
+            matched.add_metric([trigger.key], trigger.books.matched)
+            delivered.add_metric([trigger.key], trigger.books.delivered)
+            dead.add_metric([trigger.key], trigger.books.dead_lettered)
+        return matched, delivered, dead
+
+    def _gauges(self) -> Iterable[Metric]:
+        waiting = GaugeMetricFamily(
+            "cemesh_waiting_events", "Events that wait for their delivery.", labels=["trigger"]
+        )
+        oldest = GaugeMetricFamily(
+            "cemesh_oldest_waiting_seconds",
+            "Age of the oldest event that waits for its delivery; 0 where none does.",
+            labels=["trigger"],
+        )
+        unaccounted = GaugeMetricFamily(
+            "cemesh_unaccounted_events",
+            "Matched less delivered, dead-lettered and waiting: 0 unless events were lost.",
+            labels=["trigger"],
+        )
+        in_flight = GaugeMetricFamily(
+            "cemesh_in_flight_attempts", "Attempts under way in this process.", labels=["trigger"]
+        )
+        for trigger in self._triggers():
+            since = trigger.books.oldest_waiting
+            age = 0.0 if since is None else max(0.0, (self._now - since).total_seconds())
+            waiting.add_metric([trigger.key], trigger.books.waiting)
+            oldest.add_metric([trigger.key], age)
+            unaccounted.add_metric([trigger.key], trigger.books.unaccounted)
+            in_flight.add_metric([trigger.key], trigger.in_flight)
+        return waiting, oldest, unaccounted, in_flight
