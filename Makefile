@@ -1,0 +1,88 @@
+# Everything a contributor, and CI, runs. `make` alone lists it.
+#
+# A clone needs Python 3.11 or newer, make and a C compiler; all else is installed into .venv,
+# from the locks and with their hashes. PYTHON=… chooses the interpreter that makes .venv.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := broker delivery sources sinks charts tests cemesh.py
+
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$python; break; }; done)
+
+# --- what people run -----------------------------------------------------------------------
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+.PHONY: run
+run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
+	@PATH="$(abspath $(BIN)):$$PATH" examples/quickstart/run
+
+.PHONY: test
+test: check ## run every check and every test, as CI does
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --format=total >/dev/null || { $(BIN)/coverage report; exit 1; }
+
+.PHONY: check
+check: $(VENV)/.ready-to-test ## lint, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: format
+format: $(VENV)/.ready-to-test ## put the code into its one format, with the safe fixes of the linter
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The second lock is held to the first, so that what is tested is what is run.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate $(UPGRADE) pyproject.toml
+
+.PHONY: lock
+lock: $(VENV)/.ready-to-test ## bring the locks in step with pyproject.toml (UPGRADE=--upgrade: take newer versions)
+	$(BIN)/$(LOCK) --group build --output-file requirements.lock
+	$(BIN)/$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+
+.PHONY: clean
+clean: ## remove what the other targets made, .venv included
+	rm -rf $(VENV) dist build htmlcov .coverage .coverage.* .hypothesis \
+		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- setting up ----------------------------------------------------------------------------
+
+# Made anew only when missing: whatever the locks ask for is put into the one that is there.
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { \
+		echo "cemesh needs Python 3.11 or newer, and found none; name one with PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { \
+		echo "cemesh needs Python 3.11 or newer; PYTHON=$(PYTHON) is not one" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks venv or ensurepip; install them (on Debian and Ubuntu: python3-venv)" >&2; exit 1; }
+	@echo "Making $(VENV) with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+$(VENV)/.ready-to-run: requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "Installing what cemesh runs on"
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What tests need includes all that running needs, in the same versions.
+$(VENV)/.ready-to-test: requirements-dev.lock requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	@echo "Installing what cemesh and its tests run on"
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.ready-to-run
