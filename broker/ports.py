@@ -88,9 +88,21 @@ class Sinks(AbstractAsyncContextManager["Sinks"], Protocol):
 
 
 class Source(Protocol):
-    """Where events come from. ``Spec`` is the model that a manifest's ``spec`` is read into."""
+    """Where events come from.
+
+    ``Spec`` is the pydantic model of what a manifest's ``spec`` holds beside ``sink`` and
+    ``ceOverrides``, and ``spec`` an instance of it; the source is called ``namespace/name``.
+    """
 
     Spec: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        spec: Any,  # noqa: ANN401 - an instance of the source's own Spec, which differs from any other
+        *,
+        namespace: str,
+        name: str,
+    ) -> None: ...
 
     async def run(self, emit: Emit) -> None:
         """Emit events until cancelled. What `emit` returned from is durable."""

@@ -1,0 +1,66 @@
+"""Collects what is wrong with the manifests, so that everything is said at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from broker.errors import Problem
+
+Loc = tuple[str | int, ...]
+"""A place in an object: the names of fields and the indexes of items that lead there."""
+
+_PLAIN_FIELD: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def path_text(loc: Loc) -> str:
+    """Return the place as people write it: ``spec.filters[0].exact``."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _PLAIN_FIELD.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text
+
+
+class Report:
+    """The problems found so far, of all files.
+
+    ``complete`` turns False once a file could not be read to its end: what is missing from
+    the files may then stand in that one.
+    """
+
+    def __init__(self) -> None:
+        self.complete = True
+        self._errors: list[Problem] = []
+        self._warnings: list[Problem] = []
+        self._places: dict[int, list[Loc]] = {}
+
+    def add(self, problem: Problem) -> None:
+        """Take in a problem as it is."""
+        problems = self._errors if problem.severity == "error" else self._warnings
+        problems.append(problem)
+
+    def add_at(self, owner: object, loc: Loc, problem: Problem) -> None:
+        """Take in an error at ``loc`` of ``owner``, unless one stands there already.
+
+        An error above or below another one is mostly its consequence: a destination whose
+        ``uri`` is no text has no ``uri``.
+        """
+        places = self._places.setdefault(id(owner), [])
+        if any(loc[: len(each)] == each[: len(loc)] for each in places):
+            return
+        places.append(loc)
+        self.add(problem)
+
+    @property
+    def errors(self) -> Sequence[Problem]:
+        return tuple(self._errors)
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        return tuple(self._warnings)
