@@ -1,0 +1,182 @@
+"""An HTTP/1.1 client for events: it sends what it is given, and adds nothing.
+
+General clients add headers by themselves. A Content-Type among them would change the event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Final, Literal, Self
+
+from sinks.http.address import Address, Origin, parse
+from sinks.http.connection import Connection
+from sinks.http.names import Names
+from sinks.http.reader import NoAnswer, Response
+from sinks.http.tls import tls_context
+
+Headers = Sequence[tuple[bytes, bytes]]
+Method = Literal["POST", "OPTIONS"]
+
+_MAX_IDLE: Final = 100
+"""Idle connections that are kept for one origin. Those in use are bounded by their users."""
+
+_IDLE_TIME: Final = timedelta(seconds=30)
+"""How long an idle connection is kept, at least; at most twice as long."""
+
+
+class HttpClient:
+    """Sends requests, over connections that are kept alive while it is entered."""
+
+    def __init__(self) -> None:
+        self._names = Names()
+        self._connections: set[Connection] = set()
+        # By origin, the connections at rest with the time they came to rest, oldest first.
+        self._idle: dict[Origin, dict[Connection, float]] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._names.__exit__()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        open_connections = list(self._connections)
+        for connection in open_connections:
+            connection.close()
+        for connection in open_connections:
+            await connection.closed
+
+    async def request(
+        self,
+        method: Method,
+        url: str,
+        headers: Headers = (),
+        body: bytes = b"",
+        *,
+        timeout: timedelta,  # noqa: ASYNC109 - one deadline for lookup, connection and answer
+        ca_certs: str | None = None,
+    ) -> Response:
+        """Send one request and return its answer, whatever its status; follow no redirect.
+
+        ``Host`` and ``Content-Length`` are added, nothing else is. ``timeout`` covers all of
+        it, from looking up the name to the last byte of the answer. ``ca_certs`` is PEM text
+        that is trusted beside the system's own authorities. Raises `NoAnswer`, or
+        `InvalidUrl`.
+
+        A kept connection that the peer closes before it answers is replaced once by a fresh
+        one: it says nothing about the peer but that it does not keep connections for ever.
+        """
+        address = parse(url, ca_certs)
+        head = _head(method, address, headers, len(body))
+        try:
+            async with asyncio.timeout(timeout.total_seconds()):
+                connection = self._take(address.origin)
+                if connection is not None:
+                    try:
+                        return await self._exchange(connection, address.origin, head, body)
+                    except NoAnswer:
+                        if connection.heard:
+                            raise
+                connection = await self._connect(address.origin, timeout)
+                return await self._exchange(connection, address.origin, head, body)
+        except TimeoutError:
+            raise NoAnswer(f"no answer within {timeout.total_seconds():g} s") from None
+
+    async def _exchange(
+        self, connection: Connection, origin: Origin, head: bytes, body: bytes
+    ) -> Response:
+        response = await connection.exchange(head, body)
+        if connection.reusable:
+            self._keep(connection, origin)
+        return response
+
+    def _take(self, origin: Origin) -> Connection | None:
+        """Return the connection that came to rest last, the likeliest to be alive still."""
+        idle = self._idle.get(origin)
+        if not idle:
+            return None
+        connection, _ = idle.popitem()
+        return connection
+
+    def _keep(self, connection: Connection, origin: Origin) -> None:
+        loop = asyncio.get_running_loop()
+        idle = self._idle.setdefault(origin, {})
+        if len(idle) >= _MAX_IDLE:
+            connection.close()
+            return
+        idle[connection] = loop.time()
+        if self._sweep is None:
+            self._sweep = loop.call_later(_IDLE_TIME.total_seconds(), self._close_the_rested)
+
+    def _close_the_rested(self) -> None:
+        loop = asyncio.get_running_loop()
+        rested_since = loop.time() - _IDLE_TIME.total_seconds()
+        for idle in self._idle.values():
+            for connection in [each for each, since in idle.items() if since <= rested_since]:
+                del idle[connection]
+                connection.close()
+        self._idle = {origin: idle for origin, idle in self._idle.items() if idle}
+        self._sweep = None
+        if self._idle:
+            self._sweep = loop.call_later(_IDLE_TIME.total_seconds(), self._close_the_rested)
+
+    async def _connect(self, origin: Origin, within: timedelta) -> Connection:
+        context = tls_context(origin.ca_certs) if origin.tls else None
+        addresses = await self._names.addresses(origin.host, origin.port)
+        refusal = NoAnswer("the name has no address")
+        for ip in addresses:
+            try:
+                # A black hole among a name's addresses leaves time for the others.
+                async with asyncio.timeout(within.total_seconds() / len(addresses)):
+                    _, connection = await asyncio.get_running_loop().create_connection(
+                        partial(Connection, partial(self._forget, origin)),
+                        ip,
+                        origin.port,
+                        ssl=context,
+                        server_hostname=origin.host if context else None,
+                    )
+            except OSError as error:
+                refusal = NoAnswer(_reason(error))
+            else:
+                if not connection.closed.done():
+                    self._connections.add(connection)
+                return connection
+        raise refusal
+
+    def _forget(self, origin: Origin, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._idle.get(origin, {}).pop(connection, None)
+
+
+def _head(method: Method, address: Address, headers: Headers, size: int) -> bytes:
+    lines = [b"%s %s HTTP/1.1" % (method.encode(), address.target), b"Host: " + address.authority]
+    lines += [b"%s: %s" % header for header in headers]
+    if size or method == "POST":
+        lines.append(b"Content-Length: %d" % size)
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        # Values are encoded long before. One that is not must not become a header of its own.
+        raise ValueError("a header contains a line break")
+    return head + b"\r\n\r\n"
+
+
+def _reason(error: OSError) -> str:
+    """Say in plain words why there is no connection."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS handshake failed: {error.reason or error}"
+        case ConnectionRefusedError():
+            return "connection refused"
+        case ConnectionResetError():
+            return "connection reset while connecting"
+        case TimeoutError():
+            return "no connection: the address does not respond"
+        case _:
+            return f"no connection: {error.strerror or error}"

@@ -1,0 +1,97 @@
+"""One connection to one origin: sends a request, then reads its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, cast
+
+from sinks.http.reader import NoAnswer, Response, ResponseReader
+
+# Longer bodies are written after their head, shorter ones with it: one segment, one call.
+_JOINED: Final = 64 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """Carries one exchange at a time; requests are not pipelined."""
+
+    def __init__(self, on_lost: Callable[[Connection], None]) -> None:
+        self.closed: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
+        self._on_lost = on_lost
+        self._reader = ResponseReader()
+        self._answer: asyncio.Future[Response] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    @property
+    def heard(self) -> bool:
+        """Whether any byte of an answer came during the last exchange."""
+        return self._reader.heard
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another exchange may follow the last one."""
+        return (
+            self._reader.reusable
+            and self._transport is not None
+            and not self._transport.is_closing()
+            # What was answered before it was sent in full would run into the next request.
+            and self._transport.get_write_buffer_size() == 0
+        )
+
+    async def exchange(self, head: bytes, body: bytes) -> Response:
+        """Send a request and return its answer, which may come before all is sent.
+
+        Raises `NoAnswer`. Unless the connection stays reusable, it is closed afterwards.
+        """
+        if self._transport is None or self._transport.is_closing():
+            self._reader.expect()
+            raise NoAnswer("the connection was closed before the answer")
+        self._reader.expect()
+        self._answer = asyncio.get_running_loop().create_future()
+        try:
+            if len(body) < _JOINED:
+                self._transport.write(head + body)
+            else:
+                self._transport.write(head)
+                self._transport.write(body)
+            return await self._answer
+        finally:
+            self._answer = None
+            if not self.reusable:
+                self.close()
+
+    def close(self) -> None:
+        """Close at once: nothing of value is on the way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # what create_connection makes
+
+    def data_received(self, data: bytes) -> None:
+        if self._answer is None or self._answer.done():
+            self.close()  # the peer talks out of turn
+            return
+        try:
+            response = self._reader.feed(data)
+        except NoAnswer as error:
+            self._answer.set_exception(error)
+        else:
+            if response is not None:
+                self._answer.set_result(response)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._answer is not None and not self._answer.done():
+            self._end_answer(self._answer, exc)
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self._on_lost(self)
+
+    def _end_answer(self, answer: asyncio.Future[Response], exc: Exception | None) -> None:
+        try:
+            if exc is not None:
+                raise NoAnswer(f"the connection broke: {getattr(exc, 'strerror', None) or exc}")
+            answer.set_result(self._reader.end())
+        except NoAnswer as error:
+            answer.set_exception(error)

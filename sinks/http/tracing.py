@@ -1,0 +1,33 @@
+"""The trace context of one attempt (W3C Trace Context, level 1, section 3.2)."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+# A later version may append fields; its first four mean the same (section 4.2).
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
+)
+_VERSION_00_LENGTH: Final = 55
+
+
+def traceparent(start: str | None) -> bytes:
+    """Return a ``traceparent`` header for one attempt: a span of its own in the event's trace.
+
+    ``start`` is the event's own ``traceparent`` attribute. Where it is absent or not valid, a
+    trace begins here, marked as sampled: otherwise the subscriber's tracing, which follows
+    its caller's decision, would be switched off by a mesh that records no spans at all.
+    """
+    found = None if start is None else _TRACEPARENT.fullmatch(start)
+    if found and start and (not start.startswith("00") or len(start) == _VERSION_00_LENGTH):
+        trace, flags = found[1], found[2]
+    else:
+        trace, flags = _random_id(16), "01"
+    return f"00-{trace}-{_random_id(8)}-{flags}".encode("ascii")
+
+
+def _random_id(size: int) -> str:
+    # All zeros would be invalid; the last bit is set sooner than a second draw is made.
+    return (os.urandom(size - 1) + bytes([os.urandom(1)[0] | 1])).hex()

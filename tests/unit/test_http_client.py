@@ -1,0 +1,617 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import sinks.http.client
+from sinks.http import HttpClient, InvalidUrl, NoAnswer
+from sinks.http.names import Names
+from sinks.http.reader import MAX_BODY
+from tests.services.certificates import make_certificates
+from tests.services.subscribers import (
+    Script,
+    Subscriber,
+    after,
+    chunked,
+    close,
+    early,
+    endless,
+    hang,
+    raw,
+    reply,
+    reset,
+    until_close,
+)
+
+SOON = timedelta(seconds=10)
+AT_ONCE = timedelta(milliseconds=50)
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    async with Subscriber() as running:
+        yield running
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as entered:
+        yield entered
+
+
+async def refusal(
+    client: HttpClient, url: str, *, within: timedelta = SOON, ca_certs: str | None = None
+) -> str:
+    with pytest.raises(NoAnswer) as caught:
+        await client.request("POST", url, timeout=within, ca_certs=ca_certs)
+    return caught.value.reason
+
+
+# --- requests ------------------------------------------------------------------------------
+
+
+async def test_a_request_holds_what_was_given_and_nothing_else(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.url("/a%20b?c=d&e#fragment")
+
+    await client.request("POST", url, [(b"ce-id", b"1")], b"\x00\xff", timeout=SOON)
+
+    (request,) = subscriber.received
+    assert request.head == (
+        b"POST /a%%20b?c=d&e HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nce-id: 1\r\n"
+        b"Content-Length: 2\r\n\r\n" % subscriber.port
+    )
+    assert request.body == b"\x00\xff"
+
+
+async def test_a_post_without_a_body_says_that_it_is_empty(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    await client.request("POST", subscriber.url(), timeout=SOON)
+    await client.request("OPTIONS", subscriber.url(), timeout=SOON)
+
+    post, options = subscriber.received
+    assert post.header("Content-Length") == "0"
+    assert options.header("Content-Length") is None
+
+
+async def test_a_large_body_arrives_byte_for_byte(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    body = bytes(range(256)) * 8192
+
+    await client.request("POST", subscriber.url(), body=body, timeout=SOON)
+
+    assert subscriber.received[0].body == body
+
+
+async def test_a_line_break_does_not_become_a_header(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    for value in (b"1\r\nx: y", b"1\nx: y", b"1\rx: y"):
+        with pytest.raises(ValueError, match="line break"):
+            await client.request("POST", subscriber.url(), [(b"ce-id", value)], timeout=SOON)
+
+    assert subscriber.connections == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:password@127.0.0.1/",
+        "http://user@127.0.0.1/",
+        "http:///path",
+        "http://:80/",
+        "http://[::1/",
+        "http://[::g]/",
+        "http://[fe80::1%25eth0]/",
+        "http://127.0.0.1:0/",
+        "http://127.0.0.1:65536/",
+        "http://a b/",
+        "http://a/b\tc",
+        "http://a/b\r\nc",
+        "http://a/ü",
+        "http://a,b/",
+        "http://" + "a" * 64 + "/",
+        "ftp://127.0.0.1/",
+        "/relative",
+        "",
+    ],
+)
+async def test_a_url_that_leads_nowhere_is_refused(client: HttpClient, url: str) -> None:
+    with pytest.raises(InvalidUrl) as caught:
+        await client.request("POST", url, timeout=SOON)
+
+    assert "password@" not in str(caught.value)
+
+
+async def test_an_ipv6_literal_is_connected_to_and_named_in_brackets(client: HttpClient) -> None:
+    hosts: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hosts.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(serve, "::1", 0)
+    except OSError:
+        pytest.skip("needs IPv6")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        response = await client.request("POST", f"http://[0:0::1]:{port}/", timeout=SOON)
+
+    assert response.status == 204
+    assert b"Host: [::1]:%d\r\n" % port in hosts[0]
+
+
+# --- answers -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "body"),
+    [
+        (reply(200, {"X": "y"}, b"hello"), b"hello"),
+        (chunked(200, {"X": "y"}, [b"hel", b"lo"]), b"hello"),
+        (until_close(200, {"X": "y"}, b"hello"), b"hello"),
+        (raw(b"HTTP/1.0 200 OK\r\nX: y\r\n\r\nhello"), b"hello"),
+        (raw(b"HTTP/1.1 200\r\nX:   y \t\r\nContent-Length: 0\r\n\r\n"), b""),
+        (raw(b"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\n", b"hello"), b"hello"),
+        (
+            raw(
+                b"HTTP/1.1 200 OK\r\nX: y\r\nTransfer-Encoding: chunked\r\n\r\n",
+                b"5;ext=1\r\nhello\r\n0\r\nTrailer: z\r\n\r\n",
+            ),
+            b"hello",
+        ),
+    ],
+    ids=["length", "chunks", "until close", "HTTP/1.0", "empty", "two segments", "trailers"],
+)
+async def test_an_answer_is_read_however_its_body_is_framed(
+    subscriber: Subscriber, client: HttpClient, script: Script, body: bytes
+) -> None:
+    url = subscriber.answers("/", [script])
+
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert (response.status, response.body, response.truncated) == (200, body, False)
+    assert response.header(b"x") == b"y"
+    assert response.header(b"trailer") is None
+
+
+async def test_interim_answers_are_skipped(subscriber: Subscriber, client: HttpClient) -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    url = subscriber.answers("/", [raw(interim, b"HTTP/1.1 204 No Content\r\n\r\n")])
+
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert (response.status, list(response.headers)) == (204, [])
+
+
+async def test_a_redirect_is_returned_and_not_followed(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.answers("/", [reply(307, {"Location": subscriber.url("/elsewhere")})])
+
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert response.status == 307
+    assert [each.path for each in subscriber.received] == ["/"]
+
+
+async def test_an_answer_is_taken_before_the_body_is_sent(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.answers("/", [early(reply(413, body=b"too large"))])
+
+    response = await client.request("POST", url, body=bytes(16 << 20), timeout=SOON)
+
+    assert (response.status, response.body) == (413, b"too large")
+
+
+async def test_a_body_beyond_the_bound_is_cut_and_ends_the_connection(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    just = reply(200, body=bytes(MAX_BODY))
+    url = subscriber.answers("/", [just, reply(200, body=bytes(MAX_BODY + 1)), just])
+
+    responses = [await client.request("POST", url, timeout=SOON) for _ in range(3)]
+
+    assert [len(each.body) for each in responses] == [MAX_BODY, MAX_BODY, MAX_BODY]
+    assert [each.truncated for each in responses] == [False, True, False]
+    assert subscriber.connections == 2
+
+
+ENDLESS_BODY = endless(b"HTTP/1.1 200 OK\r\n\r\n", bytes(65536))
+ENDLESS_CHUNKS = endless(
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + bytes(65536) + b"\r\n"
+)
+
+
+@pytest.mark.parametrize("script", [ENDLESS_BODY, ENDLESS_CHUNKS])
+async def test_an_endless_body_is_cut(
+    subscriber: Subscriber, client: HttpClient, script: Script
+) -> None:
+    response = await client.request("POST", subscriber.answers("/", [script]), timeout=SOON)
+
+    assert (len(response.body), response.truncated) == (MAX_BODY, True)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (close(), "the connection was closed before the answer"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-"), "closed in the middle of the answer"),
+        (
+            raw(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
+            "closed in the middle of the answer",
+        ),
+        (
+            raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+            "closed in the middle of the answer",
+        ),
+        (reset(), "Connection reset by peer"),
+        (raw(b"HTTP/1.1 100 Continue\r\n\r\n"), "closed in the middle of the answer"),
+        (raw(b"SSH-2.0-OpenSSH\r\n"), "the answer is not valid HTTP/1.1"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"), "not valid HTTP/1.1"),
+        (raw(b"HTTP/1.1 101 Hi\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nx"), "not valid"),
+        (endless(b"HTTP/1.1 200 OK\r\nX: ", b"x" * 4096), "headers are longer than 65536 bytes"),
+        (endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99), "headers are longer than"),
+        (
+            endless(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x" * 65536),
+            "padded to more than",
+        ),
+    ],
+)
+async def test_what_is_no_answer_is_said_in_plain_words(
+    subscriber: Subscriber, client: HttpClient, script: Script, reason: str
+) -> None:
+    url = subscriber.answers("/", [script])
+
+    assert reason in await refusal(client, url)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        hang(),
+        hang(b"HTTP/1.1 200 OK\r\nContent-"),
+        hang(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
+        hang(b"HTTP/1.1 200 OK\r\n\r\nhell"),
+        hang(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+async def test_the_time_covers_the_whole_answer(
+    subscriber: Subscriber, client: HttpClient, script: Script
+) -> None:
+    url = subscriber.answers("/", [script])
+
+    assert await refusal(client, url, within=AT_ONCE) == "no answer within 0.05 s"
+
+
+async def test_the_time_covers_a_body_that_is_not_taken(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    async def never_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await closed.wait()
+        writer.transport.abort()
+
+    closed = asyncio.Event()
+    async with await asyncio.start_server(never_read, "127.0.0.1", 0, limit=1) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(NoAnswer, match=r"no answer within 0\.05 s"):
+            await client.request(
+                "POST", f"http://127.0.0.1:{port}/", body=bytes(64 << 20), timeout=AT_ONCE
+            )
+        closed.set()
+
+
+async def test_a_refused_connection_is_said_so(client: HttpClient) -> None:
+    async with Subscriber() as gone:
+        url = gone.url()
+
+    assert await refusal(client, url) == "connection refused"
+
+
+async def test_a_name_that_does_not_exist_is_said_so(client: HttpClient) -> None:
+    reason = await refusal(client, "http://no-such-host.invalid/")
+
+    assert reason.startswith(("name not found: no-such-host.invalid", "name not resolved: no-such"))
+
+
+# --- connections ---------------------------------------------------------------------------
+
+
+async def test_a_connection_serves_one_request_after_the_other(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    scripts = [reply(200, body=b"x"), chunked(503, chunks=[b"x"]), reply(204)]
+    url = subscriber.answers("/", scripts)
+
+    statuses = [(await client.request("POST", url, timeout=SOON)).status for _ in range(4)]
+
+    assert statuses == [200, 503, 204, 204]
+    assert subscriber.connections == 1
+
+
+async def test_requests_at_the_same_time_have_connections_of_their_own(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    go = asyncio.Event()
+    url = subscriber.answers("/", [after(go, 200)])
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(5):
+            tasks.create_task(client.request("POST", url, timeout=SOON))
+        await subscriber.received_at("/", 5)
+        go.set()
+
+    assert subscriber.connections == 5
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        reply(200, {"Connection": "close"}),
+        raw(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        hang(b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+        hang(b"HTTP/1.1 204 No Content\r\n\r\nsurplus"),
+    ],
+    ids=["Connection: close", "HTTP/1.0", "a second answer", "surplus bytes"],
+)
+async def test_a_connection_that_cannot_be_trusted_any_more_is_not_used_again(
+    subscriber: Subscriber, client: HttpClient, script: Script
+) -> None:
+    url = subscriber.answers("/", [script, 201])
+
+    await client.request("POST", url, timeout=SOON)
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert response.status == 201
+    assert subscriber.connections == 2
+
+
+async def test_a_late_second_answer_is_not_taken_for_the_next_one(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    go = asyncio.Event()
+    late = Script((*reply(200).actions, *after(go, 500).actions))
+    url = subscriber.answers("/", [late, 201])
+
+    await client.request("POST", url, timeout=SOON)
+    go.set()
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert response.status in {201, 500}
+    response = await client.request("POST", url, timeout=SOON)
+    assert response.status == 201
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.answers("/", [Script((*reply(200).actions, *close().actions)), 201])
+
+    await client.request("POST", url, timeout=SOON)
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert response.status == 201
+
+
+@pytest.mark.parametrize("ending", [close(), reset()])
+async def test_a_kept_connection_that_closes_on_the_request_is_replaced_once(
+    subscriber: Subscriber, client: HttpClient, ending: Script
+) -> None:
+    url = subscriber.answers("/", [200, ending, 201])
+    await client.request("POST", url, timeout=SOON)
+
+    response = await client.request("POST", url, body=b"again", timeout=SOON)
+
+    assert response.status == 201
+    assert [each.body for each in subscriber.received] == [b"", b"again", b"again"]
+    assert subscriber.connections == 2
+
+
+async def test_a_fresh_connection_that_closes_is_no_answer(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.answers("/", [200, close(), close(), 201])
+    await client.request("POST", url, timeout=SOON)
+
+    await refusal(client, url)
+
+    assert len(subscriber.received) == 3
+
+
+async def test_an_answer_that_broke_off_is_not_asked_for_again(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.answers("/", [200, raw(b"HTTP/1.1 200 O"), 201])
+    await client.request("POST", url, timeout=SOON)
+
+    await refusal(client, url)
+
+    assert len(subscriber.received) == 2
+
+
+async def test_a_request_that_is_cancelled_closes_its_connection(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.answers("/", [hang(), 201])
+    task = asyncio.create_task(client.request("POST", url, timeout=SOON))
+    await subscriber.received_at("/")
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    response = await client.request("POST", url, timeout=SOON)
+
+    assert response.status == 201
+    assert subscriber.connections == 2
+
+
+async def test_leaving_the_client_closes_its_connections(subscriber: Subscriber) -> None:
+    go = asyncio.Event()
+    url = subscriber.answers("/", [after(go, 200)])
+    async with HttpClient() as client, asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(client.request("POST", url, timeout=SOON))
+        await subscriber.received_at("/", 3)
+        go.set()
+
+    await subscriber.all_closed()
+
+
+async def test_a_connection_that_rests_too_long_is_closed(
+    subscriber: Subscriber, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks.http.client, "_IDLE_TIME", timedelta(milliseconds=20))
+
+    await client.request("POST", subscriber.url(), timeout=SOON)
+
+    await subscriber.all_closed()
+
+
+async def test_no_more_connections_are_kept_than_the_bound(
+    subscriber: Subscriber, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks.http.client, "_MAX_IDLE", 2)
+    go = asyncio.Event()
+    url = subscriber.answers("/", [after(go, 200)])
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(5):
+            tasks.create_task(client.request("POST", url, timeout=SOON))
+        await subscriber.received_at("/", 5)
+        go.set()
+
+    await subscriber.all_closed(but=2)
+
+
+# --- names ---------------------------------------------------------------------------------
+
+
+async def test_the_next_address_of_a_name_is_tried_when_one_refuses(
+    subscriber: Subscriber, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def addresses(self: Names, host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.2", "127.0.0.1"]
+
+    monkeypatch.setattr(Names, "addresses", addresses)
+
+    response = await client.request("POST", subscriber.url(host="two.test"), timeout=SOON)
+
+    assert response.status == 200
+
+
+async def test_one_lookup_serves_all_who_wait_for_the_name() -> None:
+    asked: list[str] = []
+
+    def lookup(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        return ["192.0.2.1"]
+
+    with Names(lookup) as names:
+        found = await asyncio.gather(*(names.addresses("a.test", 80) for _ in range(5)))
+        again = await names.addresses("a.test", 80)
+
+    assert [*found, again] == [["192.0.2.1"]] * 6
+    assert asked == ["a.test", "a.test"]
+
+
+async def test_a_lookup_outlives_the_one_who_asked_first() -> None:
+    loop = asyncio.get_running_loop()
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    def lookup(host: str, port: int) -> Sequence[str]:
+        loop.call_soon_threadsafe(asked.set)
+        asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure")
+
+    with Names(lookup) as names:
+        first = asyncio.create_task(names.addresses("a.test", 80))
+        await asked.wait()
+        second = asyncio.create_task(names.addresses("a.test", 80))
+        first.cancel()
+        go.set()
+        with pytest.raises(NoAnswer, match=r"name not resolved: a\.test: Temporary failure"):
+            await second
+
+
+# --- TLS -----------------------------------------------------------------------------------
+
+
+async def test_tls_trusts_the_authority_that_was_added(client: HttpClient, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+    async with Subscriber(tls=certificates.server) as subscriber:
+        for host in ("localhost", "127.0.0.1"):
+            response = await client.request(
+                "POST",
+                subscriber.url(host=host),
+                body=bytes(100_000),
+                timeout=SOON,
+                ca_certs=f"# Ä comment\n{certificates.authority}",
+            )
+            assert response.status == 200
+        assert subscriber.received[0].body == bytes(100_000)
+
+
+async def test_tls_does_not_trust_an_authority_that_nobody_named(
+    client: HttpClient, tmp_path: Path
+) -> None:
+    async with Subscriber(tls=make_certificates(tmp_path).server) as subscriber:
+        reason = await refusal(client, subscriber.url(host="localhost"))
+
+    assert reason.startswith("certificate is not trusted: ")
+    assert subscriber.received == []
+
+
+async def test_tls_checks_the_name_in_the_certificate(client: HttpClient, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path, "DNS:elsewhere.test")
+    async with Subscriber(tls=certificates.server) as subscriber:
+        reason = await refusal(
+            client, subscriber.url(host="localhost"), ca_certs=certificates.authority
+        )
+
+    assert "Hostname mismatch" in reason
+
+
+async def test_tls_keeps_connections_apart_by_whom_they_trust(
+    client: HttpClient, tmp_path: Path
+) -> None:
+    certificates = make_certificates(tmp_path)
+    async with Subscriber(tls=certificates.server) as subscriber:
+        url = subscriber.url(host="localhost")
+        await client.request("POST", url, timeout=SOON, ca_certs=certificates.authority)
+
+        assert "not trusted" in await refusal(client, url)
+
+
+async def test_a_plain_server_spoken_to_with_tls_is_said_so(
+    subscriber: Subscriber, client: HttpClient
+) -> None:
+    url = subscriber.url().replace("http:", "https:")
+    talks_http = asyncio.start_server(_greet, "127.0.0.1", 0)
+    async with await talks_http as server:
+        port = server.sockets[0].getsockname()[1]
+        reason = await refusal(client, url.replace(str(subscriber.port), str(port)))
+
+    assert reason.startswith("TLS handshake failed")
+
+
+async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    await reader.read()
+    writer.transport.abort()
+
+
+async def test_certificates_that_cannot_be_read_are_said_so(client: HttpClient) -> None:
+    reason = await refusal(client, "https://127.0.0.1:1/", ca_certs="no PEM")
+
+    assert reason.startswith("the CA certificates to trust cannot be read")
