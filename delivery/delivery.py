@@ -1,0 +1,187 @@
+"""The state machine of a delivery: one claim, one step, and what is to become of the claim.
+
+A step makes an attempt and decides; it moves no cursor and never sleeps. Waiting is the
+channel's, so a delivery in backoff costs no memory here and survives a restart.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, Literal
+
+from broker.errors import CemeshError, InvalidEvent
+from broker.event import MAX_HOPS, Event
+from broker.ports import Accepted, Answer, Claim, Emit, Outcome, Refusal, Refused, Sink
+from broker.trigger import Trigger
+from delivery.backoff import Retries
+from delivery.deadletter import dead_letter
+from delivery.verdicts import Verdict, judge
+
+_log: Final = logging.getLogger("cemesh.delivery")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The outcome is final and stored: settle the claim."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """Give the claim back for ``delay``, with what is known so far."""
+
+    delay: timedelta
+    attempts: int
+    condemned: Refusal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buried:
+    """Nobody takes the event: it goes into the broker's own dead-letter store."""
+
+    why: Refusal
+
+
+Step = Settled | Deferred | Buried
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt, for those who watch. ``number`` counts from 1, anew for a dead-letter sink.
+
+    ``duration`` covers the storing of a reply.
+    """
+
+    trigger: str
+    source: str
+    id: str
+    to: Literal["subscriber", "dead-letter sink"]
+    destination: str
+    number: int
+    duration: timedelta
+    answer: Answer
+    verdict: Verdict
+
+
+def _unobserved(_: Attempt) -> None:
+    pass
+
+
+class Delivery:
+    """Delivers the events of one trigger. Holds no state between steps."""
+
+    def __init__(
+        self,
+        trigger: Trigger,
+        *,
+        subscriber: Sink,
+        dead_letter: Sink | None,
+        emit: Emit,
+        on_attempt: Callable[[Attempt], None] = _unobserved,
+    ) -> None:
+        self._trigger = trigger
+        self._subscriber = subscriber
+        self._dead_letter = dead_letter
+        self._emit = emit
+        self._on_attempt = on_attempt
+        self._retries = Retries(trigger.delivery)
+
+    async def step(self, claim: Claim) -> Step:
+        """Make the claim's next attempt and return what is to be done with the claim.
+
+        A subscriber that is given up and the first attempt at the dead-letter sink are one
+        step. Cancelled, it has changed nothing: the claim may be released and tried again.
+        """
+        if claim.condemned is not None:
+            return await self._bring_to_dead_letter(claim.event, claim.attempts, claim.condemned)
+        number = claim.attempts + 1
+        answer = await self._attempt_subscriber(claim.event, number)
+        if isinstance(answer, Accepted):
+            return Settled(outcome=Outcome.DELIVERED)
+        if self._to_be_retried(answer, number):
+            delay = self._retries.wait(number, answer.retry_after)
+            return Deferred(delay=delay, attempts=number, condemned=None)
+        refusal = Refusal(
+            destination=self._trigger.subscriber.url,
+            reason=answer.reason,
+            status=answer.status,
+            body=answer.body,
+            attempts=number,
+        )
+        return await self._bring_to_dead_letter(claim.event, 0, refusal)
+
+    async def _bring_to_dead_letter(self, event: Event, attempts: int, why: Refusal) -> Step:
+        target = self._trigger.delivery.dead_letter
+        if self._dead_letter is None or target is None:
+            return Buried(why=why)
+        number = attempts + 1
+        letter = dead_letter(event, self._trigger.key, why)
+        started = time.monotonic()
+        answer = await _answer(self._dead_letter, letter)
+        self._observe(event, "dead-letter sink", target.url, number, started, answer)
+        if isinstance(answer, Accepted):
+            return Settled(outcome=Outcome.DEAD_LETTERED)
+        if self._to_be_retried(answer, number):
+            delay = self._retries.wait(number, answer.retry_after)
+            return Deferred(delay=delay, attempts=number, condemned=why)
+        also = f"the dead-letter sink {target.url} failed too, after {number} attempts"
+        return Buried(why=replace(why, reason=f"{why.reason}; {also}: {answer.reason}"))
+
+    def _to_be_retried(self, refused: Refused, number: int) -> bool:
+        return judge(refused) is Verdict.RETRY and not self._retries.exhausted(number)
+
+    async def _attempt_subscriber(self, event: Event, number: int) -> Answer:
+        started = time.monotonic()
+        answer = await _answer(self._subscriber, event)
+        if isinstance(answer, Accepted) and answer.reply is not None:
+            answer = await self._store_reply(event, answer, answer.reply)
+        self._observe(event, "subscriber", self._trigger.subscriber.url, number, started, answer)
+        return answer
+
+    async def _store_reply(self, event: Event, accepted: Accepted, reply: Event) -> Answer:
+        """Emit the reply, one hop further on. If it is not stored, the delivery has failed."""
+        if event.hops >= MAX_HOPS:
+            return Refused(reason=f"hops exhausted after {MAX_HOPS} replies", permanent=True)
+        try:
+            await self._emit([replace(reply, hops=event.hops + 1)])
+        except InvalidEvent as error:
+            return Refused(reason=f"the reply was refused: {error}", permanent=True)
+        except CemeshError as error:
+            return Refused(reason=f"the reply could not be stored: {error}")
+        return accepted
+
+    def _observe(
+        self,
+        event: Event,
+        to: Literal["subscriber", "dead-letter sink"],
+        destination: str,
+        number: int,
+        started: float,
+        answer: Answer,
+    ) -> None:
+        self._on_attempt(
+            Attempt(
+                trigger=self._trigger.key,
+                source=event.source,
+                id=event.id,
+                to=to,
+                destination=destination,
+                number=number,
+                duration=timedelta(seconds=time.monotonic() - started),
+                answer=answer,
+                verdict=judge(answer),
+            )
+        )
+
+
+async def _answer(sink: Sink, event: Event) -> Answer:
+    try:
+        return await sink.attempt(event)
+    except Exception as error:  # noqa: BLE001 - sinks are plug-ins, and their bugs cost no event
+        _log.exception("sink raised", extra={"source": event.source, "id": event.id})
+        return Refused(reason=f"the sink raised {type(error).__name__}: {error}")
