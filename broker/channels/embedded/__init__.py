@@ -1,0 +1,82 @@
+"""The embedded channel: everything in one SQLite file of the data directory.
+
+Read it in this order: ``schema`` (the file), ``store`` (commits), ``channel`` (append and
+sweep), ``place`` with ``backlog`` and ``deferrals`` (a trigger's way through the log),
+``cursor``, ``retention``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from broker.channels.embedded.channel import EmbeddedChannel
+from broker.channels.embedded.loading import last_place, load_broker, new_place, settle_accounts
+from broker.channels.embedded.place import Stored
+from broker.channels.embedded.retention import keep_bounds
+from broker.channels.embedded.store import Store
+from broker.ports import BackendOptions
+
+__all__ = ["EmbeddedBackend"]
+
+
+class EmbeddedBackend:
+    """The backend of ``sqlite:`` (in the data directory) and ``sqlite:FOLDER`` (in that one).
+
+    Entering it raises `DataDirectoryInUse` while another process has the folder, and
+    `ChannelUnavailable` if the file cannot be used.
+    """
+
+    def __init__(self, folder: Path, options: BackendOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self._channels: dict[str, EmbeddedChannel] = {}
+        self._opening = asyncio.Lock()
+        self._last_place = 0
+        self._resources = AsyncExitStack()
+
+    @classmethod
+    def from_url(cls, url: str, options: BackendOptions) -> Self:
+        folder = url.partition(":")[2].removeprefix("//")
+        return cls(Path(folder or options.data_dir), options)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as resources:
+            tasks = await resources.enter_async_context(asyncio.TaskGroup())
+            self._store = Store(self._folder)
+            self._channels.clear()
+            await self._store.open(tasks)
+            resources.push_async_callback(self._store.close)
+            await self._store.write(settle_accounts)
+            self._last_place = await self._store.write(last_place)
+            trimming = tasks.create_task(
+                keep_bounds(self._store, self._channels.values(), self._options)
+            )
+            resources.callback(trimming.cancel)
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._resources.__aexit__(kind, error, traceback)
+
+    async def channel(self, broker: str, config: Mapping[str, str]) -> EmbeddedChannel:
+        async with self._opening:
+            if broker not in self._channels:
+                stored = await self._store.write(lambda writer: load_broker(writer, broker))
+                channel = EmbeddedChannel(self._store, stored, self._new_place)
+                self._store.add(channel)
+                self._channels[broker] = channel
+        return self._channels[broker]
+
+    def _new_place(self, trigger: str, filter: str, swept: int) -> Stored:
+        self._last_place += 1
+        return new_place(self._last_place, trigger, filter, swept)

@@ -1,0 +1,264 @@
+"""The one thread that writes, the few that read, and the commits that many appends share.
+
+Appends and cursor movements gather on the event loop while a commit is under way; the next
+commit takes all of them, so the number of fsyncs follows the disk and not the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from broker.channels.embedded.lock import held
+from broker.channels.embedded.schema import Identity, errors_named, open_reader, open_writer
+from broker.errors import ChannelUnavailable
+
+T = TypeVar("T")
+Row = tuple[object, ...]
+
+FILE_NAME: Final = "cemesh.db"
+
+_LINGER: Final = 0.02
+"""Seconds that cursor movements wait for an append to ride along with."""
+
+_RETRY: Final = 1.0
+"""Seconds between attempts to store what a failing disk did not take."""
+
+_READERS: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one commit stores for one broker, as rows."""
+
+    broker: Row
+    log: Sequence[Row] = ()
+    places: Sequence[Row] = ()
+    deferred: Sequence[Row] = ()
+    undeferred: Sequence[Row] = ()
+    buried: Sequence[Row] = ()
+
+
+class Changing(Protocol):
+    """A channel, as the committer sees it. All its methods run on the event loop."""
+
+    def take_changes(self) -> Changes | None:
+        """Return what has changed since the last call, or None if nothing has."""
+        ...
+
+    def committed(self) -> None:
+        """The changes last taken are durable."""
+        ...
+
+    def failed(self, error: ChannelUnavailable) -> None:
+        """The changes last taken were not stored; they are to be offered again or refused."""
+        ...
+
+
+@dataclass(slots=True)
+class _Connections(threading.local):
+    reader: sqlite3.Connection | None = field(default=None)
+
+
+class Store:
+    """The file, open. Use `open` and `close` around everything else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE_NAME
+        self.outage: ChannelUnavailable | None = None
+        self._folder = folder
+        self._channels: list[Changing] = []
+        self._stirred = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._closing = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._writing = ThreadPoolExecutor(1, "cemesh-writer")
+        self._reading = ThreadPoolExecutor(_READERS, "cemesh-reader")
+        self._local = _Connections()
+        self._readers: list[sqlite3.Connection] = []
+        self._resources = ExitStack()
+
+    async def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Open the file and start committing in ``tasks``.
+
+        Raises `DataDirectoryInUse` and `ChannelUnavailable`.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._resources.enter_context(held(self._folder))
+        except OSError as error:
+            raise ChannelUnavailable(
+                f"the data directory {self._folder} cannot be used: {error.strerror}"
+            ) from error
+        try:
+            self._writer = await self._in_writer(lambda: open_writer(self.path))
+        except BaseException:
+            self._resources.close()
+            raise
+        self._identity = Identity(self.path)
+        self._tasks = tasks
+        self._committer = tasks.create_task(self._commit_until_closed())
+
+    async def close(self) -> None:
+        """Store what is left to store, and let go of the file."""
+        self._closing = True
+        self.stir(urgent=True)
+        await asyncio.wait([self._committer])
+        await self._commit()
+        await self._in_writer(self._writer.close)
+        self._writing.shutdown()
+        self._reading.shutdown()
+        for reader in self._readers:
+            reader.close()
+        self._resources.close()
+
+    def add(self, channel: Changing) -> None:
+        self._channels.append(channel)
+
+    def stir(self, *, urgent: bool) -> None:
+        """Ask for a commit: at once, or within a moment where nobody waits for it."""
+        self._stirred.set()
+        if urgent:
+            self._urgent.set()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run ``work`` as long as the store is open."""
+        if self._tasks is None or self._closing:
+            work.close()
+        else:
+            self._tasks.create_task(work)
+
+    def check(self) -> None:
+        """Raise `ChannelUnavailable` if events cannot be stored now."""
+        if self.outage is not None:
+            raise self.outage
+        self._identity.check()
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``query`` in a reader thread. Raises `ChannelUnavailable`."""
+
+        def run() -> T:
+            with errors_named(self.path):
+                return query(self._reader())
+
+        return await asyncio.get_running_loop().run_in_executor(self._reading, run)
+
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``change`` as a transaction of its own in the writer. Raises `ChannelUnavailable`."""
+
+        def run() -> T:
+            self._identity.check()
+            with errors_named(self.path):
+                return _transaction(self._writer, change)
+
+        return await self._in_writer(run)
+
+    async def _in_writer(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, call)
+
+    def _reader(self) -> sqlite3.Connection:
+        if self._local.reader is None:
+            self._local.reader = open_reader(self.path)
+            self._readers.append(self._local.reader)
+        return self._local.reader
+
+    async def _commit_until_closed(self) -> None:
+        while not self._closing:
+            await self._stirred.wait()
+            if self.outage is not None:
+                await self._urgent.wait()  # an append, or the time to try again
+            elif not self._urgent.is_set():
+                await _within(self._urgent, _LINGER)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        self._stirred.clear()
+        self._urgent.clear()
+        taken = [(each, changes) for each in self._channels if (changes := each.take_changes())]
+        if not taken and self.outage is None:
+            return
+        try:
+            await self.write(lambda writer: _store(writer, [changes for _, changes in taken]))
+        except ChannelUnavailable as error:
+            self.outage = error
+            for channel, _ in taken:
+                channel.failed(error)
+            if not self._closing:
+                asyncio.get_running_loop().call_later(_RETRY, lambda: self.stir(urgent=True))
+        else:
+            self.outage = None
+            for channel, _ in taken:
+                channel.committed()
+
+
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
+def _transaction(writer: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        result = change(writer)
+        writer.execute("COMMIT")
+    except BaseException:
+        if writer.in_transaction:
+            writer.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _store(writer: sqlite3.Connection, all_changes: Sequence[Changes]) -> None:
+    if not all_changes:  # after an outage: does the disk take anything again?
+        writer.execute("UPDATE broker SET tail = tail")
+    for changes in all_changes:
+        broker = changes.broker[-1]
+        writer.execute(
+            "UPDATE broker SET tail = ?, total = ?, swept = ?, accepted = ? WHERE id = ?",
+            changes.broker,
+        )
+        writer.executemany(
+            f"INSERT INTO log_{broker} (position, at, total, hops, addressee, head, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            changes.log,
+        )
+        writer.executemany(
+            "INSERT INTO place (id, broker, trigger, filter, read, open, matched, delivered, dead,"
+            " backlog, gap_from, gap_to, left_at, left_time, gone)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET filter = excluded.filter, read = excluded.read,"
+            " open = excluded.open, matched = excluded.matched, delivered = excluded.delivered,"
+            " dead = excluded.dead, backlog = excluded.backlog, gap_from = excluded.gap_from,"
+            " gap_to = excluded.gap_to, left_at = excluded.left_at,"
+            " left_time = excluded.left_time, gone = excluded.gone",
+            changes.places,
+        )
+        writer.executemany(
+            "INSERT OR REPLACE INTO deferred (place, position, due, attempts, condemned) "
+            "VALUES (?, ?, ?, ?, ?)",
+            changes.deferred,
+        )
+        writer.executemany(
+            "DELETE FROM deferred WHERE place = ? AND position = ?", changes.undeferred
+        )
+        writer.executemany(
+            "INSERT INTO dead_letter (broker, trigger, at, why, hops, head, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            changes.buried,
+        )
+
+
+def now() -> int:
+    """Return the wall-clock time in microseconds since 1970."""
+    return time.time_ns() // 1000

@@ -1,0 +1,70 @@
+"""What the channel contract needs of a backend: restarts, and a store that can go away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from broker.channels.embedded import EmbeddedBackend
+from broker.channels.memory import MemoryBackend
+from broker.ports import Backend, BackendOptions, Channel
+
+BROKER = "default/default"
+
+
+class Harness(Protocol):
+    """One backend under test."""
+
+    def backend(self) -> Backend:
+        """Return a backend over what was stored before; entering it is a restart."""
+        ...
+
+    def outage(self) -> AbstractContextManager[None]:
+        """Take the store away from the running backend while the context lasts."""
+        ...
+
+
+@asynccontextmanager
+async def running(harness: Harness) -> AsyncIterator[Channel]:
+    """Run the backend and yield the channel of the one broker that the contract uses."""
+    async with harness.backend() as backend:
+        yield await backend.channel(BROKER, {})
+
+
+class MemoryHarness:
+    def __init__(self, options: BackendOptions) -> None:
+        self._backend = MemoryBackend(options)
+
+    def backend(self) -> Backend:
+        return self._backend
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        self._backend.outage = "the memory was taken away"
+        yield
+        self._backend.outage = None
+
+
+class EmbeddedHarness:
+    def __init__(self, options: BackendOptions) -> None:
+        self._options = options
+
+    def backend(self) -> Backend:
+        return EmbeddedBackend.from_url("sqlite:", self._options)
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        folder = Path(self._options.data_dir)
+        gone = folder.with_name("gone")
+        folder.rename(gone)
+        yield
+        gone.rename(folder)
+
+
+def options(data_dir: Path) -> BackendOptions:
+    return BackendOptions(
+        data_dir=str(data_dir), retention_age=timedelta(days=7), retention_bytes=1 << 30
+    )

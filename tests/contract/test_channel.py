@@ -1,0 +1,629 @@
+"""What every channel promises (``broker.ports``). Each backend passes this suite unchanged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from broker.errors import ChannelUnavailable
+from broker.event import Event
+from broker.filters import EVERYTHING, Exact, Filter, Prefix
+from broker.ports import Channel, Claim, Cursor, Outcome, Refusal
+from tests.contract.harness import Harness, running
+
+SOON = 10.0
+"""Seconds within which whatever is to happen must have happened."""
+
+A_WHILE = 0.15
+"""Seconds in which something that must not happen would have happened."""
+
+TRIGGER = "default/audit"
+
+WHY = Refusal(
+    destination="http://127.0.0.1:9/",
+    reason="500 Internal Server Error",
+    status=500,
+    body=b'{"no": \xff}',
+    attempts=3,
+)
+
+
+def event(id: str, type: str = "order.created", data: bytes | None = b"{}", hops: int = 0) -> Event:
+    return Event.checked(
+        {"specversion": "1.0", "id": id, "source": "/shop", "type": type}, data, hops=hops
+    )
+
+
+def events(count: int, start: int = 0) -> list[Event]:
+    return [event(str(number)) for number in range(start, start + count)]
+
+
+class Reader:
+    """A subscription, read claim by claim."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self._claims = cursor.claims()
+        self._next: asyncio.Task[Claim] | None = None
+
+    async def claim(self) -> Claim:
+        async with asyncio.timeout(SOON):
+            return await self._take()
+
+    async def take(self, count: int) -> list[Claim]:
+        return [await self.claim() for _ in range(count)]
+
+    async def nothing(self) -> bool:
+        """Whether no claim comes for a while."""
+        try:
+            async with asyncio.timeout(A_WHILE):
+                claim = await asyncio.shield(self._pending())
+        except TimeoutError:
+            return True
+        raise AssertionError(f"an unexpected claim on event {claim.event.id}")
+
+    async def settle(self, *claims: Claim) -> None:
+        for claim in claims:
+            await self.cursor.settle(claim, Outcome.DELIVERED)
+
+    async def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait([self._next])
+
+    async def _take(self) -> Claim:
+        claim = await asyncio.shield(self._pending())
+        self._next = None
+        return claim
+
+    def _pending(self) -> asyncio.Task[Claim]:
+        if self._next is None:
+            self._next = asyncio.create_task(self._advance())
+        return self._next
+
+    async def _advance(self) -> Claim:
+        async for claim in self._claims:
+            return claim
+        raise AssertionError("the claims have ended")
+
+
+@asynccontextmanager
+async def reading(
+    channel: Channel, trigger: str = TRIGGER, *, filter: Filter = EVERYTHING, window: int = 100
+) -> AsyncIterator[Reader]:
+    async with channel.subscribe(trigger, filter=filter, window=window) as cursor:
+        reader = Reader(cursor)
+        try:
+            yield reader
+        finally:
+            await reader.close()
+
+
+def ids(claims: Sequence[Claim]) -> list[str]:
+    return sorted((claim.event.id for claim in claims), key=lambda each: (len(each), each))
+
+
+def numbers(count: int, start: int = 0) -> list[str]:
+    return [str(number) for number in range(start, start + count)]
+
+
+# --- who gets what -------------------------------------------------------------------------
+
+
+async def test_every_subscription_sees_every_matching_event(harness: Harness) -> None:
+    orders = Exact((("type", "order.created"),))
+    async with (
+        running(harness) as channel,
+        reading(channel, "default/all") as everything,
+        reading(channel, "default/orders", filter=orders) as only_orders,
+        reading(channel, "default/invoices", filter=Prefix((("type", "invoice."),))) as invoices,
+    ):
+        await channel.append([event("1"), event("2", "invoice.sent"), event("3")])
+
+        assert ids(await everything.take(3)) == ["1", "2", "3"]
+        assert ids(await only_orders.take(2)) == ["1", "3"]
+        assert ids(await invoices.take(1)) == ["2"]
+        assert await everything.nothing()
+        assert await only_orders.nothing()
+        assert await invoices.nothing()
+
+
+async def test_a_new_trigger_starts_with_what_is_appended_from_now_on(harness: Harness) -> None:
+    async with running(harness) as channel:
+        await channel.append([event("before")])
+        async with reading(channel) as reader:
+            await channel.append([event("after")])
+
+            assert (await reader.claim()).event.id == "after"
+            assert await reader.nothing()
+
+
+async def test_an_event_that_no_trigger_matches_is_accepted(harness: Harness) -> None:
+    async with running(harness) as channel:
+        await channel.append([event("1")])
+
+        assert await channel.accepted() == 1
+
+
+async def test_a_redriven_event_goes_to_its_trigger_alone_whatever_the_filter(
+    harness: Harness,
+) -> None:
+    never = Exact((("type", "never"),))
+    async with (
+        running(harness) as channel,
+        reading(channel, filter=never) as mine,
+        reading(channel, "default/other") as other,
+    ):
+        await channel.append([event("1")], to=TRIGGER)
+
+        assert (await mine.claim()).event.id == "1"
+        assert await other.nothing()
+
+
+async def test_many_appends_at_once_are_each_seen_once(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel, window=1_000) as reader:
+        async with asyncio.TaskGroup() as tasks:
+            for each in events(500):
+                tasks.create_task(channel.append([each]))
+
+        assert ids(await reader.take(500)) == numbers(500)
+        assert await reader.nothing()
+
+
+# --- bytes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, b"", b"null", b' { "a" : 1e400, "a": 12345678901234567890 } \n', b"\x00\xff\xfe", b"{"],
+)
+async def test_the_payload_survives_byte_for_byte(harness: Harness, data: bytes | None) -> None:
+    async with running(harness) as channel, reading(channel):
+        await channel.append([event("1", data=data)])
+    async with running(harness) as channel, reading(channel) as reader:
+        assert (await reader.claim()).event.data == data
+
+
+async def test_attributes_and_their_types_survive(harness: Harness) -> None:
+    sent = Event.checked(
+        {
+            "specversion": "1.0",
+            "id": 'Ω \U0001f600 "quoted" \\',
+            "source": "urn:x?y#z",
+            "type": "t",
+            "time": "2026-11-22T10:00:60.123456789+00:00",
+            "number": "-5",
+            "digits": "-5",
+            "flag": "true",
+            "word": "true",
+            "empty": "",
+        },
+        kinds={"number": "integer", "flag": "boolean"},
+        hops=7,
+    )
+    async with running(harness) as channel, reading(channel):
+        await channel.append([sent])
+    async with running(harness) as channel, reading(channel) as reader:
+        got = (await reader.claim()).event
+
+    assert dict(got.attributes) == dict(sent.attributes)
+    assert list(got.attributes) == list(sent.attributes)
+    assert dict(got.kinds) == dict(sent.kinds)
+    assert got.hops == 7
+
+
+# --- settling ------------------------------------------------------------------------------
+
+
+async def test_an_unsettled_event_comes_back_after_resubscribing(harness: Harness) -> None:
+    async with running(harness) as channel:
+        async with reading(channel) as reader:
+            await channel.append([event("1")])
+            await reader.claim()
+        async with reading(channel) as reader:
+            assert (await reader.claim()).event.id == "1"
+            assert await reader.nothing()
+
+
+async def test_unsettled_comes_back_after_a_restart_and_settled_does_not(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append(events(4))
+        claims = {claim.event.id: claim for claim in await reader.take(4)}
+        await reader.settle(claims["0"], claims["2"])
+
+    async with running(harness) as channel, reading(channel) as reader:
+        assert ids(await reader.take(2)) == ["1", "3"]
+        assert await reader.nothing()
+
+
+async def test_settling_out_of_order_loses_nothing(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append(events(200))
+        claims = await reader.take(100)
+        await reader.settle(*reversed(claims[1:]))
+        claims += await reader.take(99)
+        await reader.settle(*claims[100:])
+
+    async with running(harness) as channel, reading(channel) as reader:
+        left = await reader.take(2)
+        assert ids([*claims[1:], *left]) == numbers(200)
+        assert claims[0].event.id in ids(left)
+        assert await reader.nothing()
+
+
+async def test_what_was_appended_but_never_claimed_is_there_after_a_restart(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel, window=10):
+        await channel.append(events(2_500))
+
+    async with running(harness) as channel, reading(channel, window=5_000) as reader:
+        assert ids(await reader.take(2_500)) == numbers(2_500)
+        assert await reader.nothing()
+
+
+async def test_a_claim_is_settled_once(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("1")])
+        claim = await reader.claim()
+        await reader.settle(claim)
+
+        with pytest.raises(ValueError, match="not out"):
+            await reader.settle(claim)
+
+
+# --- releasing, deferring, burying ---------------------------------------------------------
+
+
+async def test_a_released_claim_comes_again_with_the_same_attempts(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("1")])
+        await reader.cursor.release(await reader.claim())
+
+        again = await reader.claim()
+        assert (again.event.id, again.attempts) == ("1", 0)
+
+
+async def test_a_deferred_claim_comes_back_after_its_delay_with_its_attempts(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("1")])
+        claim = await reader.claim()
+        started = asyncio.get_running_loop().time()
+        await reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=2, condemned=WHY)
+
+        assert await reader.nothing()
+        again = await reader.claim()
+        assert asyncio.get_running_loop().time() - started >= 0.39
+        assert (again.event.id, again.attempts, again.condemned) == ("1", 2, WHY)
+
+
+async def test_a_deferred_claim_comes_back_after_a_restart(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append(events(2))
+        soon, late = await reader.take(2)
+        await reader.cursor.defer(soon, timedelta(seconds=0.2), attempts=1, condemned=None)
+        await reader.cursor.defer(late, timedelta(hours=1), attempts=1, condemned=None)
+
+    async with running(harness) as channel, reading(channel) as reader:
+        again = await reader.claim()
+        assert (again.event.id, again.attempts) == (soon.event.id, 1)
+        assert await reader.nothing()
+
+
+async def test_a_claim_that_came_back_keeps_its_attempts_over_a_restart(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("1")])
+        await reader.cursor.defer(await reader.claim(), timedelta(0), attempts=3, condemned=WHY)
+        await reader.claim()
+
+    async with running(harness) as channel, reading(channel) as reader:
+        again = await reader.claim()
+        assert (again.event.id, again.attempts, again.condemned) == ("1", 3, WHY)
+        assert await reader.nothing()
+
+
+async def test_deferring_again_and_again_neither_loses_nor_doubles(harness: Harness) -> None:
+    rounds = 5
+    async with running(harness) as channel, reading(channel, window=50) as reader:
+        await channel.append(events(120))
+        settled: list[Claim] = []
+        while len(settled) < 120:
+            claim = await reader.claim()
+            if claim.attempts == rounds:
+                settled.append(claim)
+                await reader.settle(claim)
+            else:
+                await reader.cursor.defer(
+                    claim,
+                    timedelta(milliseconds=int(claim.event.id) % 7),
+                    attempts=claim.attempts + 1,
+                    condemned=None,
+                )
+
+        assert ids(settled) == numbers(120)
+        assert await reader.nothing()
+
+
+async def test_what_waits_holds_nothing_else_up(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel, window=1) as reader:
+        await channel.append([event("stuck")])
+        await reader.cursor.defer(
+            await reader.claim(), timedelta(hours=1), attempts=1, condemned=None
+        )
+        await channel.append([event("next")])
+
+        assert (await reader.claim()).event.id == "next"
+
+
+async def test_a_buried_event_is_in_the_dead_letter_store_and_does_not_come_back(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("1", data=b"\xff"), event("2")])
+        for claim in await reader.take(2):
+            await reader.cursor.bury(claim, WHY)
+
+    async with running(harness) as channel, reading(channel) as reader:
+        assert await reader.nothing()
+        letters = await channel.dead_letters.list()
+        assert [letter.event.id for letter in letters] == ["1", "2"]
+        assert letters[0].event.data == b"\xff"
+        assert letters[0].trigger == TRIGGER
+        assert letters[0].why == WHY
+
+
+async def test_dead_letters_are_listed_by_trigger_and_page_and_removed(harness: Harness) -> None:
+    async with (
+        running(harness) as channel,
+        reading(channel, "default/a") as a,
+        reading(channel, "default/b") as b,
+    ):
+        await channel.append(events(3))
+        for reader in (a, b):
+            for claim in await reader.take(3):
+                await reader.cursor.bury(claim, WHY)
+        async with asyncio.timeout(SOON):
+            while len(await channel.dead_letters.list()) < 6:
+                await asyncio.sleep(0.01)
+
+        of_b = await channel.dead_letters.list(trigger="default/b", limit=2)
+        rest = await channel.dead_letters.list(trigger="default/b", after=of_b[-1].id)
+        assert [letter.trigger for letter in [*of_b, *rest]] == ["default/b"] * 3
+        assert len({letter.id for letter in [*of_b, *rest]}) == 3
+        assert await channel.dead_letters.get(of_b[0].id) == of_b[0]
+
+        assert await channel.dead_letters.remove([of_b[0].id, of_b[1].id, "nonsense"]) == 2
+        assert await channel.dead_letters.get(of_b[0].id) is None
+        assert len(await channel.dead_letters.list()) == 4
+
+
+# --- the window ----------------------------------------------------------------------------
+
+
+async def test_the_window_bounds_what_is_unsettled(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel, window=3) as reader:
+        await channel.append(events(5))
+        first = await reader.take(3)
+        assert await reader.nothing()
+
+        await reader.settle(first[1])
+        await reader.take(1)
+        assert await reader.nothing()
+
+
+async def test_a_trigger_far_behind_catches_up_and_goes_on(harness: Harness) -> None:
+    got: list[Claim] = []
+    async with running(harness) as channel, reading(channel, window=20) as reader:
+        for start in range(0, 3_000, 500):
+            await channel.append(events(500, start))
+        while len(got) < 3_000:
+            claim = await reader.claim()
+            got.append(claim)
+            await reader.settle(claim)
+            if len(got) == 1_500:
+                await channel.append(events(500, 3_000))
+        got += await reader.take(20)
+        await reader.settle(*got[-20:])
+        while len(got) < 3_500:
+            claim = await reader.claim()
+            got.append(claim)
+            await reader.settle(claim)
+
+        assert ids(got) == numbers(3_500)
+        assert await reader.nothing()
+
+
+async def test_a_trigger_that_stands_still_holds_up_no_other(harness: Harness) -> None:
+    async with (
+        running(harness) as channel,
+        reading(channel, "default/stuck", window=1),
+        reading(channel, "default/good", window=10) as good,
+    ):
+        await channel.append(events(3_000))
+        for _ in range(3_000):
+            await good.settle(await good.claim())
+
+        assert await good.nothing()
+
+
+# --- coming, going, changing ---------------------------------------------------------------
+
+
+async def test_a_second_subscription_takes_the_place_of_the_first(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as first:
+        await channel.append([event("1"), event("2")])
+        one, two = await first.take(2)
+        async with reading(channel) as second:
+            await channel.append([event("3")])
+            assert (await second.claim()).event.id == "3"
+
+            await first.settle(one)
+            await first.cursor.defer(two, timedelta(0), attempts=1, condemned=None)
+            again = await second.claim()
+            assert (again.event.id, again.attempts) == (two.event.id, 1)
+            assert await second.nothing()
+
+
+async def test_the_claims_of_a_superseded_cursor_end(harness: Harness) -> None:
+    async with (
+        running(harness) as channel,
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=5) as first,
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=5),
+        asyncio.timeout(SOON),
+    ):
+        assert [claim async for claim in first.claims()] == []
+
+
+async def test_what_a_superseded_cursor_leaves_unsettled_goes_to_its_successor(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel:
+        first = channel.subscribe(TRIGGER, filter=EVERYTHING, window=5)
+        cursor = await first.__aenter__()
+        await channel.append([event("1")])
+        await Reader(cursor).claim()
+        async with reading(channel) as second:
+            assert await second.nothing()
+            await first.__aexit__(None, None, None)
+            assert (await second.claim()).event.id == "1"
+
+
+async def test_a_changed_filter_holds_for_what_comes_after(harness: Harness) -> None:
+    invoices = Prefix((("type", "invoice."),))
+    async with running(harness) as channel, reading(channel):
+        await channel.append([event("1")])
+        async with reading(channel, filter=invoices) as second:
+            await channel.append([event("2"), event("3", "invoice.sent")])
+
+            assert "3" in ids(await second.take(2))  # beside "1", which matched when it came
+            assert await second.nothing()
+
+
+async def test_a_trigger_that_was_removed_goes_on_where_it_was(harness: Harness) -> None:
+    async with running(harness) as channel:
+        async with reading(channel) as reader:
+            await channel.append([event("1")])
+            await reader.settle(await reader.claim())
+        await channel.unsubscribe(TRIGGER)
+        await channel.append([event("2")])
+
+    async with running(harness) as channel:
+        await channel.append([event("3")])
+        async with reading(channel) as reader:
+            await channel.append([event("4")])
+            assert ids(await reader.take(3)) == ["2", "3", "4"]
+            assert await reader.nothing()
+
+
+# --- when the store is gone ----------------------------------------------------------------
+
+
+async def test_append_refuses_while_the_store_is_gone_and_works_again_after(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("1")])
+        await channel.check()
+        with harness.outage():
+            with pytest.raises(ChannelUnavailable):
+                await channel.append([event("refused")])
+            with pytest.raises(ChannelUnavailable):
+                await channel.check()
+        async with asyncio.timeout(SOON):
+            while True:
+                try:
+                    await channel.append([event("2")])
+                    break
+                except ChannelUnavailable:
+                    await asyncio.sleep(0.05)
+
+        await channel.check()
+        assert ids(await reader.take(2)) == ["1", "2"]
+        assert await reader.nothing()
+
+
+async def test_what_is_settled_while_the_store_is_gone_is_stored_when_it_is_back(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append(events(4))
+        claims = await reader.take(4)
+        with harness.outage():
+            await reader.settle(claims[0])
+            await reader.cursor.bury(claims[1], WHY)
+            await reader.cursor.defer(claims[2], timedelta(0), attempts=1, condemned=None)
+            await asyncio.sleep(A_WHILE)
+        again = await reader.claim()
+        assert (again.event.id, again.attempts) == (claims[2].event.id, 1)
+
+    async with running(harness) as channel, reading(channel) as reader:
+        assert ids(await reader.take(2)) == ids(claims[2:])
+        assert [letter.event.id for letter in await channel.dead_letters.list()] == [
+            claims[1].event.id
+        ]
+        assert await reader.nothing()
+
+
+# --- the books -----------------------------------------------------------------------------
+
+
+async def test_the_books_balance_at_every_step(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel, window=10) as reader:
+        await channel.append([*events(5), event("no", "other")])
+        await channel.append(events(1_500, start=100))
+        claims = await reader.take(5)
+        await reader.settle(claims[0])
+        await reader.cursor.settle(claims[1], Outcome.DEAD_LETTERED)
+        await reader.cursor.bury(claims[2], WHY)
+        await reader.cursor.defer(claims[3], timedelta(hours=1), attempts=1, condemned=None)
+
+        books = (await channel.books())[TRIGGER]
+        assert (books.matched, books.delivered, books.dead_lettered) == (1_506, 1, 2)
+        assert (books.waiting, books.unaccounted) == (1_503, 0)
+        assert books.oldest_waiting is not None
+
+    async with running(harness) as channel, reading(channel, window=2_000) as reader:
+        books = (await channel.books())[TRIGGER]
+        assert (books.matched, books.delivered, books.dead_lettered) == (1_506, 1, 2)
+        assert (books.waiting, books.unaccounted) == (1_503, 0)
+
+        await reader.settle(*await reader.take(1_502))
+        books = (await channel.books())[TRIGGER]
+        assert (books.delivered, books.waiting, books.unaccounted) == (1_503, 1, 0)
+
+
+async def test_the_books_balance_after_a_trigger_was_away(harness: Harness) -> None:
+    orders = Exact((("type", "order.created"),))
+    async with running(harness) as channel:
+        async with reading(channel, window=5):
+            await channel.append(events(1_200))
+        await channel.append([*events(300, start=2_000), event("x", "other")])
+        async with reading(channel, window=5, filter=orders):
+            await channel.append(events(10, start=4_000))
+        async with reading(channel, window=5_000, filter=orders) as reader:
+            await reader.settle(*await reader.take(1_510))
+            assert await reader.nothing()
+
+            books = (await channel.books())[TRIGGER]
+            assert (books.matched, books.delivered) == (1_510, 1_510)
+            assert (books.waiting, books.unaccounted) == (0, 0)
+            assert books.oldest_waiting is None
+
+
+# --- looking on ----------------------------------------------------------------------------
+
+
+async def test_the_tail_follows_what_is_appended_from_now_on(harness: Harness) -> None:
+    async with running(harness) as channel:
+        await channel.append([event("before")])
+        async with channel.tail() as seen:
+            await channel.append([event("1"), event("2")])
+
+            async with asyncio.timeout(SOON):
+                assert [(await anext(seen)).id, (await anext(seen)).id] == ["1", "2"]
