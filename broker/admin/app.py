@@ -1,0 +1,76 @@
+"""The Starlette application of the admin port."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from broker.admin.deadletters import DeadLetterRoutes, broker_key
+from broker.admin.guard import Guard
+from broker.admin.models import Ready, StatusDocument
+from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
+from broker.admin.tail import Tail
+from broker.errors import CemeshError
+from broker.observe.metrics import CONTENT_TYPE, Metrics
+from broker.status import Operated
+
+
+def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette:
+    """Return the application of the admin port.
+
+    Set ``closing`` when the server is to stop: it ends the streams that clients follow, which
+    the server would otherwise wait for.
+    """
+    routes = _Routes(mesh, metrics, closing)
+    letters = DeadLetterRoutes(mesh)
+    broker = "/api/v1/brokers/{namespace}/{name}"
+    return Starlette(
+        routes=[
+            Route("/healthz", routes.healthz),
+            Route("/readyz", routes.readyz),
+            Route("/metrics", routes.metrics),
+            Route("/api/v1/status", routes.status),
+            Route(f"{broker}/tail", routes.tail),
+            Route(f"{broker}/deadletters", letters.list),
+            Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
+            Route(f"{broker}/deadletters/{{id}}", letters.show),
+        ],
+        middleware=[Middleware(Guard)],
+        exception_handlers={
+            HTTPException: http_problem,
+            CemeshError: mesh_problem,
+            Exception: unexpected_problem,
+        },
+    )
+
+
+class _Routes:
+    def __init__(self, mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> None:
+        self._mesh = mesh
+        self._metrics = metrics
+        self._closing = closing
+
+    async def healthz(self, _: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, _: Request) -> Response:
+        reasons = await self._mesh.not_ready()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+        return document(Ready(ready=not reasons, reasons=reasons), status)
+
+    async def metrics(self, _: Request) -> Response:
+        scrape = self._metrics.render(await self._mesh.status())
+        return Response(scrape, headers={"Content-Type": CONTENT_TYPE})
+
+    async def status(self, _: Request) -> Response:
+        return document(StatusDocument.of(await self._mesh.status()))
+
+    async def tail(self, request: Request) -> Response:
+        return Tail(self._mesh.channel(broker_key(request)), self._closing)

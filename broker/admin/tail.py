@@ -1,0 +1,61 @@
+"""The live stream of a broker's events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from broker.codecs.json import encode_event
+from broker.event import Event
+from broker.ports import Channel
+
+MEDIA_TYPE: Final = "application/x-ndjson"
+
+
+class Tail(Response):
+    """Every event as it is stored, in the structured JSON format, one a line.
+
+    The answer begins once the channel is being followed, so that whoever sees its head
+    misses nothing sent after. It ends when the client leaves or ``closing`` is set: the
+    server would otherwise wait for it for ever.
+    """
+
+    def __init__(self, channel: Channel, closing: asyncio.Event) -> None:
+        super().__init__(media_type=MEDIA_TYPE)
+        del self.headers["content-length"]
+        self._channel = channel
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._channel.tail() as events:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async with asyncio.TaskGroup() as group:
+                ways_to_end = {
+                    group.create_task(_stream(events, send)),
+                    group.create_task(_gone(receive)),
+                    group.create_task(_set(self._closing)),
+                }
+                await asyncio.wait(ways_to_end, return_when=asyncio.FIRST_COMPLETED)
+                for task in ways_to_end:
+                    task.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _stream(events: AsyncIterator[Event], send: Send) -> None:
+    async for event in events:
+        # Inside its strings JSON has no line breaks, so these are white space of the payload.
+        line = encode_event(event).replace(b"\n", b" ").replace(b"\r", b" ")
+        await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

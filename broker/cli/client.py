@@ -1,0 +1,142 @@
+"""Talks to the admin port of a running mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Final, TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from broker.admin.models import (
+    DeadLetterDocument,
+    DeadLetterPage,
+    ProblemDetails,
+    RedrivenDocument,
+    RedriveRequest,
+    StatusDocument,
+)
+from broker.cli.exits import RefusedError, UnreachableError
+
+Document = TypeVar("Document", bound=msgspec.Struct)
+
+_PATIENCE: Final = 10.0
+"""Seconds that a mesh may take to answer a question."""
+
+_REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - connects, binds nothing
+"""Where a server that listens on all addresses is talked to, when both share an environment."""
+
+
+class AdminClient:
+    """The admin API of the mesh at ``host:port``.
+
+    Every method raises `UnreachableError` where no mesh answers, and `RefusedError` with the
+    mesh's own words where it refuses.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = _REACHED_AT.get(host, host)
+        self._port = port
+
+    def status(self) -> StatusDocument:
+        return self._get("/api/v1/status", StatusDocument)
+
+    def dead_letters(
+        self, broker: str, *, trigger: str | None, after: str | None, limit: int
+    ) -> DeadLetterPage:
+        query = {"trigger": trigger, "after": after, "limit": str(limit)}
+        asked = urlencode({name: value for name, value in query.items() if value is not None})
+        return self._get(f"{_path(broker)}/deadletters?{asked}", DeadLetterPage)
+
+    def dead_letter(self, broker: str, id: str) -> DeadLetterDocument:
+        return self._get(f"{_path(broker)}/deadletters/{quote(id, safe='')}", DeadLetterDocument)
+
+    def redrive(self, broker: str, wanted: RedriveRequest) -> RedrivenDocument:
+        """Redrive, however long that takes."""
+        with self._answer(
+            "POST",
+            f"{_path(broker)}/deadletters/redrive",
+            body=msgspec.json.encode(wanted),
+            headers={"Content-Type": "application/json"},
+            patience=None,
+        ) as response:
+            return self._document(response, RedrivenDocument)
+
+    @contextmanager
+    def tail(self, broker: str) -> Iterator[Iterator[bytes]]:
+        """Follow the broker's events, one structured event a line, until the mesh stops."""
+        with self._answer("GET", f"{_path(broker)}/tail", then_patience=None) as response:
+            yield self._lines(response)
+
+    def _lines(self, response: HTTPResponse) -> Iterator[bytes]:
+        while True:
+            with self._must_answer("stopped answering"):
+                line = response.readline()
+            if not line:
+                return
+            yield line
+
+    def _get(self, path: str, type: type[Document]) -> Document:
+        with self._answer("GET", path) as response:
+            return self._document(response, type)
+
+    @contextmanager
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float | None = _PATIENCE,
+        then_patience: float | None = _PATIENCE,
+    ) -> Iterator[HTTPResponse]:
+        """Ask, and yield the answer once its head is there and says that all is well."""
+        connection = HTTPConnection(self._host, self._port, timeout=_PATIENCE)
+        try:
+            with self._must_answer("no mesh answers", "is `cemesh run` running? "):
+                connection.connect()
+                connection.sock.settimeout(patience)
+                socket = connection.sock
+                connection.request(method, path, body, dict(headers or {}))
+                response = connection.getresponse()
+                socket.settimeout(then_patience)
+            if response.status >= HTTPStatus.BAD_REQUEST:
+                raise RefusedError(self._document(response, ProblemDetails).detail)
+            yield response
+        finally:
+            connection.close()
+
+    def _document(self, response: HTTPResponse, type: type[Document]) -> Document:
+        with self._must_answer("stopped answering"):
+            body = response.read()
+        return self._decoded(body, type)
+
+    @contextmanager
+    def _must_answer(self, otherwise: str, hint: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UnreachableError(f"{otherwise} at {self._address}: {hint}({reason})") from None
+        except HTTPException as error:
+            raise UnreachableError(
+                f"what answers at {self._address} is not cemesh: {error!r}"
+            ) from None
+
+    def _decoded(self, body: bytes, type: type[Document]) -> Document:
+        try:
+            return msgspec.json.decode(body, type=type)
+        except msgspec.DecodeError:
+            raise UnreachableError(f"what answers at {self._address} is not cemesh") from None
+
+    @property
+    def _address(self) -> str:
+        return f"{self._host}:{self._port}"
+
+
+def _path(broker: str) -> str:
+    return f"/api/v1/brokers/{quote(broker)}"

@@ -1,0 +1,160 @@
+"""The options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+DEFAULT_BROKER: Final = "default/default"
+
+_UNITS: Final = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_SIZES: Final = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 1 << 10,
+    "MiB": 1 << 20,
+    "GiB": 1 << 30,
+    "TiB": 1 << 40,
+}
+
+
+class Duration(click.ParamType[timedelta]):
+    """A number and a unit: ``500ms``, ``30s``, ``15m``, ``12h``, ``7d``."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        found = re.fullmatch(r"(\d{1,8}(?:\.\d{1,9})?)(ms|s|m|h|d)", str(value), re.ASCII)
+        if not found:
+            self.fail(f"'{value}' is not a duration such as 500ms, 30s, 15m, 12h or 7d", param, ctx)
+        return float(found[1]) * _UNITS[found[2]]
+
+
+class Size(click.ParamType[int]):
+    """A number of bytes, with or without a unit: ``1048576``, ``512KiB``, ``1GB``."""
+
+    name = "size"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,15})([KMGT]i?B)?", str(value), re.ASCII)
+        if not found:
+            self.fail(f"'{value}' is not a size such as 1048576, 512KiB or 1GB", param, ctx)
+        return int(found[1]) * _SIZES[found[2] or ""]
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``, split at the first ``=``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        name, sign, text = str(value).partition("=")
+        if not name or not sign:
+            self.fail(f"'{value}' is not of the form {self.name}", param, ctx)
+        return name, text
+
+
+class Key(click.ParamType[str]):
+    """``NAMESPACE/NAME``."""
+
+    name = "namespace/name"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        if not re.fullmatch(r"[^/?#\s]+/[^/?#\s]+", str(value)):
+            self.fail(f"'{value}' is not of the form NAMESPACE/NAME", param, ctx)
+        return str(value)
+
+
+def admin_address(command: Decorated) -> Decorated:
+    """Add ``--admin-host`` and ``--admin-port``."""
+    port = click.option(
+        "--admin-port",
+        type=click.IntRange(0, 65535),
+        default=8081,
+        show_default=True,
+        envvar="CEMESH_ADMIN_PORT",
+        show_envvar=True,
+        help="Port of the mesh's admin API.",
+    )
+    host = click.option(
+        "--admin-host",
+        default="127.0.0.1",
+        show_default=True,
+        envvar="CEMESH_ADMIN_HOST",
+        show_envvar=True,
+        help="Host of the mesh's admin API.",
+    )
+    return host(port(command))
+
+
+def data_address(command: Decorated) -> Decorated:
+    """Add ``--host`` and ``--port`` of the data port."""
+    port = click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=8080,
+        show_default=True,
+        envvar="CEMESH_PORT",
+        show_envvar=True,
+        help="Port that takes events.",
+    )
+    host = click.option(
+        "--host",
+        default="127.0.0.1",
+        show_default=True,
+        envvar="CEMESH_HOST",
+        show_envvar=True,
+        help="Host that takes events.",
+    )
+    return host(port(command))
+
+
+def resolve_option(command: Decorated) -> Decorated:
+    """Add ``--resolve REF=URL``, repeatable."""
+    return click.option(
+        "--resolve",
+        type=Pair("KIND/NAMESPACE/NAME=URL"),
+        multiple=True,
+        envvar="CEMESH_RESOLVE",
+        show_envvar=True,
+        help="Take URL for what a ref of the manifests names. Repeatable.",
+    )(command)
+
+
+def output_option(command: Decorated) -> Decorated:
+    """Add ``--output text|json``."""
+    return click.option(
+        "--output",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="What to write to standard output: text for people, or JSON documents.",
+    )(command)

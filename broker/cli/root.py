@@ -1,0 +1,60 @@
+"""The group of all commands."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+
+import click
+
+from broker.cli.check import check
+from broker.cli.deadletters import deadletters
+from broker.cli.display import display
+from broker.cli.exits import Exit, as_click
+from broker.cli.help import Group
+from broker.cli.run import run
+from broker.cli.send import send
+from broker.cli.status import status
+from broker.cli.tail import tail
+from broker.cli.version import show_version
+from broker.errors import CemeshError
+
+
+class _Root(Group):
+    def invoke(self, ctx: click.Context) -> object:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
+        try:
+            return super().invoke(ctx)
+        except CemeshError as error:
+            raise as_click(error) from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(Exit.INTERRUPTED) from None
+
+
+@click.group(
+    cls=_Root,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""
+    Start a mesh, send it an event, and see what became of it:
+
+      cemesh run mesh.yaml
+      cemesh send --type com.example.greeting --data '{"hello": "world"}'
+      cemesh status
+
+    Exit codes: 0 done, 1 refused or problems found, 2 wrong usage,
+    3 no mesh answers or it cannot start, 130 interrupted.
+    """,
+)
+@click.version_option(version("cemesh"), message="%(prog)s %(version)s")
+def cli() -> None:
+    """A CloudEvents broker and trigger mesh."""
+
+
+for _command in (run, check, send, tail, status, deadletters, display, show_version):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit."""
+    cli(prog_name="cemesh")

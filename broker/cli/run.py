@@ -1,0 +1,158 @@
+"""``cemesh run``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from broker.cli.help import Command
+from broker.cli.options import Duration, Size, admin_address, data_address, resolve_option
+from broker.settings import Settings
+
+
+@click.command(
+    cls=Command,
+    short_help="Run the mesh that manifests describe.",
+    epilog="""
+    Every option can also be given by the environment variable beside it; CEMESH_PATHS
+    separates its paths as PATH does, CEMESH_RESOLVE its pairs by blanks.
+
+    Examples:
+
+      cemesh run mesh.yaml
+      cemesh run manifests/ --data-dir /var/lib/cemesh --host 0.0.0.0
+      cemesh run mesh.yaml --resolve Service/default/audit=http://127.0.0.1:9000/
+
+    Exit codes:
+
+      0  stopped when asked to (SIGINT, SIGTERM), with nothing left under way
+      1  the manifests are refused; every problem is printed
+      2  wrong usage
+      3  it cannot start: a port or the data directory is taken, the channel is unavailable
+    """,
+)
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    envvar="CEMESH_PATHS",
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".cemesh"),
+    show_default=True,
+    envvar="CEMESH_DATA_DIR",
+    show_envvar=True,
+    help="Where the embedded channel keeps its events.",
+)
+@data_address
+@admin_address
+@click.option(
+    "--channel",
+    metavar="URL",
+    envvar="CEMESH_CHANNEL",
+    show_envvar=True,
+    help="Channel of the brokers that ask for none. Default: the embedded one, in the data dir.",
+)
+@resolve_option
+@click.option(
+    "--retention-age",
+    type=Duration(),
+    default="7d",
+    show_default=True,
+    envvar="CEMESH_RETENTION_AGE",
+    show_envvar=True,
+    help="How long events are kept that no trigger waits for.",
+)
+@click.option(
+    "--retention-size",
+    type=Size(),
+    default="1GiB",
+    show_default=True,
+    envvar="CEMESH_RETENTION_SIZE",
+    show_envvar=True,
+    help="How much of them is kept for each broker.",
+)
+@click.option(
+    "--max-event-size",
+    type=Size(),
+    default="1MiB",
+    show_default=True,
+    envvar="CEMESH_MAX_EVENT_SIZE",
+    show_envvar=True,
+    help="The largest request that is taken.",
+)
+@click.option(
+    "--drain-timeout",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    envvar="CEMESH_DRAIN_TIMEOUT",
+    show_envvar=True,
+    help="How long attempts under way may take to finish when the mesh stops.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="CEMESH_LOG_FORMAT",
+    show_envvar=True,
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="CEMESH_LOG_LEVEL",
+    show_envvar=True,
+)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    *,
+    paths: tuple[Path, ...],
+    data_dir: Path,
+    host: str,
+    port: int,
+    admin_host: str,
+    admin_port: int,
+    channel: str | None,
+    resolve: tuple[tuple[str, str], ...],
+    retention_age: timedelta,
+    retention_size: int,
+    max_event_size: int,
+    drain_timeout: timedelta,
+    log_format: Literal["text", "json"],
+    log_level: Literal["debug", "info", "warning", "error"],
+) -> None:
+    """Run the mesh that the manifests in PATHS (YAML files and folders) describe.
+
+    The files are watched: a good change is taken up, a bad one is reported and changes
+    nothing. Events are taken on --host and --port, under /NAMESPACE/BROKER. The admin port
+    asks nobody who they are; keep it on loopback or in a network that you trust.
+    """
+    settings = Settings(
+        paths=paths,
+        data_dir=data_dir,
+        host=host,
+        port=port,
+        admin_host=admin_host,
+        admin_port=admin_port,
+        channel=channel,
+        resolve=dict(resolve),
+        retention_age=retention_age,
+        retention_bytes=retention_size,
+        max_event_bytes=max_event_size,
+        drain_timeout=drain_timeout,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    from broker import app
+
+    ctx.exit(app.run(settings))

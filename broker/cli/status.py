@@ -1,0 +1,109 @@
+"""``cemesh status``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from broker.cli.help import Command
+from broker.cli.options import admin_address, output_option
+
+if TYPE_CHECKING:
+    from broker.admin.models import BrokerDocument, StatusDocument, TriggerDocument
+
+
+@click.command(
+    cls=Command,
+    short_help="Show brokers, triggers and sources.",
+    epilog="""
+    Examples:
+
+      cemesh status
+      cemesh status --output json
+
+    Exit codes:
+
+      0  printed
+      2  wrong usage
+      3  no mesh answers
+    """,
+)
+@admin_address
+@output_option
+def status(*, admin_host: str, admin_port: int, output: str) -> None:
+    """Show every broker, trigger and source: what was delivered, what waits, what is dead.
+
+    The column UNACCOUNTED appears only where the books do not balance.
+    """
+    import msgspec
+
+    from broker.cli.client import AdminClient
+
+    found = AdminClient(admin_host, admin_port).status()
+    if output == "json":
+        click.echo(msgspec.json.encode(found))
+    else:
+        _print(found)
+
+
+def _print(found: StatusDocument) -> None:
+    from broker.cli.tables import print_table
+
+    if not found.brokers:
+        click.echo("No brokers.")
+    for broker in found.brokers:
+        click.echo(f"{_heading(broker)}")
+        if broker.triggers:
+            _print_triggers(broker.triggers)
+        else:
+            click.echo("  no triggers")
+    if found.sources:
+        click.echo()
+        print_table(
+            ["SOURCE", "BROKER", "STATE", "ERROR"],
+            [
+                (f"{each.kind} {each.name}", each.broker, each.state, each.error)
+                for each in found.sources
+            ],
+        )
+    if found.problems:
+        click.echo()
+        click.secho("The last change of the manifests was refused:", fg="red")
+        for problem in found.problems:
+            place = f"{problem.file or ''}{f':{problem.line}' if problem.line else ''}"
+            parts = (place, problem.subject, problem.path, problem.message)
+            click.echo("  " + ": ".join(part for part in parts if part))
+
+
+def _heading(broker: BrokerDocument) -> str:
+    head = f"{click.style(broker.name, bold=True)}  {broker.channel}  {broker.accepted:,} accepted"
+    if broker.unavailable is None:
+        return head
+    return f"{head}  {click.style(f'takes no events: {broker.unavailable}', fg='red')}"
+
+
+def _print_triggers(triggers: Sequence[TriggerDocument]) -> None:
+    from broker.cli.tables import age, print_table
+
+    head = ["TRIGGER", "DELIVERED", "WAITING", "DEAD", "OLDEST WAITING", "IN FLIGHT"]
+    rows: list[list[object]] = [
+        [
+            each.name,
+            each.delivered,
+            each.waiting,
+            each.dead_lettered,
+            age(each.oldest_waiting),
+            each.in_flight,
+        ]
+        for each in triggers
+    ]
+    if any(each.unaccounted for each in triggers):
+        head.append("UNACCOUNTED")
+        for row, each in zip(rows, triggers, strict=True):
+            row.append(each.unaccounted)
+    head.append("SUBSCRIBER")
+    for row, each in zip(rows, triggers, strict=True):
+        row.append(each.subscriber)
+    print_table(head, rows, indent=2)
