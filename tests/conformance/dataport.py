@@ -1,0 +1,138 @@
+"""A data port on a real socket: the ingress on uvicorn, as the mesh runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from broker.event import Event
+from broker.ingress import Entrance, ingress
+from broker.ports import Emit
+from broker.trigger import Access, Broker
+
+DEADLINE = 10.0
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        assert self.headers["content-type"] == "application/problem+json"
+        document: dict[str, Any] = json.loads(self.body)
+        return document
+
+
+class DataPort:
+    """The server, what it stored, and whom it refused. ``emit`` may be exchanged by a test."""
+
+    def __init__(self, brokers: Mapping[str, Access | None], **limits: int) -> None:
+        self.reset()
+        self.brokers = dict(brokers)
+        limits = {"max_event_bytes": 1 << 20, "max_pending_bytes": 8 << 20, **limits}
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self._socket.getsockname()
+        app = ingress(
+            self._find,
+            clients=lambda: [access for access in self.brokers.values() if access],
+            max_event_bytes=limits["max_event_bytes"],
+            max_pending_bytes=limits["max_pending_bytes"],
+            on_refused=lambda broker, status: self.refused.append((broker, status)),
+        )
+        config = uvicorn.Config(
+            app,
+            http="httptools",
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    def reset(self) -> None:
+        """Forget what happened, and store again what comes."""
+        self.stored: list[Event] = []
+        self.refused: list[tuple[str, int]] = []
+        self.emit: Emit = self._store
+
+    @contextmanager
+    def running(self) -> Iterator[DataPort]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._server.should_exit = True
+            self._thread.join(DEADLINE)
+            assert not self._thread.is_alive(), "the server does not stop"
+
+    def connect(self) -> socket.socket:
+        # What the port's backlog has taken, the server will serve, so there is no need to wait.
+        return socket.create_connection(self.address, timeout=DEADLINE)
+
+    def exchange(self, request: bytes, *, method: str = "POST") -> Answer:
+        """Send these very bytes, and return what comes back."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            return answer_on(connection, method=method)
+
+    def request(
+        self,
+        headers: Sequence[tuple[str, str]],
+        body: bytes = b"",
+        *,
+        method: str = "POST",
+        path: str = "/default/orders",
+    ) -> Answer:
+        lines = [f"{method} {path} HTTP/1.1", "host: test", f"content-length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        head = "\r\n".join([*lines, "", ""]).encode()
+        return self.exchange(head + body, method=method)
+
+    def _find(self, key: str) -> Entrance | None:
+        if key not in self.brokers:
+            return None
+        broker = Broker(key=key, access=self.brokers[key])
+        return Entrance(broker=broker, emit=self.emit)
+
+    async def _store(self, events: Sequence[Event]) -> None:
+        self.stored += events
+
+
+def answer_on(connection: socket.socket, *, method: str = "POST") -> Answer:
+    """Return the next response on this connection."""
+    response = HTTPResponse(connection, method=method)
+    response.begin()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, response.read())
+
+
+class Gate:
+    """An emit that holds events until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self._open = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def emit(self, events: Sequence[Event]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.entered.set()
+        await self._open.wait()
+
+    def open(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._open.set)
