@@ -1,0 +1,89 @@
+"""The annotations that mean something to the mesh; those of others are left alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Final, TypeVar
+
+from broker.errors import did_you_mean
+from broker.manifest.durations import duration
+from broker.manifest.objects import Place
+
+ACCESS: Final = "cemesh.dev/access"
+BACKOFF_JITTER: Final = "cemesh.dev/backoff-jitter"
+BACKOFF_MAX: Final = "cemesh.dev/backoff-max"
+BROKER_CLASS: Final = "eventing.knative.dev/broker.class"
+PARALLELISM: Final = "rabbitmq.eventing.knative.dev/parallelism"
+
+_OURS: Final = "cemesh.dev/"
+_KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    "Broker": frozenset({ACCESS}),
+    "Trigger": frozenset({BACKOFF_JITTER, BACKOFF_MAX}),
+}
+
+# What would change the meaning of an object if it were overlooked: kind → name → values
+# that mean what the mesh does anyway.
+_NOT_YET: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
+    "Broker": {"kafka.eventing.knative.dev/external.topic": frozenset()},
+    "Trigger": {"kafka.eventing.knative.dev/delivery.order": frozenset({"unordered"})},
+}
+
+_DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_DIGITS: Final = re.compile(r"[0-9]{1,9}")
+
+T = TypeVar("T")
+
+
+def check_names(annotations: Mapping[str, str], place: Place) -> None:
+    """Report what is under ``cemesh.dev/`` and unknown, and what is not supported yet."""
+    kind = place.object.kind
+    known = _KNOWN.get(kind, frozenset())
+    not_yet = _NOT_YET.get(kind, {})
+    for name, value in annotations.items():
+        if name.startswith(_OURS) and name not in known:
+            place.at(name).error(f"unknown annotation{did_you_mean(name, known)}")
+        elif name in not_yet and value not in not_yet[name]:
+            place.at(name).error(f"'{value}' is not supported yet")
+
+
+def read(
+    annotations: Mapping[str, str], name: str, parse: Callable[[str], T], default: T, place: Place
+) -> T:
+    """Return the value of the annotation ``name``, or ``default`` where it is absent or wrong.
+
+    ``parse`` raises `ValueError`, whose text is reported.
+    """
+    text = annotations.get(name)
+    if text is None:
+        return default
+    try:
+        return parse(text)
+    except ValueError as error:
+        place.at(name).error(str(error))
+        return default
+
+
+def jitter(text: str) -> float:
+    """Return a share from 0 to 1."""
+    if not _DECIMAL.fullmatch(text) or float(text) > 1:
+        raise ValueError(f"'{text}' is not a number from 0 to 1 such as \"0.1\"")
+    return float(text)
+
+
+def backoff_max(text: str) -> timedelta | None:
+    """Return the cap of a wait, or None for "off"."""
+    if text == "off":
+        return None
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise ValueError(f'{error}, or "off"') from None
+
+
+def parallelism(text: str) -> int:
+    """Return a number of attempts at a time, from 1 to 1000."""
+    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= 1000:
+        raise ValueError(f"'{text}' is not a whole number from 1 to 1000")
+    return int(text)

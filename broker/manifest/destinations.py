@@ -1,0 +1,148 @@
+"""Resolves destinations: a reference or a URI, to the URL that events are sent to."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+from broker.errors import did_you_mean
+from broker.manifest.objects import Place
+from broker.manifest.shapes import Destination, Reference
+from broker.trigger import Target
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_NOT_IN_A_URL: Final = re.compile(r"[^!-~]")
+_BROKER_GROUP: Final = "eventing.knative.dev"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """What destinations may refer to.
+
+    ``brokers`` are the keys of the brokers in the files, ``resolve`` maps
+    ``Kind/namespace/name`` to the URL that stands for it, ``schemes`` can be sent to.
+    """
+
+    brokers: Collection[str]
+    resolve: Mapping[str, str]
+    schemes: Collection[str]
+
+    def require_broker(self, key: str, place: Place) -> None:
+        """Report at ``place`` that there is no broker of that key, unless there is one."""
+        if key in self.brokers or not place.report.complete:
+            return
+        namespace, _, name = key.partition("/")
+        here = [other.partition("/") for other in self.brokers]
+        hint = did_you_mean(name, [other for space, _, other in here if space == namespace])
+        elsewhere = sorted(space for space, _, other in here if other == name)
+        if not hint and elsewhere:
+            hint = f" (there is one in the namespace '{elsewhere[0]}')"
+        place.error(f"no Broker '{name}' in the namespace '{namespace}' of these files{hint}")
+
+
+def target(destination: Destination, place: Place, directory: Directory) -> Target | None:
+    """Return where ``destination`` leads, or report why it leads nowhere and return None."""
+    url = _url(destination, place, directory)
+    if destination.ca_certs is not None:
+        fault = _pem_fault(destination.ca_certs)
+        if fault:
+            place.at("CACerts").error(fault)
+    if url is None:
+        return None
+    return Target(url=url, ca_certs=destination.ca_certs, audience=destination.audience)
+
+
+def _url(destination: Destination, place: Place, directory: Directory) -> str | None:
+    ref, uri = destination.ref, destination.uri
+    if ref is None:
+        return None if uri is None else _checked(uri, place.at("uri"), directory)
+    if uri is not None and _SCHEME.match(uri):
+        place.at("uri").error("absolute URI is not allowed when 'ref' is present")
+        return None
+    base = _address(ref, place.at("ref"), directory)
+    if base is None or uri is None:
+        return base
+    if urlsplit(base).scheme not in ("http", "https"):
+        place.at("uri").error(f"cannot be joined to {base}, which takes no path")
+        return None
+    try:
+        joined = urljoin(base, uri)
+    except ValueError as error:
+        place.at("uri").error(f"'{uri}' is not a URL: {error}")
+        return None
+    return _checked(joined, place.at("uri"), directory)
+
+
+def _address(ref: Reference, place: Place, directory: Directory) -> str | None:
+    """Return the URL of the object that ``ref`` names."""
+    namespace = ref.namespace or place.object.namespace
+    key = f"{namespace}/{ref.name}"
+    override = directory.resolve.get(f"{ref.kind}/{key}")
+    if override is not None:
+        return _checked(override, place, directory)
+    group = ref.api_version.rpartition("/")[0]
+    match ref.kind:
+        case "Broker" if group == _BROKER_GROUP:
+            directory.require_broker(key, place)
+            return f"broker://{key}"
+        case "Broker":
+            place.at("apiVersion").error(f"a Broker is of {_BROKER_GROUP}/v1")
+        case "Service":
+            return f"http://{ref.name}.{namespace}.svc.cluster.local"
+        case kind:
+            place.error(
+                f"the address of a {kind} is not known here; say "
+                f"--resolve {kind}/{key}=URL, or use 'uri'"
+            )
+    return None
+
+
+def _checked(url: str, place: Place, directory: Directory) -> str | None:
+    """Return ``url`` if events can be sent there, else report why not."""
+    fault = _url_fault(url, directory.schemes)
+    if fault:
+        place.error(fault)
+        return None
+    if url.startswith("broker:"):
+        directory.require_broker(url.removeprefix("broker://"), place)
+    return url
+
+
+def _url_fault(url: str, schemes: Collection[str]) -> str | None:
+    found = _NOT_IN_A_URL.search(url)
+    if found:
+        return f"U+{ord(found[0]):04X} at character {found.start() + 1} cannot stand in a URL"
+    try:
+        parts = urlsplit(url)
+        port_is_wrong = parts.port == 0
+    except ValueError as error:
+        return f"'{url}' is not a URL: {error}"
+    if not parts.scheme:
+        return f"'{url}' is not absolute; it has to start with a scheme such as http://"
+    if parts.scheme not in schemes:
+        known = ", ".join(sorted(schemes))
+        return (
+            f"nothing is installed that sends to '{parts.scheme}:' URLs"
+            f"{did_you_mean(parts.scheme, schemes)}; installed: {known}"
+        )
+    if parts.scheme in ("http", "https") and (not parts.hostname or port_is_wrong):
+        return f"'{url}' has no {'host' if not parts.hostname else 'port that can be reached'}"
+    if parts.scheme == "broker" and not re.fullmatch(r"broker://[^/?#]+/[^/?#]+", url):
+        return f"'{url}' is not of the form broker://NAMESPACE/NAME"
+    return None
+
+
+@lru_cache(maxsize=64)
+def _pem_fault(text: str) -> str | None:
+    # Often the same authority in every destination, and reading it is slow.
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        return f"not certificates in PEM format: {reason}"
+    return None

@@ -1,0 +1,161 @@
+"""Reads manifests: files in, what should run out, or everything that is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker import plugins
+from broker.errors import InvalidManifest, Problem
+from broker.manifest import deliveries
+from broker.manifest.brokers import Referred, broker
+from broker.manifest.destinations import Directory
+from broker.manifest.files import manifest_files, read_file
+from broker.manifest.kinds import SOURCES, is_run
+from broker.manifest.objects import Object, Place, objects_of
+from broker.manifest.problems import Report
+from broker.manifest.reading import M, read
+from broker.manifest.shapes import BrokerObject, ConfigMapObject, SecretObject, TriggerObject
+from broker.manifest.sources import source
+from broker.manifest.triggers import Context, trigger
+from broker.manifest.yamltree import read_documents
+from broker.trigger import Broker, DeliveryPolicy, Desired, Source, Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the manifests ask for, and what is doubtful about them."""
+
+    desired: Desired
+    warnings: tuple[Problem, ...]
+
+
+def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> Loaded:
+    """Return what the files at ``paths`` ask for, or raise `InvalidManifest` with every problem.
+
+    The problems come in the order of the files and lines, warnings among them.
+    ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it. The result follows
+    from the files and the installed plug-ins alone. Blocks: meant for a thread.
+    """
+    report = Report()
+    files = list(_readable(paths, report))
+    declared = _declared(files, report)
+    desired = _desired(declared, resolve or {})
+    order = {file: number for number, (file, _) in enumerate(files)}
+
+    def by_place(problem: Problem) -> tuple[int, int]:
+        return (order.get(problem.file, -1) if problem.file else -1, problem.line or 0)
+
+    if report.errors:
+        raise InvalidManifest(sorted((*report.errors, *report.warnings), key=by_place))
+    return Loaded(desired=desired, warnings=tuple(sorted(report.warnings, key=by_place)))
+
+
+def _readable(paths: Sequence[Path], report: Report) -> Iterator[tuple[Path, bytes]]:
+    for each in manifest_files(paths):
+        content = each if isinstance(each, Problem) else read_file(each)
+        if isinstance(content, bytes) and isinstance(each, Path):
+            yield each, content
+        elif isinstance(content, Problem):
+            report.complete = False
+            report.add(content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Declared:
+    """The objects that the mesh runs, by kind and key, in the order of the files."""
+
+    brokers: dict[str, Place] = field(default_factory=dict)
+    triggers: dict[str, Place] = field(default_factory=dict)
+    config_maps: dict[str, Place] = field(default_factory=dict)
+    secrets: dict[str, Place] = field(default_factory=dict)
+    sources: dict[str, Place] = field(default_factory=dict)
+
+    def add(self, place: Place) -> None:
+        """Take in an object, unless there is one of that kind and name."""
+        each = place.object
+        by_kind = {
+            "Broker": self.brokers,
+            "Trigger": self.triggers,
+            "ConfigMap": self.config_maps,
+            "Secret": self.secrets,
+        }
+        if each.api_version == SOURCES:
+            objects, key = self.sources, f"{each.kind} {each.key}"
+        else:
+            objects, key = by_kind[each.kind], each.key
+        # An object without a name is nobody's twin: it is kept, to be told so.
+        first = objects.setdefault(key if each.name else f"{key} {id(each)}", place)
+        if first is not place:
+            place.report.add(
+                Problem(
+                    file=each.file,
+                    line=each.line(),
+                    subject=each.subject,
+                    message=f"declared twice; first in {_where(first.object)}",
+                )
+            )
+
+
+def _where(first: Object) -> str:
+    return f"{first.file}:{first.line()}"
+
+
+def _declared(files: Sequence[tuple[Path, bytes]], report: Report) -> _Declared:
+    declared = _Declared()
+    for file, content in files:
+        for document in read_documents(file, content, report):
+            for each in objects_of(document, report):
+                place = Place(each, report)
+                if is_run(place):
+                    declared.add(place)
+    return declared
+
+
+def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
+    """Return what should run, without what is too wrong to be a value."""
+    directory = Directory(brokers=declared.brokers, resolve=resolve, schemes=plugins.sink_schemes())
+    brokers: dict[str, Broker] = {}
+    policies: dict[str, DeliveryPolicy] = {}
+    referred = _referred(declared)
+    for place, shape in _shapes(BrokerObject, declared.brokers):
+        key = place.object.key
+        brokers[key] = broker(shape, place, referred)
+        policies[key] = deliveries.policy(
+            shape.spec.delivery, place.at("spec", "delivery"), directory
+        )
+    triggers: dict[str, Trigger] = {}
+    context = Context(directory=directory, deliveries=policies)
+    for place, trigger_shape in _shapes(TriggerObject, declared.triggers):
+        found = trigger(trigger_shape, place, context)
+        if found is not None:
+            triggers[found.key] = found
+    sources: dict[str, Source] = {}
+    for key, place in declared.sources.items():
+        found_source = source(place, directory)
+        if found_source is not None:
+            sources[key] = found_source
+    return Desired(brokers=brokers, triggers=triggers, sources=sources)
+
+
+def _referred(declared: _Declared) -> Referred:
+    return Referred(
+        config_maps={
+            place.object.key: read(ConfigMapObject, place.object.value, place)
+            for place in declared.config_maps.values()
+        },
+        secrets={
+            place.object.key: (read(SecretObject, place.object.value, place), place)
+            for place in declared.secrets.values()
+        },
+        channels=plugins.channel_schemes(),
+    )
+
+
+def _shapes(model: type[M], places: Mapping[str, Place]) -> Iterator[tuple[Place, M]]:
+    """Yield every object that fits its shape well enough to be looked at more closely."""
+    for place in places.values():
+        shape = read(model, place.object.value, place)
+        if shape is not None:
+            yield place, shape

@@ -1,0 +1,91 @@
+"""Turns the objects of ``sources.knative.dev`` into the sources to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic import BaseModel
+
+from broker import plugins
+from broker.errors import InvalidEvent, PluginNotFound
+from broker.event import check_attributes
+from broker.manifest import annotations as notes
+from broker.manifest.destinations import Directory, target
+from broker.manifest.objects import Place
+from broker.manifest.reading import read
+from broker.manifest.shapes import SourceObject
+from broker.manifest.yamltree import Json
+from broker.trigger import Source
+
+_COMMON: Final = ("sink", "ceOverrides")
+
+# An event that is valid, to be tried on with the extensions of a manifest.
+_MINIMAL: Final[Mapping[str, str]] = {"specversion": "1.0", "id": "1", "source": "/", "type": "t"}
+_STANDARD: Final = frozenset(
+    {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema"}
+)
+
+
+def source(place: Place, directory: Directory) -> Source | None:
+    """Return the source that the object at ``place`` asks for, or None; report what is wrong."""
+    common, own = _split(place.object.value)
+    shape = read(SourceObject, common, place)
+    spec = _own_spec(own, place)
+    if shape is None:
+        return None
+    notes.check_names(shape.metadata.annotations, place.at("metadata", "annotations"))
+    extensions = shape.spec.ce_overrides.extensions
+    _check_extensions(extensions, place.at("spec", "ceOverrides", "extensions"))
+    broker = _broker(shape, place.at("spec", "sink"), directory)
+    if broker is None or spec is None:
+        return None
+    return Source(
+        kind=place.object.kind,
+        key=place.object.key,
+        broker=broker,
+        spec=spec,
+        extensions=extensions,
+    )
+
+
+def _split(value: dict[str, Json]) -> tuple[Json, Json]:
+    """Return the object with only the common fields in its spec, and the spec without them."""
+    spec = value.get("spec")
+    if not isinstance(spec, dict):
+        return value, {}
+    common = {name: each for name, each in spec.items() if name in _COMMON}
+    own = {name: each for name, each in spec.items() if name not in _COMMON}
+    return {**value, "spec": common}, own
+
+
+def _own_spec(value: Json, place: Place) -> BaseModel | None:
+    """Return the spec as the source's own plug-in reads it."""
+    try:
+        model = plugins.source(place.object.kind).Spec
+    except PluginNotFound as error:
+        place.at("kind").error(str(error))
+        return None
+    return read(model, value, place.at("spec"), also_known=_COMMON)
+
+
+def _broker(shape: SourceObject, place: Place, directory: Directory) -> str | None:
+    """Return the key of the broker that the source emits into."""
+    sink = target(shape.spec.sink, place, directory)
+    if sink is None:
+        return None
+    if not sink.url.startswith("broker://"):
+        place.error(f"a source emits into a Broker of these files; {sink.url} is none")
+        return None
+    return sink.url.removeprefix("broker://")
+
+
+def _check_extensions(extensions: Mapping[str, str], place: Place) -> None:
+    for name, value in extensions.items():
+        if name in _STANDARD:
+            place.at(name).error("is an attribute of every event, not an extension")
+            continue
+        try:
+            check_attributes({**_MINIMAL, name: value})
+        except InvalidEvent as error:
+            place.at(name).error(error.detail)

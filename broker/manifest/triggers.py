@@ -1,0 +1,69 @@
+"""Turns Trigger objects into the triggers to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.filters import Filter
+from broker.manifest import annotations as notes
+from broker.manifest import deliveries, filters
+from broker.manifest.destinations import Directory, target
+from broker.manifest.objects import Place
+from broker.manifest.shapes import TriggerObject, TriggerSpec
+from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy, Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a trigger takes from others: ``deliveries`` is the policy of each broker."""
+
+    directory: Directory
+    deliveries: Mapping[str, DeliveryPolicy]
+
+
+def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | None:
+    """Return the trigger that the object at ``place`` asks for, or None; report what is wrong."""
+    annotations, at_annotations = shape.metadata.annotations, place.at("metadata", "annotations")
+    notes.check_names(annotations, at_annotations)
+    spec, at_spec = shape.spec, place.at("spec")
+    broker = f"{place.object.namespace}/{spec.broker}"
+    context.directory.require_broker(broker, at_spec.at("broker"))
+    policy = _policy(spec, broker, at_spec.at("delivery"), context)
+    policy = deliveries.annotated(policy, annotations, at_annotations)
+    parallelism = notes.read(
+        annotations, notes.PARALLELISM, notes.parallelism, DEFAULT_PARALLELISM, at_annotations
+    )
+    subscriber = target(spec.subscriber, at_spec.at("subscriber"), context.directory)
+    if subscriber is None:
+        return None
+    return Trigger(
+        key=place.object.key,
+        broker=broker,
+        subscriber=subscriber,
+        filter=_filter(spec, at_spec),
+        delivery=policy,
+        parallelism=parallelism,
+    )
+
+
+def _policy(spec: TriggerSpec, broker: str, place: Place, context: Context) -> DeliveryPolicy:
+    """Return the trigger's own policy, which replaces its broker's whole, or the broker's."""
+    inherited = context.deliveries.get(broker, DeliveryPolicy())
+    if spec.delivery is None:
+        return inherited
+    own = deliveries.policy(spec.delivery, place, context.directory)
+    if inherited.dead_letter is not None and spec.delivery.dead_letter_sink is None:
+        place.warn(
+            "replaces the broker's delivery whole, and so loses its deadLetterSink; dead "
+            "letters will stay in the broker's own store"
+        )
+    return own
+
+
+def _filter(spec: TriggerSpec, place: Place) -> Filter:
+    if not spec.filters:
+        return filters.of_legacy(spec.filter)
+    if spec.filter is not None and spec.filter.attributes:
+        place.at("filter").warn("is overridden by 'filters'")
+    return filters.of_items(spec.filters)
