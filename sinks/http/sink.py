@@ -121,7 +121,7 @@ def _reply(response: Response) -> Answer:
     except (InvalidEvent, UnsupportedContent) as error:
         return _no_reply(response, str(error))
     if len(events) != 1:
-        return _no_reply(response, "a batch is not a reply")
+        return _no_reply(response, f"it is a batch of {len(events)}, and a reply is one event")
     return Accepted(reply=events[0])
 
 
