@@ -109,7 +109,7 @@ class Source(Protocol):
         ...
 
 
-# --- channels ------------------------------------------------------------------------------
+# --- claims and what becomes of them --------------------------------------------------------
 
 
 class Outcome(Enum):
@@ -147,6 +147,37 @@ class Claim:
     attempts: int
     condemned: Refusal | None
     position: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """The outcome is final and stored: settle the claim. ``why`` goes with a dead letter."""
+
+    outcome: Outcome
+    why: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """Give the claim back for ``delay``, with what is known so far."""
+
+    delay: timedelta
+    attempts: int
+    condemned: Refusal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buried:
+    """Nobody takes the event: it goes into the broker's own dead-letter store."""
+
+    why: Refusal
+
+
+Step = Settled | Deferred | Buried
+"""What is to become of a claim after an attempt."""
+
+
+# --- channels ------------------------------------------------------------------------------
 
 
 class Cursor(Protocol):

@@ -15,39 +15,26 @@ from typing import Final, Literal
 
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import MAX_HOPS, Event
-from broker.ports import Accepted, Answer, Claim, Emit, Outcome, Refusal, Refused, Sink
+from broker.ports import (
+    Accepted,
+    Answer,
+    Buried,
+    Claim,
+    Deferred,
+    Emit,
+    Outcome,
+    Refusal,
+    Refused,
+    Settled,
+    Sink,
+    Step,
+)
 from broker.trigger import Trigger
 from delivery.backoff import Retries
 from delivery.deadletter import dead_letter
 from delivery.verdicts import Verdict, judge
 
 _log: Final = logging.getLogger("cemesh.delivery")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """The outcome is final and stored: settle the claim."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deferred:
-    """Give the claim back for ``delay``, with what is known so far."""
-
-    delay: timedelta
-    attempts: int
-    condemned: Refusal | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buried:
-    """Nobody takes the event: it goes into the broker's own dead-letter store."""
-
-    why: Refusal
-
-
-Step = Settled | Deferred | Buried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +112,7 @@ class Delivery:
         answer = await _answer(self._dead_letter, letter)
         self._observe(event, "dead-letter sink", target.url, number, started, answer)
         if isinstance(answer, Accepted):
-            return Settled(outcome=Outcome.DEAD_LETTERED)
+            return Settled(outcome=Outcome.DEAD_LETTERED, why=why)
         if self._to_be_retried(answer, number):
             delay = self._retries.wait(number, answer.retry_after)
             return Deferred(delay=delay, attempts=number, condemned=why)

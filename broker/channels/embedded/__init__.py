@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from broker.channels.embedded.channel import EmbeddedChannel
@@ -46,13 +45,15 @@ class EmbeddedBackend:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as resources:
-            tasks = await resources.enter_async_context(asyncio.TaskGroup())
             self._store = Store(self._folder)
             self._channels.clear()
-            await self._store.open(tasks)
+            await self._store.open()
             resources.push_async_callback(self._store.close)
             await self._store.write(settle_accounts)
             self._last_place = await self._store.write(last_place)
+            tasks = await resources.enter_async_context(asyncio.TaskGroup())
+            self._store.start(tasks)
+            resources.push_async_callback(self._store.stop)
             trimming = tasks.create_task(
                 keep_bounds(self._store, self._channels.values(), self._options)
             )
@@ -60,13 +61,8 @@ class EmbeddedBackend:
             self._resources = resources.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._resources.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *exc: object) -> None:
+        await self._resources.aclose()
 
     async def channel(self, broker: str, config: Mapping[str, str]) -> EmbeddedChannel:
         async with self._opening:

@@ -210,7 +210,7 @@ class EmbeddedChannel:
 
     async def unsubscribe(self, trigger: str) -> None:
         place = self._places.get(trigger)
-        if place is not None:
+        if place is not None and not place.subscribed:
             place.gone = True
             self._place_changed(place)
             await self._commit()

@@ -7,6 +7,7 @@ commit takes all of them, so the number of fsyncs follows the disk and not the l
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -20,6 +21,8 @@ from typing import Final, Protocol, TypeVar
 from broker.channels.embedded.lock import held
 from broker.channels.embedded.schema import Identity, errors_named, open_reader, open_writer
 from broker.errors import ChannelUnavailable
+
+_log: Final = logging.getLogger("cemesh.channel")
 
 T = TypeVar("T")
 Row = tuple[object, ...]
@@ -69,7 +72,7 @@ class _Connections(threading.local):
 
 
 class Store:
-    """The file, open. Use `open` and `close` around everything else."""
+    """The file, open. `open` it, `start` it; `stop` it, `close` it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
@@ -86,11 +89,8 @@ class Store:
         self._readers: list[sqlite3.Connection] = []
         self._resources = ExitStack()
 
-    async def open(self, tasks: asyncio.TaskGroup) -> None:
-        """Open the file and start committing in ``tasks``.
-
-        Raises `DataDirectoryInUse` and `ChannelUnavailable`.
-        """
+    async def open(self) -> None:
+        """Open the file. Raises `DataDirectoryInUse` and `ChannelUnavailable`."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._resources.enter_context(held(self._folder))
@@ -104,15 +104,23 @@ class Store:
             self._resources.close()
             raise
         self._identity = Identity(self.path)
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Commit from now on, in ``tasks``."""
         self._tasks = tasks
         self._committer = tasks.create_task(self._commit_until_closed())
 
-    async def close(self) -> None:
-        """Store what is left to store, and let go of the file."""
+    async def stop(self) -> None:
+        """Store what is left to store."""
         self._closing = True
         self.stir(urgent=True)
         await asyncio.wait([self._committer])
         await self._commit()
+        if self.outage is not None:
+            _log.error("cursors not stored", extra={"why": str(self.outage)})
+
+    async def close(self) -> None:
+        """Let go of the file."""
         await self._in_writer(self._writer.close)
         self._writing.shutdown()
         self._reading.shutdown()

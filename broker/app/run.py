@@ -1,0 +1,132 @@
+"""The life of a mesh, from the files to the last settled claim."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
+from typing import Final
+
+import uvloop
+
+from broker.admin import admin
+from broker.app.following import follow, tell
+from broker.app.serving import listening, served, url
+from broker.errors import CemeshError, InvalidManifest
+from broker.ingress import ingress
+from broker.manifest import Loaded, changes, load
+from broker.mesh import Mesh
+from broker.observe.logging import configure
+from broker.observe.metrics import Metrics
+from broker.ports import BackendOptions
+from broker.settings import Settings
+from broker.trigger import Desired
+
+_log: Final = logging.getLogger("cemesh.mesh")
+
+MAX_PENDING_BYTES: Final = 256 << 20
+"""Request bodies that may be read or stored at once; beyond, the ingress answers 429."""
+
+_OPERATORS_LINGER: Final = timedelta(seconds=1)
+
+STOPPED, REFUSED, CANNOT_START = 0, 1, 3
+
+
+def run(settings: Settings) -> int:
+    """Run the mesh until SIGINT or SIGTERM, and return the process's exit code.
+
+    0: stopped when asked to; 1: the manifests are refused; 3: it cannot start.
+    """
+    configure(settings.log_format, settings.log_level)
+    changed = changes(settings.paths)  # before they are read, so that no change falls between
+    try:
+        loaded = load(settings.paths, resolve=settings.resolve)
+    except InvalidManifest as error:
+        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
+        return REFUSED
+    tell(loaded.warnings)
+    try:
+        uvloop.run(_run(settings, loaded, changed))
+    except CemeshError as error:
+        sys.stderr.write(f"cemesh cannot start: {error}\n")
+        return CANNOT_START
+    return STOPPED
+
+
+async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None]) -> None:
+    metrics = Metrics()
+    mesh = Mesh(
+        channel=settings.channel,
+        options=BackendOptions(
+            data_dir=str(settings.data_dir),
+            retention_age=settings.retention_age,
+            retention_bytes=settings.retention_bytes,
+        ),
+        drain_timeout=settings.drain_timeout,
+        metrics=metrics,
+    )
+    stopping, closing = asyncio.Event(), asyncio.Event()
+    producers = ingress(
+        mesh.find,
+        clients=mesh.clients,
+        max_event_bytes=settings.max_event_bytes,
+        max_pending_bytes=MAX_PENDING_BYTES,
+        on_refused=metrics.refused,
+    )
+    operators = admin(mesh, metrics, closing)
+    async with AsyncExitStack() as running:
+        running.enter_context(_signals(stopping, again=mesh.hurry))
+        data_port = running.enter_context(listening(settings.host, settings.port))
+        admin_port = running.enter_context(listening(settings.admin_host, settings.admin_port))
+        await running.enter_async_context(mesh)
+        await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
+        running.callback(closing.set)
+        await mesh.apply(loaded.desired)
+        async with served(producers, data_port, linger=settings.drain_timeout):
+            _welcome(settings, loaded.desired, url(data_port), url(admin_port))
+            await follow(settings, mesh, changed, stopping)
+            _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
+            await mesh.stop_sources()
+        await mesh.drain()
+    _log.info("stopped")
+
+
+@contextmanager
+def _signals(stopping: asyncio.Event, *, again: Callable[[], None]) -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into ``stopping``, and every further one into ``again``."""
+
+    def caught() -> None:
+        if stopping.is_set():
+            again()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, caught)
+    yield
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
+def _welcome(settings: Settings, desired: Desired, data: str, operators: str) -> None:
+    counts = ", ".join(
+        f"{len(each)} {name}{'' if len(each) == 1 else 's'}"
+        for name, each in (
+            ("broker", desired.brokers),
+            ("trigger", desired.triggers),
+            ("source", desired.sources),
+        )
+    )
+    lines = [f"cemesh runs {counts}"]
+    lines += [f"  POST events to  {data}/{key}" for key in desired.brokers]
+    lines += [
+        f"  admin port      {operators} (asks nobody who they are)",
+        f"  data            {settings.channel or settings.data_dir}",
+        "  Ctrl-C stops it: what is under way is finished, what waits is kept",
+    ]
+    sys.stderr.writelines(f"{line}\n" for line in lines)
+    sys.stderr.flush()

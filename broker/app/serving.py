@@ -1,0 +1,97 @@
+"""The two ports: sockets that listen, and uvicorn on them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from typing import Final
+
+import uvicorn
+from starlette.applications import Starlette
+
+from broker.errors import CemeshError
+
+_KEEP_ALIVE: Final = timedelta(seconds=75)
+"""How long a client's connection may rest: longer than clients keep theirs, so that it is they
+who close it, and no request meets a connection that is closing."""
+
+_BACKLOG: Final = 2048
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen there; port 0 takes any that is free. Raises `CemeshError` where that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CemeshError(f"cannot listen on {host}: {error.strerror}") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            raise CemeshError(
+                f"cannot listen on {host}:{port}: {error.strerror}; "
+                "stop what listens there, or choose another port"
+            ) from error
+        yield listener
+
+
+def url(listener: socket.socket) -> str:
+    """Return the base URL of what listens there."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def served(
+    app: Starlette, listener: socket.socket, *, linger: timedelta
+) -> AsyncIterator[None]:
+    """Serve the application while the context lasts.
+
+    At its end the listener closes, and requests under way have ``linger`` to be answered.
+    """
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,  # which alone doubles the throughput
+            server_header=False,
+            timeout_keep_alive=round(_KEEP_ALIVE.total_seconds()),
+            timeout_graceful_shutdown=max(1, round(linger.total_seconds())),
+        )
+    )
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(server.serve(sockets=[listener]))
+        await server.ready.wait()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the mesh, and says when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()

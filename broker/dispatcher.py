@@ -1,0 +1,60 @@
+"""Takes the claims of one trigger, has each attempted, and tells the cursor what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import assert_never
+
+from broker.ports import Buried, Claim, Cursor, Deferred, Settled, Step
+
+
+class Dispatcher:
+    """One trigger's dispatcher.
+
+    What bounds its concurrency is the cursor's window: each claim that comes is attempted at
+    once, and the next comes when one has been dealt with.
+    """
+
+    def __init__(self, step: Callable[[Claim], Awaitable[Step]]) -> None:
+        self.in_flight = 0
+        self._step = step
+        self._claiming: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    async def run(self, cursor: Cursor) -> None:
+        """Dispatch until the claims end or `stop` is called, and what is under way is done.
+
+        Cancelled, it breaks off what is under way; those claims stay out, to be released.
+        """
+        async with asyncio.TaskGroup() as attempts:
+            if not self._stopped:
+                self._claiming = attempts.create_task(self._claim(cursor, attempts))
+
+    def stop(self) -> None:
+        """Claim no more. What is under way goes on."""
+        self._stopped = True
+        if self._claiming is not None:
+            self._claiming.cancel()
+
+    async def _claim(self, cursor: Cursor, attempts: asyncio.TaskGroup) -> None:
+        async for claim in cursor.claims():
+            attempts.create_task(self._attempt(cursor, claim))
+
+    async def _attempt(self, cursor: Cursor, claim: Claim) -> None:
+        self.in_flight += 1
+        try:
+            step = await self._step(claim)
+        finally:
+            self.in_flight -= 1
+        match step:
+            case Settled():
+                await cursor.settle(claim, step.outcome)
+            case Deferred():
+                await cursor.defer(
+                    claim, step.delay, attempts=step.attempts, condemned=step.condemned
+                )
+            case Buried():
+                await cursor.bury(claim, step.why)
+            case _:
+                assert_never(step)

@@ -1,0 +1,306 @@
+"""Desired against running: starts, replaces and stops what differs, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final, Self
+
+from broker.errors import ChannelUnavailable, Problem, UnknownBroker
+from broker.event import Event
+from broker.ingress import Entrance
+from broker.mesh.resources import Resources
+from broker.mesh.sources import SourceRun
+from broker.mesh.triggers import TriggerRun
+from broker.observe.metrics import Metrics
+from broker.ports import BackendOptions, Channel, Emit, Sink, SinkOptions
+from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
+from broker.trigger import Access, Broker, Desired, Target, Trigger
+from delivery.delivery import Attempt, Delivery
+
+_log: Final = logging.getLogger("cemesh.mesh")
+_delivery_log: Final = logging.getLogger("cemesh.delivery")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """A broker that takes events."""
+
+    broker: Broker
+    channel: Channel
+    entrance: Entrance
+
+
+class Mesh:
+    """Everything that runs in this process. `apply` makes it what the manifests ask for.
+
+    ``problems`` are those of the last change of the files that was refused; whoever reads the
+    files sets them. To be entered, changed and left by one and the same task.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: str | None,
+        options: BackendOptions,
+        drain_timeout: timedelta,
+        metrics: Metrics,
+    ) -> None:
+        self.problems: Sequence[Problem] = ()
+        self._brokers: dict[str, _Running] = {}
+        self._triggers: dict[str, TriggerRun] = {}
+        self._sources: dict[str, SourceRun] = {}
+        self._drain_timeout = drain_timeout
+        self._metrics = metrics
+        self._tasks = asyncio.TaskGroup()
+        self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
+        self._resources = Resources(channel=channel, options=options, emit_to=self._emit_to)
+        self._phase: str | None = "the mesh is starting"
+
+    async def __aenter__(self) -> Self:
+        await self._resources.__aenter__()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            await self.drain()
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            await self._resources.__aexit__(None, None, None)
+
+    # --- changing --------------------------------------------------------------------------
+
+    async def apply(self, desired: Desired) -> None:
+        """Make the mesh run what is desired, and return once it does.
+
+        Deliveries under way are finished by what they were begun with. Raises a `CemeshError`,
+        and has changed nothing, if a channel cannot be opened.
+        """
+        brokers = {key: await self._open(broker) for key, broker in desired.brokers.items()}
+        for trigger in desired.triggers.values():
+            for target in _targets(trigger):
+                await self._resources.open_sinks(target)
+
+        for key, source in list(self._sources.items()):
+            if desired.sources.get(key) != source.source:
+                await self._sources.pop(key).stop()
+        # Nothing is taken for a broker that goes; one that comes takes events once its
+        # triggers have subscribed.
+        self._brokers = {key: brokers[key] for key in self._brokers if key in brokers}
+        await self._change_triggers(desired, brokers)
+        self._brokers = brokers
+        for key, wanted in desired.sources.items():
+            if key not in self._sources:
+                run = self._sources[key] = SourceRun(wanted, self._emit_into(wanted.broker))
+                run.start(self._tasks)
+        self._phase = None
+
+    async def _open(self, broker: Broker) -> _Running:
+        channel = await self._resources.channel(broker)
+        entrance = Entrance(broker=broker, emit=channel.append)
+        return _Running(broker=broker, channel=channel, entrance=entrance)
+
+    async def _change_triggers(self, desired: Desired, brokers: dict[str, _Running]) -> None:
+        former = {
+            key: run
+            for key, run in self._triggers.items()
+            if key not in desired.triggers
+            or run.trigger != desired.triggers[key]
+            or run.channel is not brokers[run.trigger.broker].channel
+        }
+        for key, run in former.items():
+            if key not in desired.triggers:
+                run.stop()
+        async with asyncio.TaskGroup() as starting:
+            for key, trigger in desired.triggers.items():
+                if key not in self._triggers or key in former:
+                    channel = brokers[trigger.broker].channel
+                    starting.create_task(self._start(trigger, channel))
+        for key, run in former.items():
+            if key not in desired.triggers:
+                del self._triggers[key]
+            task = self._tasks.create_task(self._let_go(run))
+            self._leaving[task] = run
+            task.add_done_callback(self._leaving.pop)
+
+    async def _start(self, trigger: Trigger, channel: Channel) -> None:
+        policy = trigger.delivery
+        delivery = Delivery(
+            trigger,
+            subscriber=await self._sink(trigger, trigger.subscriber),
+            dead_letter=None
+            if policy.dead_letter is None
+            else await self._sink(trigger, policy.dead_letter),
+            emit=self._emit_into(trigger.broker),
+            on_attempt=self._note,
+        )
+        run = TriggerRun(trigger, channel, delivery.step)
+        try:
+            await run.start(self._tasks)
+        except BaseException:
+            run.break_off()
+            raise
+        self._triggers[trigger.key] = run
+
+    async def _sink(self, trigger: Trigger, target: Target) -> Sink:
+        policy = trigger.delivery
+        options = SinkOptions(
+            namespace=trigger.namespace, timeout=policy.timeout, content_mode=policy.content_mode
+        )
+        return await self._resources.sink(target, options)
+
+    async def _let_go(self, run: TriggerRun) -> None:
+        """End a run that was replaced or removed, once what it has under way is done."""
+        await run.leave(self._drain_timeout)
+        now = self._triggers.get(run.trigger.key)
+        if now is not None and now.channel is run.channel:
+            return
+        try:
+            await run.channel.unsubscribe(run.trigger.key)
+        except ChannelUnavailable as error:
+            extra = {"trigger": run.trigger.key, "why": str(error)}
+            _log.warning("trigger not taken off its channel", extra=extra)
+
+    async def stop_sources(self) -> None:
+        """Begin to stop: nothing comes from the sources any more, and the mesh is not ready."""
+        self._phase = "the mesh is stopping"
+        for source in self._sources.values():
+            await source.stop()
+        self._sources.clear()
+
+    async def drain(self) -> None:
+        """Finish what is under way within the deadline, and stop.
+
+        What does not finish is found again at the next start.
+        """
+        await self.stop_sources()
+        runs = [run.leave(self._drain_timeout) for run in self._triggers.values()]
+        await asyncio.gather(*runs, *self._leaving)
+        self._triggers.clear()
+
+    def hurry(self) -> None:
+        """Break off whatever is still under way."""
+        for run in [*self._triggers.values(), *self._leaving.values()]:
+            run.break_off()
+
+    # --- the ways in -----------------------------------------------------------------------
+
+    def find(self, broker: str) -> Entrance | None:
+        """Return the way into ``namespace/name``, or None where no broker of that name runs."""
+        running = self._brokers.get(broker)
+        return None if running is None else running.entrance
+
+    def clients(self) -> Iterable[Access]:
+        """Return who may send to any broker at all."""
+        return [each.broker.access for each in self._brokers.values() if each.broker.access]
+
+    def _emit_to(self, broker: str) -> Emit:
+        return self.channel(broker).append
+
+    def _emit_into(self, broker: str) -> Emit:
+        """Return the way into a broker that is looked up each time, as its channel may change."""
+
+        async def emit(events: Sequence[Event]) -> None:
+            await self._emit_to(broker)(events)
+
+        return emit
+
+    # --- looking on ------------------------------------------------------------------------
+
+    async def not_ready(self) -> Sequence[str]:
+        if self._phase is not None:
+            return [self._phase]
+        why = {key: await _unavailable(each.channel) for key, each in self._brokers.items()}
+        return [f"broker {key}: {reason}" for key, reason in why.items() if reason is not None]
+
+    async def status(self) -> MeshStatus:
+        brokers = [await self._broker_status(each) for each in self._brokers.values()]
+        sources = [
+            SourceStatus(
+                kind=run.source.kind,
+                key=run.source.key,
+                broker=run.source.broker,
+                state=run.state,
+                error=run.error,
+            )
+            for run in self._sources.values()
+        ]
+        return MeshStatus(brokers=brokers, sources=sources, problems=self.problems)
+
+    async def _broker_status(self, running: _Running) -> BrokerStatus:
+        key = running.broker.key
+        books = await running.channel.books()
+        return BrokerStatus(
+            key=key,
+            channel=self._resources.channel_url(running.broker).partition(":")[0],
+            accepted=await running.channel.accepted(),
+            unavailable=await _unavailable(running.channel),
+            triggers=[
+                TriggerStatus(
+                    key=run.trigger.key,
+                    broker=key,
+                    subscriber=run.trigger.subscriber.url,
+                    in_flight=run.in_flight,
+                    books=books[run.trigger.key],
+                )
+                for run in self._triggers.values()
+                if run.trigger.broker == key and run.trigger.key in books
+            ],
+        )
+
+    def channel(self, broker: str) -> Channel:
+        running = self._brokers.get(broker)
+        if running is None:
+            raise UnknownBroker(f"the mesh has no broker {broker}")
+        return running.channel
+
+    async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
+        channel = self.channel(broker)
+        redriven: list[str] = []
+        kept: dict[str, str] = {}
+        for each in ids:
+            letter = await channel.dead_letters.get(each)
+            if letter is None:
+                kept[each] = "there is no such dead letter"
+            elif letter.trigger not in self._triggers:
+                kept[each] = f"its trigger {letter.trigger} does not run"
+            else:
+                # Appended before it is removed: a crash between the two repeats, and loses not.
+                await channel.append([replace(letter.event, hops=0)], to=letter.trigger)
+                await channel.dead_letters.remove([each])
+                redriven.append(each)
+        return Redriven(redriven=redriven, kept=kept)
+
+    def _note(self, attempt: Attempt) -> None:
+        seconds = attempt.duration.total_seconds()
+        self._metrics.attempted(attempt.trigger, attempt.verdict.value, seconds)
+        if _delivery_log.isEnabledFor(logging.DEBUG):
+            _delivery_log.debug(
+                "attempt",
+                extra={
+                    "trigger": attempt.trigger,
+                    "event_id": attempt.id,
+                    "source": attempt.source,
+                    "destination": attempt.destination,
+                    "number": attempt.number,
+                    "seconds": round(seconds, 6),
+                    "verdict": attempt.verdict.value,
+                },
+            )
+
+
+def _targets(trigger: Trigger) -> Iterable[Target]:
+    dead_letter = trigger.delivery.dead_letter
+    return [trigger.subscriber, *([] if dead_letter is None else [dead_letter])]
+
+
+async def _unavailable(channel: Channel) -> str | None:
+    try:
+        await channel.check()
+    except ChannelUnavailable as error:
+        return str(error)
+    return None

@@ -1,0 +1,69 @@
+"""The backends and sinks that a mesh uses: each opened when first asked for, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Self
+
+from broker import plugins
+from broker.ports import Backend, BackendOptions, Channel, Emit, Sink, SinkOptions, Sinks
+from broker.trigger import Broker, Target
+from sinks.broker import BrokerSinks
+
+DEFAULT_CHANNEL = "sqlite:"
+
+
+class Resources:
+    """Open backends and sinks; all close when the context ends, the sinks first.
+
+    Everything but `sink` is to be used from the task that entered the context.
+    """
+
+    def __init__(
+        self, *, channel: str | None, options: BackendOptions, emit_to: Callable[[str], Emit]
+    ) -> None:
+        self._default = channel or DEFAULT_CHANNEL
+        self._options = options
+        self._backends: dict[str, Backend] = {}
+        self._sinks: dict[str, Sinks] = {plugins.BROKER_SCHEME: BrokerSinks(emit_to)}
+        self._open_backends = AsyncExitStack()
+        self._open_sinks = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            await self._open_sinks.aclose()
+        finally:
+            await self._open_backends.aclose()
+
+    def channel_url(self, broker: Broker) -> str:
+        """Return the URL of the channel that the broker's class, or the default, selects."""
+        return self._default if broker.channel is None else f"{broker.channel}:"
+
+    async def channel(self, broker: Broker) -> Channel:
+        """Return the broker's channel. Raises `PluginNotFound` and `ChannelUnavailable`."""
+        url = self.channel_url(broker)
+        if url not in self._backends:
+            backend = plugins.channel_backend(_scheme(url)).from_url(url, self._options)
+            self._backends[url] = await self._open_backends.enter_async_context(backend)
+        return await self._backends[url].channel(broker.key, broker.config)
+
+    async def open_sinks(self, target: Target) -> None:
+        """Make ready for `sink` of this target. Raises `PluginNotFound`."""
+        scheme = _scheme(target.url)
+        if scheme not in self._sinks:
+            sinks = plugins.sinks(scheme)()
+            self._sinks[scheme] = await self._open_sinks.enter_async_context(sinks)
+
+    async def sink(self, target: Target, options: SinkOptions) -> Sink:
+        """Return the sink for a target that `open_sinks` was called for."""
+        sinks = self._sinks[_scheme(target.url)]
+        return await asyncio.to_thread(sinks.sink, target, options)  # it may load certificates
+
+
+def _scheme(url: str) -> str:
+    return url.partition(":")[0].lower()

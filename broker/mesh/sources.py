@@ -1,0 +1,71 @@
+"""One event source, running: started again when it fails, with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from broker import plugins
+from broker.event import Event
+from broker.ports import Emit
+from broker.trigger import Source
+
+_log: Final = logging.getLogger("cemesh.sources")
+
+_FIRST_PAUSE: Final = 1.0
+_LAST_PAUSE: Final = 60.0
+
+
+class SourceRun:
+    """Runs a source until it is cancelled. One that ends or fails is started again."""
+
+    def __init__(self, source: Source, emit: Emit) -> None:
+        self.source = source
+        self.state: Literal["running", "restarting"] = "running"
+        self.error: str | None = None
+        self._emit = _with_extensions(emit, source.extensions)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._task = tasks.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Cancel the source, and return once it has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
+        while True:
+            started = loop.time()
+            try:
+                await self._run_once()
+                self.error = "it ended by itself"
+            except Exception as error:  # noqa: BLE001 - a plug-in's faults are not the mesh's
+                self.error = f"{type(error).__name__}: {error}"
+                _log.exception("source failed", extra={"source": self.source.key})
+            if loop.time() - started > _LAST_PAUSE:
+                pause = _FIRST_PAUSE
+            self.state = "restarting"
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE)
+
+    async def _run_once(self) -> None:
+        self.state = "running"
+        namespace, _, name = self.source.key.partition("/")
+        plugin = plugins.source(self.source.kind)
+        await plugin(self.source.spec, namespace=namespace, name=name).run(self._emit)
+
+
+def _with_extensions(emit: Emit, extensions: Mapping[str, str]) -> Emit:
+    if not extensions:
+        return emit
+
+    async def emit_extended(events: Sequence[Event]) -> None:
+        await emit([event.with_attributes(extensions, {}) for event in events])
+
+    return emit_extended

@@ -1,0 +1,126 @@
+"""One trigger, running."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final
+
+from broker.dispatcher import Dispatcher
+from broker.errors import CemeshError
+from broker.ports import Buried, Channel, Claim, Refusal, Settled, Step
+from broker.trigger import Trigger
+
+_log: Final = logging.getLogger("cemesh.mesh")
+
+_SUBSCRIBE: Final = 5.0
+"""Seconds that a change of the mesh waits for a subscription before it goes on without."""
+
+_RESTART: Final = 1.0
+"""Seconds before a subscription that failed is tried again."""
+
+
+class TriggerRun:
+    """Subscribes a trigger and dispatches its events until it is stopped or replaced.
+
+    A subscription that fails is begun again: an event is only ever held up by that.
+    """
+
+    def __init__(
+        self, trigger: Trigger, channel: Channel, step: Callable[[Claim], Awaitable[Step]]
+    ) -> None:
+        self.trigger = trigger
+        self.channel = channel
+        self._step = step
+        self._dispatcher = Dispatcher(self._attempt)
+        self._subscribed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def in_flight(self) -> int:
+        return self._dispatcher.in_flight
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Start in ``tasks``, and return once subscribed: it gets what is appended from now on.
+
+        Returns also after a while, where the channel is out; nothing can be appended then.
+        """
+        self._task = tasks.create_task(self._run())
+        await _until(self._subscribed, _SUBSCRIBE)
+
+    def stop(self) -> None:
+        """Claim no more. What is under way goes on."""
+        self._stopped.set()
+        self._subscribed.set()
+        self._dispatcher.stop()
+
+    def break_off(self) -> None:
+        """Break off what is under way; it is found again at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def leave(self, within: timedelta) -> None:
+        """Stop, let attempts under way finish within that time, and break off the rest.
+
+        What is broken off is found again at the next start.
+        """
+        self.stop()
+        if self._task is None:
+            return
+        _, late = await asyncio.wait([self._task], timeout=within.total_seconds())
+        if late:
+            count = self.in_flight
+            _log.warning("attempts broken off", extra={"trigger": self.trigger.key, "count": count})
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                async with self.channel.subscribe(
+                    self.trigger.key, filter=self.trigger.filter, window=self.trigger.parallelism
+                ) as cursor:
+                    self._subscribed.set()
+                    await self._dispatcher.run(cursor)
+                    return
+            except CemeshError as error:
+                _log.warning(
+                    "trigger interrupted", extra={"trigger": self.trigger.key, "why": str(error)}
+                )
+            except Exception:  # noqa: BLE001 - a fault must neither end the trigger nor hide
+                _log.exception("trigger failed", extra={"trigger": self.trigger.key})
+            await _until(self._stopped, _RESTART)
+            self._dispatcher = Dispatcher(self._attempt)
+
+    async def _attempt(self, claim: Claim) -> Step:
+        step = await self._step(claim)
+        match step:
+            case Buried(why=why):
+                self._tell_dead_letter(claim, why, "the broker's store")
+            case Settled(why=Refusal() as why):
+                self._tell_dead_letter(claim, why, "the dead-letter sink")
+        return step
+
+    def _tell_dead_letter(self, claim: Claim, why: Refusal, to: str) -> None:
+        _log.warning(
+            "dead-lettered",
+            extra={
+                "trigger": self.trigger.key,
+                "event_id": claim.event.id,
+                "source": claim.event.source,
+                "attempts": why.attempts,
+                "why": why.reason,
+                "to": to,
+            },
+        )
+
+
+async def _until(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
