@@ -1,0 +1,247 @@
+"""The command line as a whole: settings, help, exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from broker.cli.root import cli
+from broker.errors import (
+    CemeshError,
+    ChannelUnavailable,
+    DataDirectoryInUse,
+    InvalidManifest,
+    PluginNotFound,
+    Problem,
+)
+from broker.settings import Settings
+
+COMMANDS = [
+    ["run"],
+    ["check"],
+    ["send"],
+    ["tail"],
+    ["status"],
+    ["deadletters"],
+    ["deadletters", "list"],
+    ["deadletters", "show"],
+    ["deadletters", "redrive"],
+    ["display"],
+    ["version"],
+]
+
+
+class App:
+    """Stands for `broker.app`: keeps the settings, and ends as it is told."""
+
+    def __init__(self) -> None:
+        self.settings: Settings | None = None
+        self.ends: int | BaseException = 0
+
+    def run(self, settings: Settings) -> int:
+        self.settings = settings
+        if isinstance(self.ends, BaseException):
+            raise self.ends
+        return self.ends
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> App:
+    stand_in = App()
+    monkeypatch.setattr("broker.app.run", stand_in.run)
+    for name in ("CEMESH_PATHS", "CEMESH_PORT", "CEMESH_HOST", "CEMESH_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return stand_in
+
+
+def invoke(*arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    return CliRunner().invoke(cli, arguments, env=dict(env or {}), prog_name="cemesh")
+
+
+def test_run_without_options_takes_the_defaults_of_the_settings(app: App) -> None:
+    result = invoke("run", "mesh.yaml")
+
+    assert result.exit_code == 0
+    assert app.settings == Settings(paths=(Path("mesh.yaml"),))
+
+
+def test_run_takes_every_setting_from_its_options(app: App) -> None:
+    options = (
+        "--data-dir /d --host 0.0.0.0 --port 0 --admin-host ::1 --admin-port 1 --channel memory: "
+        "--resolve Service/a/b=http://x/?a=b --resolve Service/a/c=http://y/ --retention-age 36h "
+        "--retention-size 5GB --max-event-size 64KiB --drain-timeout 1.5s --log-format json "
+        "--log-level debug"
+    )
+
+    result = invoke("run", "a.yaml", "b", *options.split())
+
+    assert result.exit_code == 0
+    assert app.settings == Settings(
+        paths=(Path("a.yaml"), Path("b")),
+        data_dir=Path("/d"),
+        host="0.0.0.0",
+        port=0,
+        admin_host="::1",
+        admin_port=1,
+        channel="memory:",
+        resolve={"Service/a/b": "http://x/?a=b", "Service/a/c": "http://y/"},
+        retention_age=timedelta(hours=36),
+        retention_bytes=5_000_000_000,
+        max_event_bytes=65536,
+        drain_timeout=timedelta(seconds=1.5),
+        log_format="json",
+        log_level="debug",
+    )
+
+
+def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
+    env = {
+        "CEMESH_PATHS": "a.yaml:b",
+        "CEMESH_DATA_DIR": "/d",
+        "CEMESH_HOST": "0.0.0.0",
+        "CEMESH_PORT": "1",
+        "CEMESH_ADMIN_HOST": "::1",
+        "CEMESH_ADMIN_PORT": "2",
+        "CEMESH_CHANNEL": "memory:",
+        "CEMESH_RESOLVE": "Service/a/b=http://x/ Service/a/c=http://y/",
+        "CEMESH_RETENTION_AGE": "1d",
+        "CEMESH_RETENTION_SIZE": "1",
+        "CEMESH_MAX_EVENT_SIZE": "2",
+        "CEMESH_DRAIN_TIMEOUT": "200ms",
+        "CEMESH_LOG_FORMAT": "json",
+        "CEMESH_LOG_LEVEL": "error",
+    }
+
+    result = invoke("run", env=env)
+
+    assert result.exit_code == 0
+    assert app.settings == Settings(
+        paths=(Path("a.yaml"), Path("b")),
+        data_dir=Path("/d"),
+        host="0.0.0.0",
+        port=1,
+        admin_host="::1",
+        admin_port=2,
+        channel="memory:",
+        resolve={"Service/a/b": "http://x/", "Service/a/c": "http://y/"},
+        retention_age=timedelta(days=1),
+        retention_bytes=1,
+        max_event_bytes=2,
+        drain_timeout=timedelta(milliseconds=200),
+        log_format="json",
+        log_level="error",
+    )
+
+
+def test_an_option_goes_before_its_variable(app: App) -> None:
+    invoke("run", "a.yaml", "--port", "1", env={"CEMESH_PORT": "2"})
+
+    assert app.settings is not None
+    assert app.settings.port == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--resolve", "Service/a/b"),
+        ("--resolve", "=http://x/"),
+        ("--retention-age", "7"),
+        ("--retention-age", "-7d"),
+        ("--retention-age", "7 d"),
+        ("--drain-timeout", "1w"),
+        ("--retention-size", "1gb"),
+        ("--max-event-size", "1.5MiB"),
+        ("--max-event-size", "-1"),
+        ("--log-level", "loud"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_wrong_usage(app: App, option: str, value: str) -> None:
+    result = invoke("run", "mesh.yaml", option, value)
+
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert app.settings is None
+
+
+def test_run_needs_manifests(app: App) -> None:
+    result = invoke("run")
+
+    assert result.exit_code == 2
+    assert app.settings is None
+
+
+@pytest.mark.parametrize("ends", [0, 1, 3])
+def test_run_ends_with_the_code_of_the_mesh(app: App, ends: int) -> None:
+    app.ends = ends
+
+    assert invoke("run", "mesh.yaml").exit_code == ends
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidManifest([Problem(file=None, line=None, message="all wrong")]), 1),
+        (CemeshError("no"), 1),
+        (DataDirectoryInUse("process 17 holds it"), 3),
+        (ChannelUnavailable("no disk"), 3),
+        (PluginNotFound("no channel 'x'"), 3),
+    ],
+)
+def test_an_error_ends_the_command_with_its_text_and_code(
+    app: App, error: CemeshError, code: int
+) -> None:
+    app.ends = error
+
+    result = invoke("run", "mesh.yaml")
+
+    assert result.exit_code == code
+    assert result.stderr == f"Error: {error}\n"
+    assert result.stdout == ""
+
+
+def test_an_interrupt_ends_the_command_quietly(app: App) -> None:
+    app.ends = KeyboardInterrupt()
+
+    result = invoke("run", "mesh.yaml")
+
+    assert (result.exit_code, result.output) == (130, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_shows_examples_as_they_were_written(command: list[str]) -> None:
+    result = invoke(*command, "--help")
+
+    assert result.exit_code == 0
+    assert f"\n  cemesh {' '.join(command)}" in result.stdout
+    assert "Exit codes" in result.stdout or command == ["deadletters"]
+
+
+def test_every_option_that_is_not_obvious_is_explained() -> None:
+    obvious = {"--count", "--limit", "--log-format", "--log-level", "--help"}
+
+    def commands(group: click.Group) -> Iterator[click.Command]:
+        for each in group.commands.values():
+            if isinstance(each, click.Group):
+                yield from commands(each)
+            else:
+                yield each
+
+    silent = [
+        f"{command.name} {option.opts[-1]}"
+        for command in commands(cli)
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help and option.opts[0] not in obvious
+    ]
+    assert silent == []
+
+
+def test_the_version_is_told() -> None:
+    assert invoke("version").stdout.startswith("cemesh 0.")
+    assert invoke("--version").stdout.startswith("cemesh 0.")

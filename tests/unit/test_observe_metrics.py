@@ -1,0 +1,147 @@
+"""What a scrape says."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.observe.metrics import Metrics
+from broker.ports import Books
+from broker.status import BrokerStatus, MeshStatus, TriggerStatus
+
+EMPTY = MeshStatus(brokers=[], sources=[], problems=[])
+
+
+def status(books: Books, *, key: str = "default/audit", in_flight: int = 0) -> MeshStatus:
+    trigger = TriggerStatus(
+        key=key, broker="default/default", subscriber="x:", in_flight=in_flight, books=books
+    )
+    broker = BrokerStatus(
+        key="default/default", channel="memory", accepted=7, unavailable=None, triggers=[trigger]
+    )
+    return MeshStatus(brokers=[broker], sources=[], problems=[])
+
+
+def books(
+    *,
+    matched: int = 0,
+    delivered: int = 0,
+    dead: int = 0,
+    waiting: int = 0,
+    oldest: datetime | None = None,
+) -> Books:
+    return Books(
+        matched=matched,
+        delivered=delivered,
+        dead_lettered=dead,
+        waiting=waiting,
+        oldest_waiting=oldest,
+    )
+
+
+def scrape(metrics: Metrics, of: MeshStatus) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.render(of).decode())
+        for sample in family.samples
+    }
+
+
+def sample(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    return name, frozenset(labels.items())
+
+
+def test_the_books_of_a_trigger_become_its_metrics() -> None:
+    since = datetime.now(UTC) - timedelta(hours=1)
+    kept = books(matched=10, delivered=5, dead=2, waiting=2, oldest=since)
+
+    found = scrape(Metrics(), status(kept, in_flight=1))
+
+    audit = "default/audit"
+    assert found[sample("cemesh_accepted_events_total", broker="default/default")] == 7
+    assert found[sample("cemesh_matched_events_total", trigger=audit)] == 10
+    assert found[sample("cemesh_delivered_events_total", trigger=audit)] == 5
+    assert found[sample("cemesh_dead_lettered_events_total", trigger=audit)] == 2
+    assert found[sample("cemesh_waiting_events", trigger=audit)] == 2
+    assert found[sample("cemesh_unaccounted_events", trigger=audit)] == 1
+    assert found[sample("cemesh_in_flight_attempts", trigger=audit)] == 1
+    assert found[sample("cemesh_oldest_waiting_seconds", trigger=audit)] >= 3600
+
+
+def test_where_nothing_waits_the_oldest_is_of_no_age() -> None:
+    found = scrape(Metrics(), status(books()))
+
+    assert found[sample("cemesh_oldest_waiting_seconds", trigger="default/audit")] == 0
+
+
+def test_attempts_are_counted_by_verdict_and_timed() -> None:
+    metrics = Metrics()
+    metrics.attempted("default/audit", "delivered", 0.02)
+    metrics.attempted("default/audit", "delivered", 7)
+    metrics.attempted("default/audit", "retried", 0.02)
+
+    found = scrape(metrics, status(books()))
+
+    def attempts(verdict: str) -> float:
+        return found[sample("cemesh_attempts_total", trigger="default/audit", verdict=verdict)]
+
+    def within(seconds: str) -> float:
+        name = "cemesh_attempt_duration_seconds_bucket"
+        return found[sample(name, trigger="default/audit", le=seconds)]
+
+    assert (attempts("delivered"), attempts("retried")) == (2, 1)
+    assert (within("0.01"), within("0.025"), within("+Inf")) == (0, 2, 3)
+
+
+def test_refused_requests_are_counted_by_broker_and_status() -> None:
+    metrics = Metrics()
+    metrics.refused("default/default", 400)
+    metrics.refused("default/default", 400)
+    metrics.refused(None, 404)
+
+    found = scrape(metrics, status(books()))
+
+    name = "cemesh_refused_requests_total"
+    assert found[sample(name, broker="default/default", status="400")] == 2
+    assert found[sample(name, broker="", status="404")] == 1
+
+
+def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
+    metrics = Metrics()
+    metrics.attempted("default/gone", "delivered", 1)
+    metrics.refused("default/gone", 400)
+    metrics.refused(None, 404)
+
+    found = scrape(metrics, EMPTY)
+
+    assert not any(("trigger", "default/gone") in labels for _, labels in found)
+    assert not any(("broker", "default/gone") in labels for _, labels in found)
+    assert found[sample("cemesh_refused_requests_total", broker="", status="404")] == 1
+
+
+def test_a_trigger_that_comes_back_is_counted_again() -> None:
+    metrics = Metrics()
+    metrics.attempted("default/audit", "delivered", 1)
+    metrics.render(EMPTY)
+    metrics.attempted("default/audit", "delivered", 1)
+
+    found = scrape(metrics, status(books()))
+
+    name = "cemesh_attempts_total"
+    assert found[sample(name, trigger="default/audit", verdict="delivered")] == 1
+
+
+def test_two_meshes_in_one_process_count_apart() -> None:
+    one, other = Metrics(), Metrics()
+    one.refused(None, 404)
+
+    assert sample("cemesh_refused_requests_total", broker="", status="404") not in scrape(
+        other, EMPTY
+    )
+
+
+@pytest.mark.parametrize("name", ["process_resident_memory_bytes", "cemesh_build_info"])
+def test_a_scrape_tells_about_the_process(name: str) -> None:
+    assert any(each == name for each, _ in scrape(Metrics(), EMPTY))
