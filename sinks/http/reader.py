@@ -76,8 +76,7 @@ class ResponseReader:
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
-            # Whatever follows a complete answer only costs the connection.
-            self.reusable = False
+            # What follows a complete answer costs the connection only: see on_message_begin.
             if self._response is None:
                 raise NoAnswer(f"the answer is not valid HTTP/1.1: {error}") from None
         if self._response is None:
