@@ -36,7 +36,6 @@ class Referred:
 def broker(shape: BrokerObject, place: Place, referred: Referred) -> Broker:
     """Return the broker that the object at ``place`` asks for, and report what is wrong."""
     annotations, at_annotations = shape.metadata.annotations, place.at("metadata", "annotations")
-    notes.check_names(annotations, at_annotations)
     channel = _channel(annotations, at_annotations.at(notes.BROKER_CLASS), referred)
     return Broker(
         key=place.object.key,

@@ -72,8 +72,8 @@ def _url(destination: Destination, place: Place, directory: Directory) -> str | 
         return None
     try:
         joined = urljoin(base, uri)
-    except ValueError as error:
-        place.at("uri").error(f"'{uri}' is not a URL: {error}")
+    except ValueError:
+        place.at("uri").error(f"'{uri}' is not a URL")
         return None
     return _checked(joined, place.at("uri"), directory)
 
@@ -120,8 +120,8 @@ def _url_fault(url: str, schemes: Collection[str]) -> str | None:
     try:
         parts = urlsplit(url)
         port_is_wrong = parts.port == 0
-    except ValueError as error:
-        return f"'{url}' is not a URL: {error}"
+    except ValueError:
+        return f"'{url}' is not a URL"
     if not parts.scheme:
         return f"'{url}' is not absolute; it has to start with a scheme such as http://"
     if parts.scheme not in schemes:
@@ -142,7 +142,6 @@ def _pem_fault(text: str) -> str | None:
     # Often the same authority in every destination, and reading it is slow.
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        return f"not certificates in PEM format: {reason}"
+    except (ssl.SSLError, ValueError):
+        return "not certificates in PEM format"
     return None

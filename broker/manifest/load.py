@@ -15,7 +15,7 @@ from broker.manifest.files import manifest_files, read_file
 from broker.manifest.kinds import SOURCES, is_run
 from broker.manifest.objects import Object, Place, objects_of
 from broker.manifest.problems import Report
-from broker.manifest.reading import M, read
+from broker.manifest.reading import Obj, read_object
 from broker.manifest.shapes import BrokerObject, ConfigMapObject, SecretObject, TriggerObject
 from broker.manifest.sources import source
 from broker.manifest.triggers import Context, trigger
@@ -142,20 +142,20 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
 def _referred(declared: _Declared) -> Referred:
     return Referred(
         config_maps={
-            place.object.key: read(ConfigMapObject, place.object.value, place)
+            place.object.key: read_object(ConfigMapObject, place)
             for place in declared.config_maps.values()
         },
         secrets={
-            place.object.key: (read(SecretObject, place.object.value, place), place)
+            place.object.key: (read_object(SecretObject, place), place)
             for place in declared.secrets.values()
         },
         channels=plugins.channel_schemes(),
     )
 
 
-def _shapes(model: type[M], places: Mapping[str, Place]) -> Iterator[tuple[Place, M]]:
+def _shapes(model: type[Obj], places: Mapping[str, Place]) -> Iterator[tuple[Place, Obj]]:
     """Yield every object that fits its shape well enough to be looked at more closely."""
     for place in places.values():
-        shape = read(model, place.object.value, place)
+        shape = read_object(model, place)
         if shape is not None:
             yield place, shape

@@ -38,7 +38,7 @@ class Report:
         self.complete = True
         self._errors: list[Problem] = []
         self._warnings: list[Problem] = []
-        self._places: dict[int, list[Loc]] = {}
+        self._places: dict[object, list[Loc]] = {}
 
     def add(self, problem: Problem) -> None:
         """Take in a problem as it is."""
@@ -51,7 +51,7 @@ class Report:
         An error above or below another one is mostly its consequence: a destination whose
         ``uri`` is no text has no ``uri``.
         """
-        places = self._places.setdefault(id(owner), [])
+        places = self._places.setdefault(owner, [])
         if any(loc[: len(each)] == each[: len(loc)] for each in places):
             return
         places.append(loc)

@@ -9,11 +9,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.errors import did_you_mean
+from broker.manifest import annotations as notes
 from broker.manifest.objects import Place
 from broker.manifest.problems import Loc
+from broker.manifest.shapes import KubernetesObject
 from broker.manifest.yamltree import Json
 
 M = TypeVar("M", bound=BaseModel)
+Obj = TypeVar("Obj", bound=KubernetesObject)
+T = TypeVar("T")
 
 # Pydantic's names of errors → what to say; `{…}` are the values that it gives with them.
 _WORDS: Final[Mapping[str, str]] = {
@@ -40,6 +44,25 @@ _WORDS: Final[Mapping[str, str]] = {
     "value_error": "{error}",
 }
 _NEEDS_QUOTES: Final = (bool, int, float)
+
+
+def read_object(model: type[Obj], place: Place, value: Json = None) -> Obj | None:
+    """Read an object, or ``value`` in its place, as `read` does, and check its metadata."""
+    shape = read(model, place.object.value if value is None else value, place)
+    if shape is not None:
+        required(shape.metadata.name, place.at("metadata", "name"))
+        notes.check_names(shape.metadata.annotations, place.at("metadata", "annotations"))
+    return shape
+
+
+def required(value: T | None, place: Place) -> T | None:
+    """Return ``value``, and report that it is missing where it is None.
+
+    What is missing because it was wrong has been reported at ``place``, or below, before.
+    """
+    if value is None:
+        place.error("is missing")
+    return value
 
 
 def read(model: type[M], value: Json, place: Place, *, also_known: Iterable[str] = ()) -> M | None:

@@ -2,7 +2,9 @@
 
 A shape is about one object alone; whether what it refers to exists is found out later.
 Fields are those of Knative Eventing v1 and of Kubernetes v1. Where a check needs nothing but
-the field itself it stands here, so that it is reported beside all others.
+the field itself it stands here, so that it is reported beside all others. Most fields that
+have to be there are optional here and asked for later: one that is wrong is left out, and the
+rest of its object examined all the same.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class Shape(BaseModel):
 class Meta(Shape):
     """ObjectMeta: what is not named here is the business of Kubernetes, and left alone."""
 
-    name: Name
+    name: Name | None = None
     namespace: Namespace = "default"
     annotations: dict[str, str] = {}
     labels: dict[str, str] = {}
@@ -91,7 +93,7 @@ class KubernetesObject(Shape):
 
     api_version: str
     kind: str
-    metadata: Meta
+    metadata: Meta = Meta()
     status: object = None
 
 
@@ -196,15 +198,15 @@ class LegacyFilter(Shape):
 
 
 class TriggerSpec(Shape):
-    broker: Name
+    broker: Name | None = None
     filter: LegacyFilter | None = None
     filters: list[FilterItem] = []
-    subscriber: Destination
+    subscriber: Destination | None = None
     delivery: Delivery | None = None
 
 
 class TriggerObject(KubernetesObject):
-    spec: TriggerSpec
+    spec: TriggerSpec = TriggerSpec()
 
 
 class CloudEventOverrides(Shape):
@@ -214,12 +216,12 @@ class CloudEventOverrides(Shape):
 class SourceSpec(Shape):
     """What all sources have in common; the rest of a spec is the plug-in's."""
 
-    sink: Destination
+    sink: Destination | None = None
     ce_overrides: CloudEventOverrides = CloudEventOverrides()
 
 
 class SourceObject(KubernetesObject):
-    spec: SourceSpec
+    spec: SourceSpec = SourceSpec()
 
 
 class ConfigMapObject(KubernetesObject):

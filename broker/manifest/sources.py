@@ -10,10 +10,9 @@ from pydantic import BaseModel
 from broker import plugins
 from broker.errors import InvalidEvent, PluginNotFound
 from broker.event import check_attributes
-from broker.manifest import annotations as notes
 from broker.manifest.destinations import Directory, target
 from broker.manifest.objects import Place
-from broker.manifest.reading import read
+from broker.manifest.reading import read, read_object, required
 from broker.manifest.shapes import SourceObject
 from broker.manifest.yamltree import Json
 from broker.trigger import Source
@@ -30,11 +29,10 @@ _STANDARD: Final = frozenset(
 def source(place: Place, directory: Directory) -> Source | None:
     """Return the source that the object at ``place`` asks for, or None; report what is wrong."""
     common, own = _split(place.object.value)
-    shape = read(SourceObject, common, place)
+    shape = read_object(SourceObject, place, common)
     spec = _own_spec(own, place)
     if shape is None:
         return None
-    notes.check_names(shape.metadata.annotations, place.at("metadata", "annotations"))
     extensions = shape.spec.ce_overrides.extensions
     _check_extensions(extensions, place.at("spec", "ceOverrides", "extensions"))
     broker = _broker(shape, place.at("spec", "sink"), directory)
@@ -71,7 +69,8 @@ def _own_spec(value: Json, place: Place) -> BaseModel | None:
 
 def _broker(shape: SourceObject, place: Place, directory: Directory) -> str | None:
     """Return the key of the broker that the source emits into."""
-    sink = target(shape.spec.sink, place, directory)
+    destination = required(shape.spec.sink, place)
+    sink = None if destination is None else target(destination, place, directory)
     if sink is None:
         return None
     if not sink.url.startswith("broker://"):

@@ -10,8 +10,9 @@ from broker.manifest import annotations as notes
 from broker.manifest import deliveries, filters
 from broker.manifest.destinations import Directory, target
 from broker.manifest.objects import Place
+from broker.manifest.reading import required
 from broker.manifest.shapes import TriggerObject, TriggerSpec
-from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy, Trigger
+from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy, Target, Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +26,15 @@ class Context:
 def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | None:
     """Return the trigger that the object at ``place`` asks for, or None; report what is wrong."""
     annotations, at_annotations = shape.metadata.annotations, place.at("metadata", "annotations")
-    notes.check_names(annotations, at_annotations)
     spec, at_spec = shape.spec, place.at("spec")
-    broker = f"{place.object.namespace}/{spec.broker}"
-    context.directory.require_broker(broker, at_spec.at("broker"))
+    broker = _broker(spec, at_spec.at("broker"), context.directory)
     policy = _policy(spec, broker, at_spec.at("delivery"), context)
     policy = deliveries.annotated(policy, annotations, at_annotations)
     parallelism = notes.read(
         annotations, notes.PARALLELISM, notes.parallelism, DEFAULT_PARALLELISM, at_annotations
     )
-    subscriber = target(spec.subscriber, at_spec.at("subscriber"), context.directory)
-    if subscriber is None:
+    subscriber = _subscriber(spec, at_spec.at("subscriber"), context.directory)
+    if broker is None or subscriber is None:
         return None
     return Trigger(
         key=place.object.key,
@@ -47,9 +46,26 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
     )
 
 
-def _policy(spec: TriggerSpec, broker: str, place: Place, context: Context) -> DeliveryPolicy:
+def _broker(spec: TriggerSpec, place: Place, directory: Directory) -> str | None:
+    """Return the key of the trigger's broker."""
+    name = required(spec.broker, place)
+    if name is None:
+        return None
+    key = f"{place.object.namespace}/{name}"
+    directory.require_broker(key, place)
+    return key
+
+
+def _subscriber(spec: TriggerSpec, place: Place, directory: Directory) -> Target | None:
+    destination = required(spec.subscriber, place)
+    return None if destination is None else target(destination, place, directory)
+
+
+def _policy(
+    spec: TriggerSpec, broker: str | None, place: Place, context: Context
+) -> DeliveryPolicy:
     """Return the trigger's own policy, which replaces its broker's whole, or the broker's."""
-    inherited = context.deliveries.get(broker, DeliveryPolicy())
+    inherited = context.deliveries.get(broker or "", DeliveryPolicy())
     if spec.delivery is None:
         return inherited
     own = deliveries.policy(spec.delivery, place, context.directory)
