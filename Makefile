@@ -28,7 +28,7 @@ run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
 .PHONY: test
 test: check ## run every check and every test, as CI does
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup
+	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --format=total >/dev/null || { $(BIN)/coverage report; exit 1; }
 

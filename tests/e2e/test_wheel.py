@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 QUICKSTART = Path("examples", "quickstart")
 LOCK = ROOT / "requirements.lock"
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.xdist_group("wheel")]
+pytestmark = pytest.mark.timeout(600)
 
 
 def run(*command: str | Path, cwd: Path) -> None:
