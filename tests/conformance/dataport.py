@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
@@ -114,10 +114,10 @@ class DataPort:
 
 def answer_on(connection: socket.socket, *, method: str = "POST") -> Answer:
     """Return the next response on this connection."""
-    response = HTTPResponse(connection, method=method)
-    response.begin()
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, response.read())
+    with closing(HTTPResponse(connection, method=method)) as response:
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, response.read())
 
 
 class Gate:
