@@ -90,8 +90,7 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
     if not _NAME.fullmatch("".join(attributes)) or "" in attributes or "data" in attributes:
         for name in attributes:
             check_name(name)
-    text = "".join(attributes.values())
-    if not (text.isascii() and text.isprintable()):
+    if not "".join(attributes.values()).isprintable():  # nothing forbidden is
         for name, value in attributes.items():
             _check_characters(name, value)
     for name, rule in _RULES.items():
@@ -194,13 +193,14 @@ def _check_kind(name: str, kind: Kind, value: str | None) -> None:
         raise InvalidEvent(f"'{name}' is always a string", attribute=name)
     match kind:
         case "boolean":
-            fits = value in ("true", "false")
+            fits, expected = value in ("true", "false"), "true or false"
         case "integer":
             fits = bool(value and _INTEGER.fullmatch(value) and int(value) in INTEGER_RANGE)
+            expected = "an integer of 32 bits"
         case _:
             assert_never(kind)
     if not fits:
-        raise InvalidEvent(f"'{name}' is not the canonical text of its kind", attribute=name)
+        raise InvalidEvent(f"'{name}' is not {expected}", attribute=name)
 
 
 def _specversion(name: str, value: str) -> None:

@@ -392,6 +392,7 @@ DUPLICATES = [
     '"note": 1, "note": 12',
     '"note": 12, "note": 1',
     '"note": null, "note": "x"',
+    '"note": [1, 2], "note": 10',
     '"data": 1, "data": 1',
     '"data": 12, "data": 1',
     '"data": {"a": 1}, "note": "x", "data": {"a": 2}',
