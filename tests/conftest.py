@@ -17,11 +17,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     "ci",
     hypothesis.settings.get_profile("desk"),
-    max_examples=300,
+    max_examples=200,
     derandomize=False,
     print_blob=True,
 )
 hypothesis.settings.load_profile("ci" if IN_CI else "desk")
+
+
+@pytest.hookimpl(trylast=True)  # after Hypothesis has marked its tests
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # A property is one test, tried many times.
+    for item in items:
+        if item.get_closest_marker("hypothesis") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.hookimpl(wrapper=True)
