@@ -137,6 +137,16 @@ async def test_files_that_stay_as_they_are_are_no_change(
     waiting.cancel()
 
 
+async def test_files_that_keep_changing_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = [((name, 0, 0, 0, 0),) for name in ("as it was", "half", "whole", "whole")]
+    left = iter(looks)
+    monkeypatch.setattr(watch, "fingerprint", lambda _: next(left))
+
+    await noticed(changes([], interval=timedelta(0)))
+
+    assert list(left) == []
+
+
 async def noticed(watched: AsyncIterator[None]) -> None:
     async with asyncio.timeout(DEADLINE):
         await anext(watched)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from broker.errors import InvalidManifest
 from broker.filters import EVERYTHING, All, Any, Exact, Legacy, Not, Prefix, Suffix
 from broker.manifest import Loaded, load
+from broker.manifest.shapes import SecretObject
 from broker.trigger import Access, DeliveryPolicy, Target, Trigger
 from sources.ping import PingSpec
 from tests.services.certificates import make_certificates
@@ -115,6 +117,17 @@ def test_the_good_example_raises_no_doubts() -> None:
 
 def test_equal_files_give_equal_values() -> None:
     assert load([GOOD]).desired == load([GOOD]).desired
+
+
+def test_the_examples_of_the_documentation_are_good(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: order-clients}\nstringData: {a: b}\n"
+
+    found = loaded(tmp_path, *examples, secret)
+
+    assert len(examples) == 3
+    assert found.warnings == ()
 
 
 # --- triggers ------------------------------------------------------------------------------
@@ -288,6 +301,10 @@ def test_basic_auth_is_one_client_with_its_credential(tmp_path: Path) -> None:
 
 
 def test_no_repr_shows_a_credential() -> None:
+    fields = {"apiVersion": "v1", "kind": "Secret", "data": {"a": "sesame"}}
+    secret = SecretObject.model_validate({**fields, "stringData": {"b": "sesame"}})
+
+    assert "sesame" not in repr(secret)
     assert "sesame" not in repr(load([GOOD]))
 
 

@@ -89,6 +89,13 @@ def test_a_plugin_that_fails_to_import_is_told_with_its_reason(
     assert why in str(caught.value)
 
 
+def test_a_plugin_that_two_distributions_register_alike_is_one(install: Install) -> None:
+    install("renamed", "class Pigeon: pass", "twin = renamed:Pigeon")
+    install("renamed_before", "", "twin = renamed:Pigeon")
+
+    assert plugins.channel_backend("twin").__name__ == "Pigeon"
+
+
 def test_two_plugins_for_one_scheme_are_refused_by_name(install: Install) -> None:
     install("first", "class One: pass", "same = first:One")
     install("second", "class Two: pass", "same = second:Two")
