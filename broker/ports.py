@@ -79,6 +79,14 @@ class Sink(Protocol):
 class Sinks(AbstractAsyncContextManager["Sinks"], Protocol):
     """All destinations of one URL scheme; what they share (connections) lives as long as this."""
 
+    @classmethod
+    def check(cls, target: Target) -> str | None:
+        """Return why no event can ever be sent there, or None. Asked when a manifest is loaded.
+
+        Connects to nothing. The text does not repeat the URL, which may hold a password.
+        """
+        ...
+
     def sink(self, target: Target, options: SinkOptions) -> Sink:
         """Return the sink for that target; connects to nothing yet."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Self
@@ -13,6 +14,8 @@ from broker.ports import Accepted, Answer, Emit, Refused, Sink, SinkOptions
 from broker.trigger import Target
 
 SCHEME: Final = "broker://"
+
+_URL: Final = re.compile(r"broker://[^/?#]+/[^/?#]+")
 
 
 class BrokerSinks:
@@ -26,6 +29,10 @@ class BrokerSinks:
 
     async def __aexit__(self, *_: object) -> None:
         """Hold nothing, so let nothing go."""
+
+    @classmethod
+    def check(cls, target: Target) -> str | None:
+        return None if _URL.fullmatch(target.url) else "not of the form broker://NAMESPACE/NAME"
 
     def sink(self, target: Target, options: SinkOptions) -> Sink:
         return BrokerSink(target.url.removeprefix(SCHEME), options, self._emit_to)

@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from broker.errors import did_you_mean
+from broker import plugins
+from broker.errors import PluginNotFound, did_you_mean
 from broker.manifest.objects import Place
 from broker.manifest.shapes import Destination, Reference
 from broker.trigger import Target
@@ -104,7 +105,7 @@ def _address(ref: Reference, place: Place, directory: Directory) -> str | None:
 
 def _checked(url: str, place: Place, directory: Directory) -> str | None:
     """Return ``url`` if events can be sent there, else report why not."""
-    fault = _url_fault(url, directory.schemes)
+    fault = _url_fault(url, directory.schemes) or _sink_fault(url)
     if fault:
         place.error(fault)
         return None
@@ -135,6 +136,17 @@ def _url_fault(url: str, schemes: Collection[str]) -> str | None:
     if parts.scheme == "broker" and not re.fullmatch(r"broker://[^/?#]+/[^/?#]+", url):
         return f"'{url}' is not of the form broker://NAMESPACE/NAME"
     return None
+
+
+def _sink_fault(url: str) -> str | None:
+    """Return what the sink itself has against the URL."""
+    scheme = urlsplit(url).scheme
+    if scheme == plugins.BROKER_SCHEME:
+        return None
+    try:
+        return plugins.sinks(scheme).check(Target(url=url))
+    except PluginNotFound as error:
+        return str(error)
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,6 @@
 from sinks.http.address import InvalidUrl
 from sinks.http.client import HttpClient
 from sinks.http.reader import NoAnswer, Response
-from sinks.http.sink import HttpSinks, check
+from sinks.http.sink import HttpSinks
 
-__all__ = ["HttpClient", "HttpSinks", "InvalidUrl", "NoAnswer", "Response", "check"]
+__all__ = ["HttpClient", "HttpSinks", "InvalidUrl", "NoAnswer", "Response"]

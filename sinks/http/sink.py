@@ -29,16 +29,6 @@ _HEEDS_RETRY_AFTER: Final = frozenset({429, 503})
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 
 
-def check(target: Target) -> str | None:
-    """Return what keeps an event from ever being sent there, or None. For use when loading."""
-    try:
-        if parse(target.url).origin.tls:
-            tls_context(target.ca_certs)
-    except (InvalidUrl, NoAnswer) as error:
-        return str(error)
-    return None
-
-
 class HttpSinks:
     """All http and https destinations; they share one client and its connections."""
 
@@ -51,6 +41,15 @@ class HttpSinks:
 
     async def __aexit__(self, *exc: object) -> None:
         await self._client.__aexit__(*exc)
+
+    @classmethod
+    def check(cls, target: Target) -> str | None:
+        try:
+            if parse(target.url).origin.tls:
+                tls_context(target.ca_certs)
+        except (InvalidUrl, NoAnswer) as error:
+            return str(error)
+        return None
 
     def sink(self, target: Target, options: SinkOptions) -> Sink:
         return HttpSink(self._client, target, options)

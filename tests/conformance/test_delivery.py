@@ -31,7 +31,7 @@ from broker.ports import (
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.delivery import Attempt, Delivery
 from delivery.verdicts import Verdict
-from sinks.http import HttpSinks, check
+from sinks.http import HttpSinks
 from tests.services.subscribers import (
     Request,
     Script,
@@ -334,9 +334,11 @@ async def test_a_url_that_can_never_be_sent_to_is_given_up_at_once(bench: Bench)
 
 
 async def test_a_target_can_be_checked_before_an_event_comes() -> None:
-    assert check(Target(url="https://example.test/path")) is None
-    assert "user name" in (check(Target(url="http://user@example.test/")) or "")
-    assert "CA certificates" in (check(Target(url="https://a.test/", ca_certs="none")) or "")
+    assert HttpSinks.check(Target(url="https://example.test/path")) is None
+    assert "user name" in (HttpSinks.check(Target(url="http://user@example.test/")) or "")
+    assert "CA certificates" in (
+        HttpSinks.check(Target(url="https://a.test/", ca_certs="none")) or ""
+    )
 
 
 # --- how long is waited --------------------------------------------------------------------
