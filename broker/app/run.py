@@ -79,35 +79,42 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
     )
     operators = admin(mesh, metrics, closing)
     async with AsyncExitStack() as running:
-        running.enter_context(_signals(stopping, again=mesh.hurry))
+        hurry = running.enter_context(_signals(stopping))
+        hurry.append(mesh.hurry)
         data_port = running.enter_context(listening(settings.host, settings.port))
         admin_port = running.enter_context(listening(settings.admin_host, settings.admin_port))
         await running.enter_async_context(mesh)
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
         await mesh.apply(loaded.desired)
-        async with served(producers, data_port, linger=settings.drain_timeout):
+        async with served(producers, data_port, linger=settings.drain_timeout) as door:
+            hurry.append(door.break_off)
             _welcome(settings, loaded.desired, url(data_port), url(admin_port))
             await follow(settings, mesh, changed, stopping)
             _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
-            await mesh.stop_sources()
-        await mesh.drain()
+            door.close()
+            await mesh.drain()
     _log.info("stopped")
 
 
 @contextmanager
-def _signals(stopping: asyncio.Event, *, again: Callable[[], None]) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into ``stopping``, and every further one into ``again``."""
+def _signals(stopping: asyncio.Event) -> Iterator[list[Callable[[], None]]]:
+    """Turn the first SIGINT or SIGTERM into ``stopping``.
+
+    Every further one calls what is in the list that this yields.
+    """
+    hurry: list[Callable[[], None]] = []
 
     def caught() -> None:
         if stopping.is_set():
-            again()
+            for call in hurry:
+                call()
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, caught)
-    yield
+    yield hurry
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)
 

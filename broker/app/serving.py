@@ -50,13 +50,31 @@ def url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+class Port:
+    """An application that is served."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+
+    def close(self) -> None:
+        """Take no more requests. Those under way are answered."""
+        self._server.should_exit = True
+
+    def break_off(self) -> None:
+        """Take no more requests, and answer none of those under way."""
+        self.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+
+
 @asynccontextmanager
 async def served(
     app: Starlette, listener: socket.socket, *, linger: timedelta
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Port]:
     """Serve the application while the context lasts.
 
-    At its end the listener closes, and requests under way have ``linger`` to be answered.
+    At its end, or when it is closed before, the listener closes, and requests under way have
+    ``linger`` to be answered.
     """
     server = _Server(
         uvicorn.Config(
@@ -72,13 +90,18 @@ async def served(
             timeout_graceful_shutdown=max(1, round(linger.total_seconds())),
         )
     )
+    refused: CemeshError | None = None
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listener]))
         await server.ready.wait()
         try:
-            yield
+            yield Port(server)
+        except CemeshError as error:
+            refused = error  # raised below: the group would wrap it, and nobody would know it
         finally:
             server.should_exit = True
+    if refused is not None:
+        raise refused
 
 
 class _Server(uvicorn.Server):

@@ -147,10 +147,14 @@ class RunningMesh:
         if self._process is None:
             return 0
         self._process.terminate()
+        return await self.ended(within=within)
+
+    async def ended(self, *, within: float = 20) -> int:
+        """Return the exit code once the process has ended; raise TimeoutError if it does not."""
         try:
-            code = await asyncio.to_thread(self._process.wait, within)
+            code = await asyncio.to_thread(self._running().wait, within)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"cemesh still runs {within} s after SIGTERM") from None
+            raise TimeoutError(f"cemesh still runs after {within} s") from None
         self._process = None
         return code
 
