@@ -78,20 +78,22 @@ class Mesh:
         """Make the mesh run what is desired, and return once it does.
 
         Deliveries under way are finished by what they were begun with. Raises a `CemeshError`,
-        and has changed nothing, if a channel cannot be opened.
+        and has changed nothing, if a channel cannot be opened or a sink not be made.
         """
         brokers = {key: await self._open(broker) for key, broker in desired.brokers.items()}
-        for trigger in desired.triggers.values():
-            for target in _targets(trigger):
-                await self._resources.open_sinks(target)
+        runs = await self._new_runs(desired, brokers)
 
         for key, source in list(self._sources.items()):
             if desired.sources.get(key) != source.source:
                 await self._sources.pop(key).stop()
-        # Nothing is taken for a broker that goes; one that comes takes events once its
-        # triggers have subscribed.
-        self._brokers = {key: brokers[key] for key in self._brokers if key in brokers}
-        await self._change_triggers(desired, brokers)
+        # Nothing is taken for a broker that goes; one that comes, or changes its channel, takes
+        # events there once its triggers have subscribed.
+        self._brokers = {
+            key: brokers[key] if brokers[key].channel is running.channel else running
+            for key, running in self._brokers.items()
+            if key in brokers
+        }
+        await self._change_triggers(desired, runs)
         self._brokers = brokers
         for key, wanted in desired.sources.items():
             if key not in self._sources:
@@ -104,47 +106,45 @@ class Mesh:
         entrance = Entrance(broker=broker, emit=channel.append)
         return _Running(broker=broker, channel=channel, entrance=entrance)
 
-    async def _change_triggers(self, desired: Desired, brokers: dict[str, _Running]) -> None:
-        former = {
-            key: run
-            for key, run in self._triggers.items()
-            if key not in desired.triggers
-            or run.trigger != desired.triggers[key]
-            or run.channel is not brokers[run.trigger.broker].channel
-        }
-        for key, run in former.items():
-            if key not in desired.triggers:
-                run.stop()
-        async with asyncio.TaskGroup() as starting:
-            for key, trigger in desired.triggers.items():
-                if key not in self._triggers or key in former:
-                    channel = brokers[trigger.broker].channel
-                    starting.create_task(self._start(trigger, channel))
-        for key, run in former.items():
-            if key not in desired.triggers:
-                del self._triggers[key]
-            task = self._tasks.create_task(self._let_go(run))
-            self._leaving[task] = run
-            task.add_done_callback(self._leaving.pop)
+    async def _new_runs(
+        self, desired: Desired, brokers: dict[str, _Running]
+    ) -> Sequence[TriggerRun]:
+        """Make a run for each trigger that does not yet run as it is desired."""
+        runs = []
+        for key, trigger in desired.triggers.items():
+            channel = brokers[trigger.broker].channel
+            now = self._triggers.get(key)
+            if now is None or now.trigger != trigger or now.channel is not channel:
+                runs.append(await self._make(trigger, channel))
+        return runs
 
-    async def _start(self, trigger: Trigger, channel: Channel) -> None:
-        policy = trigger.delivery
+    async def _make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
+        dead_letter = trigger.delivery.dead_letter
         delivery = Delivery(
             trigger,
             subscriber=await self._sink(trigger, trigger.subscriber),
-            dead_letter=None
-            if policy.dead_letter is None
-            else await self._sink(trigger, policy.dead_letter),
+            dead_letter=None if dead_letter is None else await self._sink(trigger, dead_letter),
             emit=self._emit_into(trigger.broker),
             on_attempt=self._note,
         )
-        run = TriggerRun(trigger, channel, delivery.step)
-        try:
-            await run.start(self._tasks)
-        except BaseException:
-            run.break_off()
-            raise
-        self._triggers[trigger.key] = run
+        return TriggerRun(trigger, channel, delivery.step)
+
+    async def _change_triggers(self, desired: Desired, runs: Sequence[TriggerRun]) -> None:
+        """Start these, in place of those that run under their names; stop what is not desired."""
+        names = {run.trigger.key for run in runs}
+        replaced = [run for key, run in self._triggers.items() if key in names]
+        removed = [run for key, run in self._triggers.items() if key not in desired.triggers]
+        for run in replaced:
+            run.make_way()
+        for run in removed:
+            run.stop()
+            del self._triggers[run.trigger.key]
+        self._triggers.update({run.trigger.key: run for run in runs})
+        await asyncio.gather(*(run.start(self._tasks) for run in runs))
+        for run in (*replaced, *removed):
+            task = self._tasks.create_task(self._let_go(run))
+            self._leaving[task] = run
+            task.add_done_callback(self._leaving.pop)
 
     async def _sink(self, trigger: Trigger, target: Target) -> Sink:
         policy = trigger.delivery
@@ -165,25 +165,22 @@ class Mesh:
             extra = {"trigger": run.trigger.key, "why": str(error)}
             _log.warning("trigger not taken off its channel", extra=extra)
 
-    async def stop_sources(self) -> None:
-        """Begin to stop: nothing comes from the sources any more, and the mesh is not ready."""
+    async def drain(self) -> None:
+        """Stop the sources, finish what is under way within the deadline, and stop.
+
+        What does not finish is found again at the next start, as is what still comes in.
+        """
         self._phase = "the mesh is stopping"
         for source in self._sources.values():
             await source.stop()
         self._sources.clear()
-
-    async def drain(self) -> None:
-        """Finish what is under way within the deadline, and stop.
-
-        What does not finish is found again at the next start.
-        """
-        await self.stop_sources()
         runs = [run.leave(self._drain_timeout) for run in self._triggers.values()]
         await asyncio.gather(*runs, *self._leaving)
         self._triggers.clear()
 
     def hurry(self) -> None:
-        """Break off whatever is still under way."""
+        """Break off whatever is still under way, and give nothing time to finish any more."""
+        self._drain_timeout = timedelta(0)
         for run in [*self._triggers.values(), *self._leaving.values()]:
             run.break_off()
 
@@ -260,20 +257,25 @@ class Mesh:
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         channel = self.channel(broker)
+        subscribed = await channel.books()
         redriven: list[str] = []
         kept: dict[str, str] = {}
         for each in ids:
             letter = await channel.dead_letters.get(each)
             if letter is None:
                 kept[each] = "there is no such dead letter"
-            elif letter.trigger not in self._triggers:
-                kept[each] = f"its trigger {letter.trigger} does not run"
+            elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
+                kept[each] = f"its trigger {letter.trigger} does not run on this broker"
             else:
                 # Appended before it is removed: a crash between the two repeats, and loses not.
                 await channel.append([replace(letter.event, hops=0)], to=letter.trigger)
                 await channel.dead_letters.remove([each])
                 redriven.append(each)
         return Redriven(redriven=redriven, kept=kept)
+
+    def _runs(self, trigger: str, channel: Channel) -> bool:
+        run = self._triggers.get(trigger)
+        return run is not None and run.channel is channel
 
     def _note(self, attempt: Attempt) -> None:
         seconds = attempt.duration.total_seconds()
@@ -291,11 +293,6 @@ class Mesh:
                     "verdict": attempt.verdict.value,
                 },
             )
-
-
-def _targets(trigger: Trigger) -> Iterable[Target]:
-    dead_letter = trigger.delivery.dead_letter
-    return [trigger.subscriber, *([] if dead_letter is None else [dead_letter])]
 
 
 async def _unavailable(channel: Channel) -> str | None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from broker import plugins
+from broker.errors import CemeshError
 from broker.ports import Backend, BackendOptions, Channel, Emit, Sink, SinkOptions, Sinks
 from broker.trigger import Broker, Target
 from sinks.broker import BrokerSinks
@@ -18,7 +19,7 @@ DEFAULT_CHANNEL = "sqlite:"
 class Resources:
     """Open backends and sinks; all close when the context ends, the sinks first.
 
-    Everything but `sink` is to be used from the task that entered the context.
+    To be used from the task that entered the context.
     """
 
     def __init__(
@@ -52,17 +53,20 @@ class Resources:
             self._backends[url] = await self._open_backends.enter_async_context(backend)
         return await self._backends[url].channel(broker.key, broker.config)
 
-    async def open_sinks(self, target: Target) -> None:
-        """Make ready for `sink` of this target. Raises `PluginNotFound`."""
-        scheme = _scheme(target.url)
-        if scheme not in self._sinks:
-            sinks = plugins.sinks(scheme)()
-            self._sinks[scheme] = await self._open_sinks.enter_async_context(sinks)
-
     async def sink(self, target: Target, options: SinkOptions) -> Sink:
-        """Return the sink for a target that `open_sinks` was called for."""
-        sinks = self._sinks[_scheme(target.url)]
-        return await asyncio.to_thread(sinks.sink, target, options)  # it may load certificates
+        """Return the sink for that target. Raises a `CemeshError` if there can be none."""
+        scheme = _scheme(target.url)
+        try:
+            if scheme not in self._sinks:
+                sinks = plugins.sinks(scheme)()
+                self._sinks[scheme] = await self._open_sinks.enter_async_context(sinks)
+            # In a thread: it may load certificates.
+            return await asyncio.to_thread(self._sinks[scheme].sink, target, options)
+        except CemeshError:
+            raise
+        except Exception as error:  # a plug-in's faults must not end a mesh that runs
+            fault = f"{type(error).__name__}: {error}"
+            raise CemeshError(f"no sink can be made for {target.url}: {fault}") from error
 
 
 def _scheme(url: str) -> str:

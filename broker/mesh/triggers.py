@@ -51,6 +51,10 @@ class TriggerRun:
         self._task = tasks.create_task(self._run())
         await _until(self._subscribed, _SUBSCRIBE)
 
+    def make_way(self) -> None:
+        """Go on until another run of the trigger subscribes, and then not take its place again."""
+        self._stopped.set()
+
     def stop(self) -> None:
         """Claim no more. What is under way goes on."""
         self._stopped.set()
