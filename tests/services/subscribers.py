@@ -6,7 +6,8 @@
         await subscriber.received_at("/orders", 3)
 
 Every request is recorded byte for byte. A path answers with the list's items in turn, and
-with the last one from then on; a path that was told nothing answers 200.
+with the last one from then on, or as a function of the request says; a path that was told
+nothing answers 200.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Self, assert_never
 
@@ -161,13 +162,18 @@ class Request:
         return values[0] if values else None
 
 
-@dataclass
-class _Path:
-    answers: list[int | Script] = field(default_factory=lambda: [200])
+Answer = int | Script
+Answering = Callable[[Request], Answer]
+"""Return how to answer a request. Its body is not read yet: that is up to the answer."""
 
-    def next(self) -> Script:
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return answer if isinstance(answer, Script) else reply(answer)
+
+def _take(_: Request) -> Answer:
+    return 200
+
+
+def _in_turn(answers: Iterable[Answer]) -> Answering:
+    left = list(answers)
+    return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
 class Subscriber:
@@ -178,7 +184,7 @@ class Subscriber:
         self.connections = 0
         self.port = port
         self._tls = tls
-        self._paths: dict[str, _Path] = {}
+        self._paths: dict[str, Answering] = {}
         self._news = asyncio.Condition()
         self._conversations: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -198,9 +204,9 @@ class Subscriber:
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
 
-    def answers(self, path: str, answers: Iterable[int | Script]) -> str:
+    def answers(self, path: str, answers: Iterable[Answer] | Answering) -> str:
         """Set what is answered at ``path`` from now on, and return its URL."""
-        self._paths[path] = _Path(list(answers))
+        self._paths[path] = answers if callable(answers) else _in_turn(answers)
         return self.url(path)
 
     async def received_at(
@@ -247,7 +253,8 @@ class Subscriber:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             request, size = _request(head, connection)
-            script = self._paths.setdefault(request.path, _Path()).next()
+            answer = self._paths.get(request.path, _take)(request)
+            script = answer if isinstance(answer, Script) else reply(answer)
             if not script.early:
                 request = replace(request, body=await reader.readexactly(size))
             self.received.append(request)
