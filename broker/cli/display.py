@@ -73,6 +73,8 @@ def display(
     )
     try:
         serve(subscriber, host, port)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UnreachableError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"

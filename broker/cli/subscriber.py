@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -95,15 +96,16 @@ class Subscriber:
 
 
 def serve(subscriber: Subscriber, host: str, port: int) -> None:
-    """Listen until interrupted, or until nobody reads what is printed; raises `OSError`."""
+    """Listen until interrupted. Raises `OSError`, `BrokenPipeError` once nobody reads on."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:
-        name = f"[{host}]" if ":" in host else host
-        click.echo(f"Listening on http://{name}:{listener.getsockname()[1]}/", err=True)
-        asyncio.run(_serve(subscriber, listener))
+        asyncio.run(_serve(subscriber, listener, f"[{host}]" if ":" in host else host))
+    if subscriber.closed.is_set():
+        raise BrokenPipeError(errno.EPIPE, "nobody reads what is printed")  # click ends quietly
 
 
-async def _serve(subscriber: Subscriber, listener: socket.socket) -> None:
+async def _serve(subscriber: Subscriber, listener: socket.socket, host: str) -> None:
+    click.echo(f"Listening on http://{host}:{listener.getsockname()[1]}/", err=True)
     config = uvicorn.Config(
         subscriber, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
