@@ -38,14 +38,16 @@ async def takes_no_events(mesh: RunningMesh, *, within: float = 10) -> None:
     """Return once the data port is closed and the mesh says that it is not ready."""
     async with asyncio.timeout(within):
         while True:
-            ready = await mesh.request("GET", "/readyz", port=mesh.admin_port)
             try:
                 _, writer = await asyncio.open_connection(HOST, mesh.port)
+                writer.close()
             except ConnectionRefusedError:
+                ready = await mesh.request("GET", "/readyz", port=mesh.admin_port)
                 assert ready.status == 503
                 assert b"stopping" in ready.body
                 return
-            writer.close()
+            except ConnectionResetError:
+                pass  # it was about to be accepted when the listener closed
             await asyncio.sleep(0.02)
 
 

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from broker.app import following
+from broker.app.following import follow
+from broker.mesh import Mesh
+from broker.settings import Settings
+from tests.unit.meshes import Store, install, make_mesh, until
+
+BROKER = """
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata:
+  name: {}
+"""
+
+
+class Files:
+    """One manifest, and word of its changes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._changes: asyncio.Queue[None] = asyncio.Queue()
+
+    def write(self, text: str) -> None:
+        self.path.write_text(text)
+        self._changes.put_nowait(None)
+
+    async def changed(self) -> AsyncIterator[None]:
+        while True:
+            await self._changes.get()
+            yield
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path / "mesh.yaml")
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = Store()
+    install(monkeypatch, store=store)
+    return store
+
+
+@asynccontextmanager
+async def followed(files: Files) -> AsyncIterator[Mesh]:
+    """Have a mesh follow the files while the context lasts."""
+    stopping = asyncio.Event()
+    done = asyncio.Event()
+    meshes: asyncio.Queue[Mesh] = asyncio.Queue()
+
+    async def run() -> None:  # the mesh is entered, changed and left by one task
+        async with make_mesh() as mesh:
+            meshes.put_nowait(mesh)
+            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping)
+            await done.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(run())
+        yield await meshes.get()
+        stopping.set()
+        done.set()
+
+
+def runs(mesh: Mesh, *names: str) -> bool:
+    return all(mesh.find(f"default/{name}") is not None for name in names)
+
+
+async def test_each_good_change_is_taken_up(files: Files, store: Store) -> None:
+    async with followed(files) as mesh:
+        files.write(BROKER.format("first"))
+        await until(lambda: runs(mesh, "first"))
+        files.write(BROKER.format("second"))
+        await until(lambda: runs(mesh, "second"))
+
+        assert not runs(mesh, "first")
+        assert mesh.problems == ()
+
+
+async def test_a_bad_change_is_told_and_changes_nothing_until_it_is_mended(
+    files: Files, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with followed(files) as mesh:
+        files.write(BROKER.format("first"))
+        await until(lambda: runs(mesh, "first"))
+        with caplog.at_level(logging.ERROR):
+            files.write(BROKER.format("second").replace("kind", "kin"))
+            await until(lambda: bool(mesh.problems))
+        assert "change refused" in caplog.messages
+        assert str(files.path) in str(mesh.problems[0])
+        assert runs(mesh, "first")
+
+        files.write(BROKER.format("second"))
+        await until(lambda: runs(mesh, "second"))
+        await until(lambda: not mesh.problems)
+
+
+async def test_a_good_change_that_cannot_be_taken_up_now_is_tried_again(
+    files: Files,
+    store: Store,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "_RETRY", timedelta(milliseconds=20))
+    store.outage = "the disk is full"
+    async with followed(files) as mesh:
+        with caplog.at_level(logging.ERROR):
+            files.write(BROKER.format("first"))
+            await until(lambda: caplog.messages.count("change not taken up") >= 2)
+        assert [each.message for each in mesh.problems] == ["the disk is full"]
+        assert not runs(mesh, "first")
+
+        store.outage = None
+        await until(lambda: runs(mesh, "first"))
+        await until(lambda: not mesh.problems)
+
+
+async def test_told_to_stop_it_takes_up_nothing_more(files: Files, store: Store) -> None:
+    stopping = asyncio.Event()
+    stopping.set()
+    async with make_mesh() as mesh:
+        files.write(BROKER.format("first"))
+        async with asyncio.timeout(10):
+            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping)
+
+        assert not runs(mesh, "first")

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import pytest
+
+from broker.mesh import triggers
+from broker.mesh.triggers import TriggerRun
+from broker.ports import Claim, Outcome, Settled, Step
+from tests.unit.meshes import HeldChannel, Store, make_event, make_trigger, until
+
+OLD, NEW = 1, 2
+"""The windows by which the channel knows the runs apart."""
+
+
+@pytest.fixture(autouse=True)
+def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triggers, "_SUBSCRIBE", 0.02)
+    monkeypatch.setattr(triggers, "_RESTART", 0.01)
+
+
+@pytest.fixture
+async def channel() -> HeldChannel:
+    return await Store().channel("default/default", {})
+
+
+class Run:
+    """A run, and what it was given to deliver."""
+
+    def __init__(self, channel: HeldChannel, window: int) -> None:
+        self.got: list[str] = []
+        self.faults = 0
+        trigger = make_trigger("orders", "http://nowhere.test/", parallelism=window)
+        self.run = TriggerRun(trigger, channel, self._step)
+
+    async def _step(self, claim: Claim) -> Step:
+        self.got.append(claim.event.id)
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError("a bug")
+        return Settled(outcome=Outcome.DELIVERED)
+
+
+async def test_started_it_gets_what_is_appended_from_then_on(channel: HeldChannel) -> None:
+    orders = Run(channel, NEW)
+    async with asyncio.TaskGroup() as tasks:
+        await orders.run.start(tasks)
+        await channel.append([make_event("1")])
+        await until(lambda: orders.got == ["1"])
+        await orders.run.leave(timedelta(seconds=10))
+
+
+async def test_a_subscription_that_is_refused_is_tried_again(
+    channel: HeldChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders = Run(channel, NEW)
+    channel.refused.add(NEW)
+    with caplog.at_level(logging.WARNING):
+        async with asyncio.TaskGroup() as tasks:
+            await orders.run.start(tasks)
+            channel.refused.clear()
+            await until(lambda: channel.windows == [NEW])
+            await channel.append([make_event("1")])
+            await until(lambda: orders.got == ["1"])
+            await orders.run.leave(timedelta(seconds=10))
+
+    assert "trigger interrupted" in caplog.messages
+    assert vars(caplog.records[0])["why"] == "the test refuses it"
+
+
+async def test_a_fault_is_told_and_the_event_is_given_again(
+    channel: HeldChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders = Run(channel, NEW)
+    orders.faults = 2
+    with caplog.at_level(logging.ERROR):
+        async with asyncio.TaskGroup() as tasks:
+            await orders.run.start(tasks)
+            await channel.append([make_event("1")])
+            await until(lambda: orders.got == ["1", "1", "1"])
+            await orders.run.leave(timedelta(seconds=10))
+
+    assert caplog.messages == ["trigger failed", "trigger failed"]
+    assert caplog.records[0].exc_info is not None
+
+
+async def test_a_run_that_is_replaced_does_not_come_back_in_place_of_the_new_one(
+    channel: HeldChannel,
+) -> None:
+    old, new = Run(channel, OLD), Run(channel, NEW)
+    channel.refused |= {OLD, NEW}
+    async with asyncio.TaskGroup() as tasks:
+        await old.run.start(tasks)
+        old.run.make_way()
+        await new.run.start(tasks)
+        channel.refused.remove(NEW)
+        await until(lambda: channel.windows == [NEW])
+        channel.refused.remove(OLD)
+        await old.run.leave(timedelta(seconds=10))
+
+        await channel.append([make_event("1")])
+        await until(lambda: new.got == ["1"])
+        assert channel.windows == [NEW]
+        await new.run.leave(timedelta(seconds=10))
+
+
+async def test_a_run_goes_on_until_the_one_that_replaces_it_has_subscribed(
+    channel: HeldChannel,
+) -> None:
+    old, new = Run(channel, OLD), Run(channel, NEW)
+    async with asyncio.TaskGroup() as tasks:
+        await old.run.start(tasks)
+        channel.refused.add(NEW)
+        old.run.make_way()
+        await new.run.start(tasks)
+        await channel.append([make_event("1")])
+        await until(lambda: old.got == ["1"])
+
+        channel.refused.clear()
+        await until(lambda: channel.windows == [OLD, NEW])
+        await channel.append([make_event("2")])
+        await until(lambda: new.got == ["2"])
+        assert old.got == ["1"]
+        await old.run.leave(timedelta(seconds=10))
+        await new.run.leave(timedelta(seconds=10))
+
+
+async def test_stopped_while_it_waits_for_its_channel_it_ends(channel: HeldChannel) -> None:
+    orders = Run(channel, NEW)
+    channel.refused.add(NEW)
+    async with asyncio.TaskGroup() as tasks:
+        await orders.run.start(tasks)
+        await orders.run.leave(timedelta(seconds=10))
+
+    assert channel.windows == []
