@@ -137,12 +137,15 @@ class Backlog:
         if self.behind:
             self.tally.uncount(self._read, swept)
 
-    def pick_up(self, *, left_at: int, swept: int, same_filter: bool) -> None:
-        """Go on after having been away since ``left_at``."""
+    def pick_up(self, *, left_at: int, swept: int, counted: bool) -> None:
+        """Go on after having been away since ``left_at``.
+
+        ``counted`` says whether the tally of what is unread still holds.
+        """
         start, end = self.tally.gap
         unread_gap = max(start, self._read) < end
         self._epoch += 1
-        if not same_filter or (unread_gap and left_at < swept):
+        if not counted or (unread_gap and left_at < swept):
             self.tally.uncount(self._read, swept)
         elif left_at < swept:
             self.tally.gap = (left_at, swept)

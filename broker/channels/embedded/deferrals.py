@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from broker.channels.embedded.records import (
+    COLUMNS,
     Record,
     decode_record,
     decode_refusal,
@@ -45,23 +47,18 @@ class Deferrals:
         self.count = count
         self.next_due = next_due
         self._place = place
-        self._log = log_table
+        self._query = f"SELECT {COLUMNS} FROM {log_table} WHERE position = ?"
         # Position → the row to be, or None for one to be deleted. What is being committed, or
         # was while a look into the file is under way, stays in `_saving`: the look may have
         # seen the file as it was before.
         self._unsaved: dict[int, Deferral | None] = {}
         self._saving: dict[int, Deferral | None] = {}
+        self._taken: dict[int, Deferral | None] = {}
         self._looking = False
-        self._saved = True
 
     def put(self, position: int, deferral: Deferral) -> None:
         self._unsaved[position] = deferral
         self.count += 1
-
-    def take(self, due: Due) -> None:
-        """Note that a delivery that was due has been claimed; its row goes."""
-        self._unsaved[due.record.position] = None
-        self.count -= 1
 
     @property
     def unsaved(self) -> int:
@@ -74,8 +71,9 @@ class Deferrals:
 
     def take_changes(self) -> tuple[list[Row], list[Row]]:
         """Return the rows to write and those to delete, as being committed from now on."""
-        self._saving.update(self._unsaved)
-        taken, self._unsaved, self._saved = self._unsaved, {}, False
+        taken = self._taken = self._unsaved
+        self._unsaved = {}
+        self._saving.update(taken)
         written: list[Row] = [
             (self._place, position, row.due, row.attempts, encode_refusal(row.condemned))
             for position, row in taken.items()
@@ -87,65 +85,63 @@ class Deferrals:
         return written, deleted
 
     def committed(self) -> None:
-        for row in self._saving.values():
-            if row is not None:
-                self.next_due = row.due if self.next_due is None else min(self.next_due, row.due)
-        self._saved = True
+        dues = [row.due for row in self._taken.values() if row is not None]
+        if dues:
+            soonest = min(dues)
+            self.next_due = soonest if self.next_due is None else min(self.next_due, soonest)
+        self._taken = {}
         self._forget()
 
     def failed(self) -> None:
-        self._unsaved = {**self._saving, **self._unsaved}
-        self._saving.clear()
+        self._unsaved = {**self._taken, **self._unsaved}
+        self._taken = {}
+        self._forget()
 
-    async def due(self, store: Store, room: int) -> Sequence[Due]:
-        """Return up to ``room`` deliveries whose time has come, most overdue first.
+    async def due(self, store: Store, room: int) -> Sequence[Due | None]:
+        """Take up to ``room`` deliveries whose time has come, most overdue first.
 
-        Each is to be claimed at once, by `take`. Raises `ChannelUnavailable`.
+        None stands for one whose event the retention has removed while the trigger was gone.
+        Raises `ChannelUnavailable`.
         """
         self._looking = True
         time = now()
-        limit = room + len(self._unsaved) + len(self._saving)
+        hidden = self._unsaved.keys() | self._saving.keys()
         try:
-            rows, later = await store.read(lambda reader: self._select(reader, time, limit))
+            found, more, later = await store.read(
+                lambda reader: self._select(reader, time, room, hidden)
+            )
         finally:
             self._looking = False
-        fresh = [
-            each
-            for each in rows
-            if each.record.position not in self._unsaved
-            and each.record.position not in self._saving
-        ]
         # A row committed during the look may be missing from it.
         dues = [row.due for row in self._saving.values() if row is not None]
         dues += [] if later is None else [later]
-        self.next_due = time if len(rows) == limit else min(dues, default=None)
-        if self._saved:
-            self._forget()
-        return fresh[:room]
+        self.next_due = time if more else min(dues, default=None)
+        self._forget()
+        self._unsaved.update(dict.fromkeys(found))
+        self.count -= len(found)
+        return list(found.values())
 
     def _forget(self) -> None:
         if not self._looking:
-            self._saving.clear()
+            self._saving = dict(self._taken)
 
     def _select(
-        self, reader: sqlite3.Connection, time: int, limit: int
-    ) -> tuple[list[Due], int | None]:
+        self, reader: sqlite3.Connection, time: int, room: int, hidden: AbstractSet[int]
+    ) -> tuple[dict[int, Due | None], bool, int | None]:
+        """Return what is due, whether more is, and when the first is that is not due yet."""
+        limit = room + len(hidden)
         rows = reader.execute(
-            "SELECT d.attempts, d.condemned,"
-            " l.position, l.at, l.hops, l.addressee, l.head, l.data"
-            f" FROM deferred d JOIN {self._log} l ON l.position = d.position"
-            " WHERE d.place = ? AND d.due <= ? ORDER BY d.due LIMIT ?",
+            "SELECT position, attempts, condemned FROM deferred"
+            " WHERE place = ? AND due <= ? ORDER BY due LIMIT ?",
             (self._place, time, limit),
         ).fetchall()
         (later,) = reader.execute(
             "SELECT min(due) FROM deferred WHERE place = ? AND due > ?", (self._place, time)
         ).fetchone()
-        found = [
-            Due(
-                decode_record(*row[2:]),
-                row[0],
-                None if row[1] is None else decode_refusal(row[1]),
-            )
-            for row in rows
-        ]
-        return found, later
+        shown = [row for row in rows if row[0] not in hidden][:room]
+        found: dict[int, Due | None] = {}
+        for position, attempts, condemned in shown:
+            row = reader.execute(self._query, (position,)).fetchone()
+            why = None if condemned is None else decode_refusal(condemned)
+            found[position] = None if row is None else Due(decode_record(*row), attempts, why)
+        return found, len(rows) == limit, later

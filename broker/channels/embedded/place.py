@@ -112,9 +112,9 @@ class Place:
         """Begin to claim, or go on with another filter and wake."""
         text = repr(filter)
         if self._left_at is not None:
-            self.backlog.pick_up(
-                left_at=self._left_at, swept=self._swept(), same_filter=text == self._filter_text
-            )
+            # The retention may have removed what was counted for a trigger that had gone.
+            counted = text == self._filter_text and not self.gone
+            self.backlog.pick_up(left_at=self._left_at, swept=self._swept(), counted=counted)
         elif text != self._filter_text:
             self.backlog.refilter(self._swept())
         self.filter, self._filter_text, self._wake = filter, text, wake
@@ -178,8 +178,10 @@ class Place:
             await self._load_open()
         if self._due():
             for each in await self.deferrals.due(self._store, _DUE_AT_ONCE):
-                self.deferrals.take(each)
-                self._give_back(Held(each.record, each.attempts, each.condemned))
+                if each is None:
+                    self.backlog.tally.matched -= 1
+                else:
+                    self._give_back(Held(each.record, each.attempts, each.condemned))
         if self.backlog.wants_reading:
             await self.backlog.read_chunk(self._store, filter, self._swept)
         self._changed(self)
