@@ -170,6 +170,28 @@ async def test_a_broker_whose_channel_changes_loses_no_event_on_the_way(
         assert await channel.accepted() == 1
 
 
+async def test_a_trigger_that_is_removed_gets_nothing_while_others_are_still_to_subscribe(
+    mesh: Mesh, subscriber: Subscriber, store: Store
+) -> None:
+    kept = make_trigger("kept", subscriber.url("/kept"))
+    await mesh.apply(desired(kept, make_trigger("gone", subscriber.url("/gone"))))
+    channel = store.channels[BROKER.key]
+    channel.open.clear()
+    change = asyncio.create_task(
+        mesh.apply(desired(kept, make_trigger("new", subscriber.url("/new"))))
+    )
+    async with asyncio.timeout(10):
+        while len((await mesh.status()).brokers[0].triggers) > 1:
+            await asyncio.sleep(0)
+    await post(mesh, make_event("1"))
+    await subscriber.received_at("/kept", 1)
+    channel.open.set()
+    await change
+    await mesh.drain()
+
+    assert ids(subscriber, "/gone") == []
+
+
 async def test_a_trigger_that_moves_to_another_broker_is_taken_off_its_first(
     mesh: Mesh, subscriber: Subscriber, store: Store
 ) -> None:

@@ -92,14 +92,13 @@ async def test_a_run_that_is_replaced_does_not_come_back_in_place_of_the_new_one
     old, new = Run(channel, OLD), Run(channel, NEW)
     channel.refused |= {OLD, NEW}
     async with asyncio.TaskGroup() as tasks:
-        await old.run.start(tasks)
-        old.run.make_way()
-        await new.run.start(tasks)
-        channel.refused.remove(NEW)
-        await until(lambda: channel.windows == [NEW])
-        channel.refused.remove(OLD)
-        await old.run.leave(timedelta(seconds=10))
+        async with asyncio.timeout(10), asyncio.TaskGroup() as olds:  # it ends by itself
+            await old.run.start(olds)
+            old.run.make_way()
+            await new.run.start(tasks)
+            channel.refused.clear()
 
+        await until(lambda: NEW in channel.windows)
         await channel.append([make_event("1")])
         await until(lambda: new.got == ["1"])
         assert channel.windows == [NEW]
