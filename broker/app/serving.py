@@ -12,6 +12,7 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 
+from broker.app.protocol import HttpProtocol
 from broker.errors import CemeshError
 
 _KEEP_ALIVE: Final = timedelta(seconds=75)
@@ -67,6 +68,23 @@ class Port:
             connection.transport.abort()
 
 
+def configured(app: Starlette, *, linger: timedelta) -> uvicorn.Config:
+    """Return how uvicorn is to serve the application."""
+    return uvicorn.Config(
+        app,
+        http=HttpProtocol,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # which alone doubles the throughput
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=round(_KEEP_ALIVE.total_seconds()),
+        timeout_graceful_shutdown=max(1, round(linger.total_seconds())),
+    )
+
+
 @asynccontextmanager
 async def served(
     app: Starlette, listener: socket.socket, *, linger: timedelta
@@ -76,20 +94,7 @@ async def served(
     At its end, or when it is closed before, the listener closes, and requests under way have
     ``linger`` to be answered.
     """
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            loop="none",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,  # which alone doubles the throughput
-            server_header=False,
-            timeout_keep_alive=round(_KEEP_ALIVE.total_seconds()),
-            timeout_graceful_shutdown=max(1, round(linger.total_seconds())),
-        )
-    )
+    server = _Server(configured(app, linger=linger))
     refused: CemeshError | None = None
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listener]))

@@ -8,11 +8,14 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from http.client import HTTPResponse
 from typing import Any, NamedTuple
 
 import uvicorn
+import uvloop
 
+from broker.app.serving import configured
 from broker.event import Event
 from broker.ingress import Entrance, ingress
 from broker.ports import Emit
@@ -49,18 +52,9 @@ class DataPort:
             max_pending_bytes=limits["max_pending_bytes"],
             on_refused=lambda broker, status: self.refused.append((broker, status)),
         )
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            loop="uvloop",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-        )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(configured(app, linger=timedelta(seconds=5)))
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+            target=lambda: uvloop.run(self._server.serve([self._socket])), daemon=True
         )
 
     def reset(self) -> None:

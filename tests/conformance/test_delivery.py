@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
+from urllib.parse import quote
 
 import pytest
 
@@ -575,7 +577,7 @@ async def test_a_dead_letter_is_the_event_with_why_it_was_given_up(bench: Bench)
         "ce-knativeerrordest": bench.subscriber.url(),
         "ce-knativeerrorcode": "422",
         "ce-cemeshtrigger": "shop/orders",
-        "ce-cemesherrorreason": "422%20Unprocessable%20Entity",
+        "ce-cemesherrorreason": quote(f"422 {HTTPStatus(422).phrase}"),
         "ce-cemeshattempts": "1",
     }
     for name in ("specversion", "id", "source", "type"):

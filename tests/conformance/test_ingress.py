@@ -120,6 +120,14 @@ def test_a_chunked_body_is_put_together(port: DataPort) -> None:
     assert port.stored[0].data == b"hello"
 
 
+def test_a_payload_is_kept_where_the_client_offers_another_protocol(port: DataPort) -> None:
+    """Java's own client and ``curl --http2`` do so with every request in the clear."""
+    offer = [("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "")]
+
+    assert port.request([*EVENT, *offer], b"hello").status == 202
+    assert port.stored[0].data == b"hello"
+
+
 def test_a_payload_in_many_small_pieces_is_put_together(port: DataPort) -> None:
     request = raw(EVENT, b"0123456789")
     with port.connect() as connection:
