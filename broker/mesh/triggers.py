@@ -21,6 +21,9 @@ _SUBSCRIBE: Final = 5.0
 _RESTART: Final = 1.0
 """Seconds before a subscription that failed is tried again."""
 
+_TELL: Final = 10.0
+"""Seconds between two warnings of dead letters of one trigger: a dead subscriber makes many."""
+
 
 class TriggerRun:
     """Subscribes a trigger and dispatches its events until it is stopped or replaced.
@@ -38,6 +41,8 @@ class TriggerRun:
         self._subscribed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._dead_untold = 0
+        self._tell_again = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -109,7 +114,12 @@ class TriggerRun:
         return step
 
     def _tell_dead_letter(self, claim: Claim, why: Refusal, to: str) -> None:
-        _log.warning(
+        """Log the dead letter: the first as a warning, and then one for all within a while."""
+        time = asyncio.get_running_loop().time()
+        self._dead_untold += 1
+        told = time >= self._tell_again
+        _log.log(
+            logging.WARNING if told else logging.DEBUG,
             "dead-lettered",
             extra={
                 "trigger": self.trigger.key,
@@ -118,8 +128,12 @@ class TriggerRun:
                 "attempts": why.attempts,
                 "why": why.reason,
                 "to": to,
+                "count": self._dead_untold,
             },
         )
+        if told:
+            self._dead_untold = 0
+            self._tell_again = time + _TELL
 
 
 async def _until(event: asyncio.Event, seconds: float) -> None:

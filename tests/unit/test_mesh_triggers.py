@@ -8,7 +8,7 @@ import pytest
 
 from broker.mesh import triggers
 from broker.mesh.triggers import TriggerRun
-from broker.ports import Claim, Outcome, Settled, Step
+from broker.ports import Buried, Claim, Outcome, Refusal, Settled, Step
 from tests.unit.meshes import HeldChannel, Store, make_event, make_trigger, until
 
 OLD, NEW = 1, 2
@@ -134,3 +134,28 @@ async def test_stopped_while_it_waits_for_its_channel_it_ends(channel: HeldChann
         await orders.run.leave(timedelta(seconds=10))
 
     assert channel.windows == []
+
+
+async def test_many_dead_letters_are_told_by_few_lines(
+    channel: HeldChannel, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(triggers, "_TELL", 0.3)
+    why = Refusal(destination="http://x/", reason="500 Oh", status=500, body=b"", attempts=3)
+
+    async def refuse(_: Claim) -> Step:
+        return Buried(why=why)
+
+    run = TriggerRun(make_trigger("orders", "http://nowhere.test/"), channel, refuse)
+    with caplog.at_level(logging.WARNING):
+        async with asyncio.TaskGroup() as tasks:
+            await run.start(tasks)
+            await channel.append([make_event(str(number)) for number in range(50)])
+            await until(lambda: len(channel.dead_letters._letters) == 50)
+            await asyncio.sleep(0.3)
+            await channel.append([make_event("51")])
+            await until(lambda: len(caplog.records) == 2)
+            await run.leave(timedelta(seconds=10))
+
+    first, second = (vars(record) for record in caplog.records)
+    assert (first["message"], first["why"], first["count"]) == ("dead-lettered", "500 Oh", 1)
+    assert second["count"] == 50
