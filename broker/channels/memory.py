@@ -10,11 +10,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
+from broker.channels.observers import Observers
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
@@ -22,8 +23,6 @@ from broker.ports import BackendOptions, Books, Claim, DeadLetter, Outcome, Refu
 
 MAX_WAITING: Final = 1_000_000
 """Deliveries that may wait in all triggers of one broker; beyond, `append` refuses."""
-
-_TAIL_BUFFER: Final = 1_000
 
 
 class MemoryBackend:
@@ -90,7 +89,7 @@ class MemoryChannel:
         self._index = FilterIndex()
         self._places: dict[str, _Place] = {}
         self.waiting = 0
-        self._observers: set[asyncio.Queue[Event]] = set()
+        self._observers = Observers()
         self.dead_letters = _DeadLetters()
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
@@ -107,9 +106,7 @@ class MemoryChannel:
                 self._enqueue(place, _Item(self._tail, event, now))
                 if place.cursor is not None:
                     place.cursor.wake.set()
-            for observer in self._observers:
-                if not observer.full():
-                    observer.put_nowait(event)
+            self._observers.show(event)
 
     @asynccontextmanager
     async def subscribe(
@@ -141,14 +138,8 @@ class MemoryChannel:
         if self._backend.outage is not None:
             raise ChannelUnavailable(self._backend.outage)
 
-    @asynccontextmanager
-    async def tail(self) -> AsyncIterator[AsyncIterator[Event]]:
-        observer: asyncio.Queue[Event] = asyncio.Queue(_TAIL_BUFFER)
-        self._observers.add(observer)
-        try:
-            yield _drain(observer)
-        finally:
-            self._observers.discard(observer)
+    def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        return self._observers.follow()
 
     async def accepted(self) -> int:
         return self._accepted
@@ -328,8 +319,3 @@ class _DeadLetters:
 
 def _size(event: Event) -> int:
     return 500 + len(event.data or b"")  # roughly what the attributes and objects take
-
-
-async def _drain(queue: asyncio.Queue[Event]) -> AsyncIterator[Event]:
-    while True:
-        yield await queue.get()

@@ -288,7 +288,7 @@ async def _available(channel: EmbeddedChannel) -> bool:
 async def test_more_than_the_disk_keeps_up_with_is_refused_as_full(
     options: BackendOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("broker.channels.embedded.channel.MAX_PENDING_EVENTS", 10)
+    monkeypatch.setattr("broker.channels.embedded.appends.MAX_PENDING_EVENTS", 10)
     async with running(options) as (_, channel):
         answers = await asyncio.gather(
             *(channel.append([event(number)]) for number in range(30)), return_exceptions=True

@@ -1,8 +1,8 @@
 """The embedded channel: everything in one SQLite file of the data directory.
 
-Read it in this order: ``schema`` (the file), ``store`` (commits), ``channel`` (append and
-sweep), ``place`` with ``backlog`` and ``deferrals`` (a trigger's way through the log),
-``cursor``, ``retention``.
+Read it in this order: ``schema`` (the file), ``store`` and ``writing`` (commits), ``channel``
+and ``appends`` (append and sweep), ``place`` with ``backlog`` and ``deferrals`` (a trigger's
+way through the log), ``cursor``, ``retention``.
 """
 
 from __future__ import annotations

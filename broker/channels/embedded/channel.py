@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from broker.channels.embedded.appends import Appends, resolve
 from broker.channels.embedded.cursor import EmbeddedCursor
 from broker.channels.embedded.deadletters import EmbeddedDeadLetters
 from broker.channels.embedded.loading import StoredBroker
 from broker.channels.embedded.place import Place, Stored
-from broker.channels.embedded.records import OVERHEAD, Record, encode_head, moment
-from broker.channels.embedded.store import Changes, Row, Store, now
-from broker.errors import ChannelFull, ChannelUnavailable
+from broker.channels.embedded.records import Record, moment
+from broker.channels.embedded.store import Store
+from broker.channels.embedded.writing import Changes, Row
+from broker.channels.observers import Observers
+from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
 from broker.ports import Books
-
-MAX_PENDING_EVENTS: Final = 100_000
-MAX_PENDING_BYTES: Final = 64 << 20
-"""What may wait for its commit; beyond, `append` refuses."""
-
-_TAIL_BUFFER: Final = 1_000
-
-
-@dataclass(slots=True)
-class _Append:
-    """One call of `append`, until its commit."""
-
-    events: Sequence[tuple[Event, str, int]]  # with its head and size
-    to: str | None
-    durable: asyncio.Future[None]
 
 
 class EmbeddedChannel:
@@ -56,70 +41,46 @@ class EmbeddedChannel:
         self._id = stored.id
         self._log = f"log_{stored.id}"
         self._store = store
-        self._tail = self._swept = stored.tail
-        self._total = stored.total
-        self._accepted = stored.accepted
+        self._appends = Appends(
+            store.path, tail=stored.tail, total=stored.total, accepted=stored.accepted
+        )
+        self._swept = stored.tail
         self._index = FilterIndex()
         self._new_stored = new_place
         self._places = {each.trigger: self._place(each) for each in stored.places}
         self._cursors: dict[str, EmbeddedCursor] = {}
-        self._queue: deque[_Append] = deque()
-        self._queued_events = 0
-        self._queued_bytes = 0
-        self._taken: list[_Append] = []
-        self._taken_records: list[Record] = []
         self._taken_places: list[Place] = []
         self._changed: dict[int, Place] = {}
         self._news = False
         self._commits: list[asyncio.Future[None]] = []
         self._taken_commits: list[asyncio.Future[None]] = []
-        self._observers: set[asyncio.Queue[Event]] = set()
+        self._observers = Observers()
 
     # --- appending -------------------------------------------------------------------------
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
         self._store.check()
-        encoded = [(event, *_measured(event)) for event in events]
-        size = sum(each[2] for each in encoded)
-        if (
-            self._queued_events + len(encoded) > MAX_PENDING_EVENTS
-            or self._queued_bytes + size > MAX_PENDING_BYTES
-        ) and self._queue:
-            raise ChannelFull(
-                f"{self._queued_events:,} events ({self._queued_bytes >> 20} MiB) are waiting "
-                f"to be stored in {self._store.path}; the disk does not keep up"
-            )
-        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Append(encoded, to, durable))
-        self._queued_events += len(encoded)
-        self._queued_bytes += size
+        durable = self._appends.put(events, to)
         self._store.stir(urgent=True)
         await durable
 
     def take_changes(self) -> Changes | None:
-        if not (self._queue or self._changed or self._commits or self._news):
+        if not (self._appends or self._changed or self._commits or self._news):
             return None
-        self._taken, self._queue = list(self._queue), deque()
-        self._queued_events = self._queued_bytes = 0
-        self._taken_commits, self._commits = self._commits, []
         self._news = False
-        log = self._number(self._taken)
+        self._taken_commits, self._commits = self._commits, []
+        self._taken_places, self._changed = list(self._changed.values()), {}
+        log, (tail, total, accepted) = self._appends.take()
         places: list[Row] = []
         deferred: list[Row] = []
         undeferred: list[Row] = []
         buried: list[Row] = []
-        self._taken_places, self._changed = list(self._changed.values()), {}
         for place in self._taken_places:
             row, put, taken, graves = place.take_changes()
             places.append(row)
             deferred += put
             undeferred += taken
             buried += graves
-        tail, total, accepted = self._tail, self._total, self._accepted
-        if self._taken_records:
-            tail = self._taken_records[-1].position
-            total += sum(record.size for record in self._taken_records)
-            accepted += len(self._taken_records)
         return Changes(
             broker=(tail, total, self._swept, accepted, self._id),
             log=log,
@@ -129,45 +90,25 @@ class EmbeddedChannel:
             buried=buried,
         )
 
-    def _number(self, appends: Iterable[_Append]) -> list[Row]:
-        """Give each event its position and return the rows of the log."""
-        time, position, total = now(), self._tail, self._total
-        rows: list[Row] = []
-        self._taken_records = []
-        for append in appends:
-            for event, head, size in append.events:
-                position += 1
-                total += size
-                self._taken_records.append(Record(position, time, event, append.to, size))
-                rows.append((position, time, total, event.hops, append.to, head, event.data))
-        return rows
-
     def committed(self) -> None:
-        records, self._taken_records = self._taken_records, []
-        if records:
-            self._tail = records[-1].position
-            self._total += sum(record.size for record in records)
-            self._accepted += len(records)
-            self._news = True  # what has been swept is worth storing, though nobody waits for it
-            self._store.stir(urgent=False)
-        for append in self._taken:
-            _resolve(append.durable)
+        records = self._appends.committed()
         for place in self._taken_places:
             place.committed()
         for commit in self._taken_commits:
-            _resolve(commit)
-        self._taken, self._taken_places, self._taken_commits = [], [], []
-        self._sweep(records)
+            resolve(commit)
+        self._taken_places, self._taken_commits = [], []
+        if records:
+            self._sweep(records)
+            self._news = True  # what has been swept is worth storing, though nobody waits for it
+            self._store.stir(urgent=False)
 
     def failed(self, error: ChannelUnavailable) -> None:
-        for append in self._taken:
-            _resolve(append.durable, error)
+        self._appends.failed(error)
         for commit in self._taken_commits:
-            _resolve(commit, error)
+            resolve(commit, error)
         for place in self._taken_places:
             place.failed()
-        self._taken, self._taken_places, self._taken_commits = [], [], []
-        self._taken_records = []
+        self._taken_places, self._taken_commits = [], []
         self._news = True
 
     def _sweep(self, records: Iterable[Record]) -> None:
@@ -178,9 +119,7 @@ class EmbeddedChannel:
                     self._places[trigger].offer(record)
             elif record.addressee in self._cursors:
                 self._places[record.addressee].offer(record)
-            for observer in self._observers:
-                if not observer.full():
-                    observer.put_nowait(record.event)
+            self._observers.show(record.event)
 
     # --- triggers --------------------------------------------------------------------------
 
@@ -246,17 +185,11 @@ class EmbeddedChannel:
     async def check(self) -> None:
         self._store.check()
 
-    @asynccontextmanager
-    async def tail(self) -> AsyncIterator[AsyncIterator[Event]]:
-        observer: asyncio.Queue[Event] = asyncio.Queue(_TAIL_BUFFER)
-        self._observers.add(observer)
-        try:
-            yield _drain(observer)
-        finally:
-            self._observers.discard(observer)
+    def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        return self._observers.follow()
 
     async def accepted(self) -> int:
-        return self._accepted
+        return self._appends.accepted
 
     async def books(self) -> Mapping[str, Books]:
         subscribed = {key: place for key, place in self._places.items() if place.subscribed}
@@ -321,22 +254,3 @@ class EmbeddedChannel:
     @property
     def id(self) -> int:
         return self._id
-
-
-def _measured(event: Event) -> tuple[str, int]:
-    head = encode_head(event)
-    return head, len(head) + len(event.data or b"") + OVERHEAD
-
-
-def _resolve(future: asyncio.Future[None], error: ChannelUnavailable | None = None) -> None:
-    if future.done():  # whoever waited has been cancelled
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
-
-
-async def _drain(queue: asyncio.Queue[Event]) -> AsyncIterator[Event]:
-    while True:
-        yield await queue.get()

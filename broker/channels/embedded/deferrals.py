@@ -14,7 +14,8 @@ from broker.channels.embedded.records import (
     decode_refusal,
     encode_refusal,
 )
-from broker.channels.embedded.store import Row, Store, now
+from broker.channels.embedded.store import Store, now
+from broker.channels.embedded.writing import Row
 from broker.ports import Refusal
 
 

@@ -21,7 +21,8 @@ from broker.channels.embedded.records import (
     encode_open,
     encode_refusal,
 )
-from broker.channels.embedded.store import Row, Store, now
+from broker.channels.embedded.store import Store, now
+from broker.channels.embedded.writing import Row
 from broker.errors import ChannelUnavailable
 from broker.filters import Filter
 from broker.ports import Outcome, Refusal

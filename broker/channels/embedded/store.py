@@ -11,22 +11,21 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from broker.channels.embedded.lock import held
 from broker.channels.embedded.schema import Identity, errors_named, open_reader, open_writer
+from broker.channels.embedded.writing import Changes, transaction, write_changes
 from broker.errors import ChannelUnavailable
 
 _log: Final = logging.getLogger("cemesh.channel")
 
 T = TypeVar("T")
-Row = tuple[object, ...]
 
 FILE_NAME: Final = "cemesh.db"
 
@@ -37,21 +36,6 @@ _RETRY: Final = 1.0
 """Seconds between attempts to store what a failing disk did not take."""
 
 _READERS: Final = 2
-
-_ROWS_AT_ONCE: Final = (256, 64, 16, 4, 1)
-"""Rows in one statement; few different ones, so that SQLite's cache keeps them prepared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What one commit stores for one broker, as rows."""
-
-    broker: Row
-    log: Sequence[Row] = ()
-    places: Sequence[Row] = ()
-    deferred: Sequence[Row] = ()
-    undeferred: Sequence[Row] = ()
-    buried: Sequence[Row] = ()
 
 
 class Changing(Protocol):
@@ -169,7 +153,7 @@ class Store:
         def run() -> T:
             self._identity.check()
             with errors_named(self.path):
-                return _transaction(self._writer, change)
+                return transaction(self._writer, change)
 
         return await self._in_writer(run)
 
@@ -198,7 +182,7 @@ class Store:
         if not taken and self.outage is None:
             return
         try:
-            await self.write(lambda writer: _store(writer, [changes for _, changes in taken]))
+            await self.write(lambda writer: write_changes(writer, [changes for _, changes in taken]))
         except ChannelUnavailable as error:
             self.outage = error
             for channel, _ in taken:
@@ -217,71 +201,6 @@ async def _within(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
     except TimeoutError:
         pass
-
-
-def _transaction(writer: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
-    writer.execute("BEGIN IMMEDIATE")
-    try:
-        result = change(writer)
-        writer.execute("COMMIT")
-    except BaseException:
-        if writer.in_transaction:
-            writer.execute("ROLLBACK")
-        raise
-    return result
-
-
-def _store(writer: sqlite3.Connection, all_changes: Sequence[Changes]) -> None:
-    if not all_changes:  # after an outage: does the disk take anything again?
-        writer.execute("UPDATE broker SET tail = tail")
-    for changes in all_changes:
-        broker = changes.broker[-1]
-        writer.execute(
-            "UPDATE broker SET tail = ?, total = ?, swept = ?, accepted = ? WHERE id = ?",
-            changes.broker,
-        )
-        _append(writer, f"log_{broker}", changes.log)
-        writer.executemany(
-            "INSERT INTO place (id, broker, trigger, filter, read, open, matched, delivered, dead,"
-            " backlog, gap_from, gap_to, left_at, left_time, gone)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET filter = excluded.filter, read = excluded.read,"
-            " open = excluded.open, matched = excluded.matched, delivered = excluded.delivered,"
-            " dead = excluded.dead, backlog = excluded.backlog, gap_from = excluded.gap_from,"
-            " gap_to = excluded.gap_to, left_at = excluded.left_at,"
-            " left_time = excluded.left_time, gone = excluded.gone",
-            changes.places,
-        )
-        writer.executemany(
-            "INSERT OR REPLACE INTO deferred (place, position, due, attempts, condemned) "
-            "VALUES (?, ?, ?, ?, ?)",
-            changes.deferred,
-        )
-        writer.executemany(
-            "DELETE FROM deferred WHERE place = ? AND position = ?", changes.undeferred
-        )
-        writer.executemany(
-            "INSERT INTO dead_letter (broker, trigger, at, why, hops, head, data) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            changes.buried,
-        )
-
-
-def _append(writer: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
-    """Insert the rows, many by one statement.
-
-    Each call into SQLite lets go of the interpreter's lock and has to wait for it again, behind
-    a busy event loop: one call a row made appends twice as slow under load.
-    """
-    done = 0
-    for size in _ROWS_AT_ONCE:
-        insert = (
-            f"INSERT INTO {table} (position, at, total, hops, addressee, head, data) VALUES "
-            + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * size)
-        )
-        while len(rows) - done >= size:
-            writer.execute(insert, tuple(chain.from_iterable(rows[done : done + size])))
-            done += size
 
 
 def now() -> int:

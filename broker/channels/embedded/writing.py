@@ -1,0 +1,94 @@
+"""What a commit stores, and the statements that store it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+Row = tuple[object, ...]
+
+_ROWS_AT_ONCE: Final = (256, 64, 16, 4, 1)
+"""Rows in one statement; few different ones, so that SQLite's cache keeps them prepared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What one commit stores for one broker, as rows."""
+
+    broker: Row
+    log: Sequence[Row] = ()
+    places: Sequence[Row] = ()
+    deferred: Sequence[Row] = ()
+    undeferred: Sequence[Row] = ()
+    buried: Sequence[Row] = ()
+
+
+def transaction(writer: sqlite3.Connection, change: Callable[[sqlite3.Connection], T]) -> T:
+    """Return what ``change`` returns, committed; or roll back and raise what it raised."""
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        result = change(writer)
+        writer.execute("COMMIT")
+    except BaseException:
+        if writer.in_transaction:
+            writer.execute("ROLLBACK")
+        raise
+    return result
+
+
+def write_changes(writer: sqlite3.Connection, all_changes: Sequence[Changes]) -> None:
+    """Store the changes of all brokers, within a transaction."""
+    if not all_changes:  # after an outage: does the disk take anything again?
+        writer.execute("UPDATE broker SET tail = tail")
+    for changes in all_changes:
+        broker = changes.broker[-1]
+        writer.execute(
+            "UPDATE broker SET tail = ?, total = ?, swept = ?, accepted = ? WHERE id = ?",
+            changes.broker,
+        )
+        _append(writer, f"log_{broker}", changes.log)
+        writer.executemany(
+            "INSERT INTO place (id, broker, trigger, filter, read, open, matched, delivered, dead,"
+            " backlog, gap_from, gap_to, left_at, left_time, gone)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET filter = excluded.filter, read = excluded.read,"
+            " open = excluded.open, matched = excluded.matched, delivered = excluded.delivered,"
+            " dead = excluded.dead, backlog = excluded.backlog, gap_from = excluded.gap_from,"
+            " gap_to = excluded.gap_to, left_at = excluded.left_at,"
+            " left_time = excluded.left_time, gone = excluded.gone",
+            changes.places,
+        )
+        writer.executemany(
+            "INSERT OR REPLACE INTO deferred (place, position, due, attempts, condemned) "
+            "VALUES (?, ?, ?, ?, ?)",
+            changes.deferred,
+        )
+        writer.executemany(
+            "DELETE FROM deferred WHERE place = ? AND position = ?", changes.undeferred
+        )
+        writer.executemany(
+            "INSERT INTO dead_letter (broker, trigger, at, why, hops, head, data) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            changes.buried,
+        )
+
+
+def _append(writer: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:
+    """Insert the rows, many by one statement.
+
+    Each call into SQLite lets go of the interpreter's lock and has to wait for it again, behind
+    a busy event loop: one call a row made appends twice as slow under load.
+    """
+    done = 0
+    for size in _ROWS_AT_ONCE:
+        insert = (
+            f"INSERT INTO {table} (position, at, total, hops, addressee, head, data) VALUES "
+            + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * size)
+        )
+        while len(rows) - done >= size:
+            writer.execute(insert, tuple(chain.from_iterable(rows[done : done + size])))
+            done += size
