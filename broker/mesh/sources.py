@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from broker import plugins
+from broker.errors import InvalidEvent
 from broker.event import Event
 from broker.ports import Emit
 from broker.trigger import Source
@@ -25,7 +26,7 @@ class SourceRun:
         self.source = source
         self.state: Literal["running", "restarting"] = "running"
         self.error: str | None = None
-        self._emit = _with_extensions(emit, source.extensions)
+        self._emit = _checked(emit, source.extensions)
         self._task: asyncio.Task[None] | None = None
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -61,11 +62,27 @@ class SourceRun:
         await plugin(self.source.spec, namespace=namespace, name=name).run(self._emit)
 
 
-def _with_extensions(emit: Emit, extensions: Mapping[str, str]) -> Emit:
-    if not extensions:
-        return emit
+def _checked(emit: Emit, extensions: Mapping[str, str]) -> Emit:
+    """Return an `emit` that takes only valid events, and adds the extensions to each.
 
-    async def emit_extended(events: Sequence[Event]) -> None:
-        await emit([event.with_attributes(extensions, {}) for event in events])
+    A source is a plug-in, and may have made its events in any way.
+    """
 
-    return emit_extended
+    async def emit_checked(events: Sequence[Event]) -> None:
+        for event in events:
+            _check_types(event)
+            Event.checked(event.attributes, event.data, event.kinds)
+        if extensions:
+            events = [event.with_attributes(extensions, {}) for event in events]
+        await emit(events)
+
+    return emit_checked
+
+
+def _check_types(event: Event) -> None:
+    """Raise `InvalidEvent` where a source does not keep to what type checkers would tell it."""
+    for name, value in event.attributes.items():
+        if type(value) is not str:
+            raise InvalidEvent(f"'{name}' is a {type(value).__name__}, not a str", attribute=name)
+    if type(event.data) not in (bytes, type(None)):
+        raise InvalidEvent(f"the data is a {type(event.data).__name__}, not bytes")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from pydantic import BaseModel
 
+from broker.errors import InvalidEvent
 from broker.event import Event
 from broker.mesh.sources import SourceRun
 from broker.ports import Emit
@@ -133,3 +134,39 @@ async def test_a_source_that_is_stopped_has_ended_when_stop_returns(works: Works
         await asyncio.sleep(0)
         await run.stop()
         assert ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "data", "fault"),
+    [
+        ({"id": ""}, b"", "'id' is empty"),
+        ({"subject": "\ud800"}, b"", "U+D800"),
+        ({"count": 5}, b"", "'count' is a int, not a str"),
+        ({}, "text", "the data is a str, not bytes"),
+    ],
+)
+async def test_an_event_that_is_not_valid_is_refused_to_its_source(
+    works: Works, attributes: dict[str, str], data: bytes, fault: str
+) -> None:
+    refused: list[str] = []
+
+    async def work(emit: Emit) -> None:
+        good = make_event("1")
+        bad = Event({**good.attributes, **attributes}, data)
+        try:
+            await emit([good, bad])
+        except InvalidEvent as error:
+            refused.append(str(error))
+        await emit([good])
+        await asyncio.Event().wait()
+
+    works(work)
+    taken = Collected()
+    run = SourceRun(SOURCE, taken)
+    async with asyncio.TaskGroup() as tasks:
+        run.start(tasks)
+        await until(lambda: len(taken.events) == 1)
+        await run.stop()
+
+    assert len(refused) == 1
+    assert fault in refused[0]
