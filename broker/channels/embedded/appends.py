@@ -110,8 +110,8 @@ def resolve(future: asyncio.Future[None], error: ChannelUnavailable | None = Non
         return
     if error is None:
         future.set_result(None)
-    else:
-        future.set_exception(error)
+    else:  # one of its own, as each that is raised gathers a traceback
+        future.set_exception(ChannelUnavailable(str(error), retry_after=error.retry_after))
 
 
 def _measured(event: Event) -> tuple[str, int]:

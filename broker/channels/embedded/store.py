@@ -64,7 +64,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE_NAME
-        self.outage: ChannelUnavailable | None = None
+        self.outage: str | None = None
         self._folder = folder
         self._channels: list[Changing] = []
         self._stirred = asyncio.Event()
@@ -105,7 +105,7 @@ class Store:
         await asyncio.wait([self._committer])
         await self._commit()
         if self.outage is not None:
-            _log.error("cursors not stored", extra={"why": str(self.outage)})
+            _log.error("cursors not stored", extra={"why": self.outage})
 
     async def close(self) -> None:
         """Let go of the file."""
@@ -135,7 +135,7 @@ class Store:
     def check(self) -> None:
         """Raise `ChannelUnavailable` if events cannot be stored now."""
         if self.outage is not None:
-            raise self.outage
+            raise ChannelUnavailable(self.outage)
         self._identity.check()
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
@@ -178,20 +178,20 @@ class Store:
     async def _commit(self) -> None:
         self._stirred.clear()
         self._urgent.clear()
-        taken = [(each, changes) for each in self._channels if (changes := each.take_changes())]
+        taken = {each: changes for each in self._channels if (changes := each.take_changes())}
         if not taken and self.outage is None:
             return
         try:
-            await self.write(lambda writer: write_changes(writer, [changes for _, changes in taken]))
+            await self.write(lambda writer: write_changes(writer, list(taken.values())))
         except ChannelUnavailable as error:
-            self.outage = error
-            for channel, _ in taken:
+            self.outage = str(error)
+            for channel in taken:
                 channel.failed(error)
             if not self._closing:
                 asyncio.get_running_loop().call_later(_RETRY, lambda: self.stir(urgent=True))
         else:
             self.outage = None
-            for channel, _ in taken:
+            for channel in taken:
                 channel.committed()
 
 
