@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -54,9 +53,13 @@ class Changing(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class _Connections(threading.local):
-    reader: sqlite3.Connection | None = field(default=None)
+    """Each thread's own. Not a dataclass with slots: slots are shared by all threads.
+
+    A connection that two threads share shows one of them the file as the other began to read.
+    """
+
+    reader: sqlite3.Connection | None = None
 
 
 class Store:

@@ -1,0 +1,58 @@
+"""What reads the embedded channel's file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from broker.channels.embedded.store import Store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store(tmp_path)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def test_a_read_sees_what_was_committed_before_it_although_another_is_under_way(
+    store: Store,
+) -> None:
+    begun, done = threading.Event(), threading.Event()
+
+    def count(reader: sqlite3.Connection) -> int:
+        (count,) = reader.execute("SELECT count(*) FROM broker").fetchone()
+        return int(count)
+
+    def insert(name: str) -> None:
+        store_write = "INSERT INTO broker (key, tail, total, swept, accepted) VALUES (?,0,0,0,0)"
+        with sqlite3.connect(store.path) as writer:
+            writer.execute(store_write, (name,))
+        writer.close()
+
+    def linger(reader: sqlite3.Connection) -> int:
+        rows = reader.execute("SELECT key FROM broker")
+        seen = [next(rows)]
+        begun.set()
+        assert done.wait(10)
+        return len([*seen, *rows])
+
+    insert("default/first")
+    insert("default/second")
+    # Each thread has read once, so that each has had its connection made.
+    together = threading.Barrier(2)
+    await asyncio.gather(*(store.read(lambda _: together.wait(10)) for _ in range(2)))
+    lingering = asyncio.create_task(store.read(linger))
+    assert await asyncio.to_thread(begun.wait, 10)
+    insert("default/third")
+    try:
+        assert await store.read(count) == 3
+    finally:
+        done.set()
+    assert await lingering == 2
