@@ -29,7 +29,10 @@ from broker.trigger import Desired
 _log: Final = logging.getLogger("cemesh.mesh")
 
 MAX_PENDING_BYTES: Final = 256 << 20
-"""Request bodies that may be read or stored at once; beyond, the ingress answers 429."""
+"""Request bodies that may be read or stored at once; beyond, the ingress answers 429.
+
+More where the operator takes larger events than that leaves room for.
+"""
 
 _OPERATORS_LINGER: Final = timedelta(seconds=1)
 
@@ -74,7 +77,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         mesh.find,
         clients=mesh.clients,
         max_event_bytes=settings.max_event_bytes,
-        max_pending_bytes=MAX_PENDING_BYTES,
+        max_pending_bytes=max(MAX_PENDING_BYTES, 2 * settings.max_event_bytes),
         on_refused=metrics.refused,
     )
     operators = admin(mesh, metrics, closing)
