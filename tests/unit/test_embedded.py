@@ -385,6 +385,22 @@ async def test_a_trigger_long_gone_is_forgotten(options: BackendOptions) -> None
     assert rows(options, "SELECT * FROM deferred") == []
 
 
+async def test_a_mesh_that_was_down_for_long_forgets_no_trigger(options: BackendOptions) -> None:
+    async with (
+        running(options) as (_, channel),
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=3),
+    ):
+        await channel.append([event(1)])
+    with closing(sqlite3.connect(data_file(options))) as connection, connection:
+        connection.execute("UPDATE place SET left_time = 0")
+        connection.execute("UPDATE log_1 SET at = 0")
+
+    async with running(options) as (backend, channel):
+        await retention.trim(backend._store, channel, options)
+        async with channel.subscribe(TRIGGER, filter=EVERYTHING, window=3) as cursor:
+            assert (await first(cursor)).event.id == "1"
+
+
 async def test_positions_are_never_used_again(options: BackendOptions) -> None:
     options = replace(options, retention_age=timedelta(0))
     async with running(options) as (backend, channel):

@@ -26,13 +26,15 @@ class StoredBroker:
 
 
 def settle_accounts(writer: sqlite3.Connection) -> None:
-    """Note where each trigger was when the process before this one ended, however it ended."""
+    """Note where each trigger was when the process before this one ended, however it ended.
+
+    A trigger counts as away from now on, not from then: it is not its fault that nothing ran.
+    """
     swept = "(SELECT swept FROM broker WHERE broker.id = place.broker)"
     writer.execute(
-        f"UPDATE place SET read = coalesce(read, {swept}), left_time = ?, left_at = {swept}"
-        " WHERE left_at IS NULL",
-        (now(),),
+        f"UPDATE place SET read = coalesce(read, {swept}), left_at = {swept} WHERE left_at IS NULL"
     )
+    writer.execute("UPDATE place SET left_time = ? WHERE gone = 0", (now(),))
 
 
 def load_broker(writer: sqlite3.Connection, key: str) -> StoredBroker:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from broker.channels.embedded.channel import EmbeddedChannel
@@ -48,11 +50,8 @@ async def trim(store: Store, channel: EmbeddedChannel, options: BackendOptions) 
     removed = 0
     while True:
         first_needed, needing = channel.needed(cutoff)
-        at_once = await store.write(
-            lambda writer, first=first_needed, places=needing: _remove(  # type: ignore[misc]  # mypy does not infer a lambda's defaults
-                writer, channel, first, places, cutoff, options.retention_bytes
-            )
-        )
+        bounds = _Bounds(first_needed=first_needed, before=cutoff, size=options.retention_bytes)
+        at_once = await store.write(partial(_remove, channel, bounds, needing))
         removed += at_once
         if at_once < _AT_ONCE:
             return removed
@@ -64,15 +63,21 @@ def _forget(writer: sqlite3.Connection, places: Iterable[int]) -> None:
     writer.executemany("DELETE FROM place WHERE id = ?", rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bounds:
+    """Kept are positions from ``first_needed`` on, what came after ``before``, and ``size``."""
+
+    first_needed: int
+    before: int
+    size: int
+
+
 def _remove(
-    writer: sqlite3.Connection,
-    channel: EmbeddedChannel,
-    first_needed: int,
-    needing: Iterable[int],
-    cutoff: int,
-    size: int,
+    channel: EmbeddedChannel, bounds: _Bounds, needing: Iterable[int], writer: sqlite3.Connection
 ) -> int:
+    """Remove some of what lies before the bounds; return how many events that was."""
     table = channel.log_table
+    first_needed = bounds.first_needed
     for place in needing:
         query = "SELECT min(position) FROM deferred WHERE place = ?"
         (deferred,) = writer.execute(query, (place,)).fetchone()
@@ -81,5 +86,5 @@ def _remove(
         f"DELETE FROM {table} WHERE position < ?"
         f" AND position < (SELECT min(position) FROM {table}) + ?"
         " AND (at < ? OR total <= (SELECT total FROM broker WHERE id = ?) - ?)",
-        (first_needed, _AT_ONCE, cutoff, channel.id, size),
+        (first_needed, _AT_ONCE, bounds.before, channel.id, bounds.size),
     ).rowcount
