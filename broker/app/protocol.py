@@ -89,6 +89,8 @@ def _without_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
     for name, value in headers:
         if name == b"connection":
             options = [each.strip() for each in value.split(b",")]
-            value = b", ".join(each for each in options if each.lower() != b"upgrade")  # noqa: PLW2901
-        if name != b"upgrade" and (name, value) != (b"connection", b""):
+            yield b"connection: " + b", ".join(
+                each for each in options if each.lower() != b"upgrade"
+            )
+        elif name != b"upgrade":
             yield b"%s: %s" % (name, value)
