@@ -6,7 +6,7 @@ channel passes ``tests/contract/``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -301,6 +301,10 @@ class Channel(Protocol):
 
         Its place is kept as long as the retention lets it, and holds no events back.
         """
+        ...
+
+    async def triggers(self) -> Collection[str]:
+        """Return the triggers that the channel keeps a place for, those that have gone aside."""
         ...
 
     async def check(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -71,6 +71,7 @@ class _Place:
     delivered: int = 0
     dead: int = 0
     cursor: _Cursor | None = None
+    gone: bool = False
 
     def items(self) -> list[_Item]:
         return [*self.queue, *self.out.values(), *(item for _, item in self.deferred.values())]
@@ -119,6 +120,7 @@ class MemoryChannel:
             place.cursor.retire()
         else:
             self._catch_up(trigger, place, filter)
+        place.gone = False
         cursor = place.cursor = _Cursor(self, trigger, place, window)
         self._index.put(trigger, filter)
         try:
@@ -132,7 +134,12 @@ class MemoryChannel:
                 self._index.discard(trigger)
 
     async def unsubscribe(self, trigger: str) -> None:
-        """See `broker.ports.Channel`; a place in memory costs little, so it is simply kept."""
+        place = self._places.get(trigger)
+        if place is not None and place.cursor is None:
+            place.gone = True
+
+    async def triggers(self) -> Collection[str]:
+        return [key for key, place in self._places.items() if not place.gone]
 
     async def check(self) -> None:
         if self._backend.outage is not None:

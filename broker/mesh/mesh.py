@@ -95,6 +95,7 @@ class Mesh:
         }
         await self._change_triggers(desired, runs)
         self._brokers = brokers
+        await self._take_off_the_gone()
         for key, wanted in desired.sources.items():
             if key not in self._sources:
                 run = self._sources[key] = SourceRun(wanted, self._emit_into(wanted.broker))
@@ -156,14 +157,17 @@ class Mesh:
     async def _let_go(self, run: TriggerRun) -> None:
         """End a run that was replaced or removed, once what it has under way is done."""
         await run.leave(self._drain_timeout)
-        now = self._triggers.get(run.trigger.key)
-        if now is not None and now.channel is run.channel:
-            return
-        try:
-            await run.channel.unsubscribe(run.trigger.key)
-        except ChannelUnavailable as error:
-            extra = {"trigger": run.trigger.key, "why": str(error)}
-            _log.warning("trigger not taken off its channel", extra=extra)
+        if not self._runs(run.trigger.key, run.channel):
+            await _take_off(run.trigger.key, run.channel)
+
+    async def _take_off_the_gone(self) -> None:
+        """Take off the triggers that left the files while no mesh ran."""
+        leaving = {(run.trigger.key, run.channel) for run in self._leaving.values()}
+        for each in self._brokers.values():
+            for trigger in await each.channel.triggers():
+                here = self._runs(trigger, each.channel) or (trigger, each.channel) in leaving
+                if not here:
+                    await _take_off(trigger, each.channel)
 
     async def drain(self) -> None:
         """Stop the sources, finish what is under way within the deadline, and stop.
@@ -293,6 +297,14 @@ class Mesh:
                     "verdict": attempt.verdict.value,
                 },
             )
+
+
+async def _take_off(trigger: str, channel: Channel) -> None:
+    try:
+        await channel.unsubscribe(trigger)
+    except ChannelUnavailable as error:
+        extra = {"trigger": trigger, "why": str(error)}
+        _log.warning("trigger not taken off its channel", extra=extra)
 
 
 async def _unavailable(channel: Channel) -> str | None:

@@ -521,6 +521,26 @@ async def test_a_trigger_that_was_removed_goes_on_where_it_was(harness: Harness)
             assert await reader.nothing()
 
 
+async def test_the_triggers_that_have_a_place_are_known_also_after_a_restart(
+    harness: Harness,
+) -> None:
+    async with (
+        running(harness) as channel,
+        reading(channel, "default/stays"),
+        reading(channel, "default/goes"),
+    ):
+        assert sorted(await channel.triggers()) == ["default/goes", "default/stays"]
+
+    async with running(harness) as channel:
+        await channel.unsubscribe("default/goes")
+        assert list(await channel.triggers()) == ["default/stays"]
+
+    async with running(harness) as channel:
+        assert list(await channel.triggers()) == ["default/stays"]
+        async with reading(channel, "default/goes"):
+            assert sorted(await channel.triggers()) == ["default/goes", "default/stays"]
+
+
 # --- when the store is gone ----------------------------------------------------------------
 
 

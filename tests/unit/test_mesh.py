@@ -209,6 +209,18 @@ async def test_a_trigger_that_moves_to_another_broker_is_taken_off_its_first(
     assert store.channels[more.key].gone == []
 
 
+async def test_a_trigger_that_left_the_files_while_no_mesh_ran_is_taken_off(
+    subscriber: Subscriber, store: Store
+) -> None:
+    kept = make_trigger("kept", subscriber.url("/kept"))
+    async with make_mesh() as before:
+        await before.apply(desired(kept, make_trigger("gone", subscriber.url("/gone"))))
+    async with make_mesh() as after_it:
+        await after_it.apply(desired(kept))
+
+        assert store.channels[BROKER.key].gone == ["default/gone"]
+
+
 async def test_only_what_differs_is_begun_anew(
     mesh: Mesh, subscriber: Subscriber, store: Store
 ) -> None:

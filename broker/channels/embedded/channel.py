@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from broker.channels.embedded.appends import Appends, resolve
@@ -153,6 +153,9 @@ class EmbeddedChannel:
             place.gone = True
             self._place_changed(place)
             await self._commit()
+
+    async def triggers(self) -> Collection[str]:
+        return [key for key, place in self._places.items() if not place.gone]
 
     def _new_place(self, trigger: str, filter: Filter) -> Place:
         place = self._place(self._new_stored(trigger, repr(filter), self._swept))
