@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -561,8 +560,8 @@ async def test_a_lookup_outlives_the_one_who_asked_first() -> None:
 # --- TLS -----------------------------------------------------------------------------------
 
 
-async def test_tls_trusts_the_authority_that_was_added(client: HttpClient, tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path)
+async def test_tls_trusts_the_authority_that_was_added(client: HttpClient) -> None:
+    certificates = make_certificates()
     async with Subscriber(tls=certificates.server) as subscriber:
         for host in ("localhost", "127.0.0.1"):
             response = await client.request(
@@ -576,18 +575,16 @@ async def test_tls_trusts_the_authority_that_was_added(client: HttpClient, tmp_p
         assert subscriber.received[0].body == bytes(100_000)
 
 
-async def test_tls_does_not_trust_an_authority_that_nobody_named(
-    client: HttpClient, tmp_path: Path
-) -> None:
-    async with Subscriber(tls=make_certificates(tmp_path).server) as subscriber:
+async def test_tls_does_not_trust_an_authority_that_nobody_named(client: HttpClient) -> None:
+    async with Subscriber(tls=make_certificates().server) as subscriber:
         reason = await refusal(client, subscriber.url(host="localhost"))
 
     assert reason.startswith("certificate is not trusted: ")
     assert subscriber.received == []
 
 
-async def test_tls_checks_the_name_in_the_certificate(client: HttpClient, tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path, "DNS:elsewhere.test")
+async def test_tls_checks_the_name_in_the_certificate(client: HttpClient) -> None:
+    certificates = make_certificates("elsewhere.test")
     async with Subscriber(tls=certificates.server) as subscriber:
         reason = await refusal(
             client, subscriber.url(host="localhost"), ca_certs=certificates.authority
@@ -596,10 +593,8 @@ async def test_tls_checks_the_name_in_the_certificate(client: HttpClient, tmp_pa
     assert "Hostname mismatch" in reason
 
 
-async def test_tls_keeps_connections_apart_by_whom_they_trust(
-    client: HttpClient, tmp_path: Path
-) -> None:
-    certificates = make_certificates(tmp_path)
+async def test_tls_keeps_connections_apart_by_whom_they_trust(client: HttpClient) -> None:
+    certificates = make_certificates()
     async with Subscriber(tls=certificates.server) as subscriber:
         url = subscriber.url(host="localhost")
         await client.request("POST", url, timeout=SOON, ca_certs=certificates.authority)
