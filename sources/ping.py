@@ -17,6 +17,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from broker.codecs.json import is_json
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent, did_you_mean
 from broker.event import Event, check_attributes
 from broker.ports import Emit
@@ -83,7 +84,7 @@ class PingSpec(BaseModel):
     @classmethod
     def _is_what_it_is_called(cls, data: str | None, info: ValidationInfo) -> str | None:
         called = info.data.get("content_type")
-        if data is not None and called is not None and _names_json(called) and not _is_json(data):
+        if data is not None and called is not None and is_json(called) and not _holds_json(data):
             raise ValueError(f"is not JSON, which contentType '{called}' says it is")
         return data
 
@@ -184,7 +185,7 @@ class PingSource:
         spec = self._spec
         data = spec.data_base64 if spec.data is None else spec.data.encode()
         content_type = spec.content_type
-        if content_type is None and spec.data is not None and _is_json(spec.data):
+        if content_type is None and spec.data is not None and _holds_json(spec.data):
             content_type = "application/json"
         attributes = _attributes(self._namespace, self._name, self._now(), content_type)
         return Event.checked(attributes, data)
@@ -207,12 +208,7 @@ def _attributes(
     return attributes if content_type is None else {**attributes, "datacontenttype": content_type}
 
 
-def _names_json(content_type: str) -> bool:
-    media_type = content_type.partition(";")[0].strip().lower()
-    return media_type.endswith(("/json", "+json"))
-
-
-def _is_json(text: str) -> bool:
+def _holds_json(text: str) -> bool:
     try:
         json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
