@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
@@ -60,8 +59,7 @@ class Resources:
             if scheme not in self._sinks:
                 sinks = plugins.sinks(scheme)()
                 self._sinks[scheme] = await self._open_sinks.enter_async_context(sinks)
-            # In a thread: it may load certificates.
-            return await asyncio.to_thread(self._sinks[scheme].sink, target, options)
+            return self._sinks[scheme].sink(target, options)
         except CemeshError:
             raise
         except Exception as error:  # a plug-in's faults must not end a mesh that runs

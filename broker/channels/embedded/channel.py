@@ -59,7 +59,7 @@ class EmbeddedChannel:
     # --- appending -------------------------------------------------------------------------
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
-        self._store.check()
+        self._store.check_outage()  # what else may be wrong, the commit will find
         durable = self._appends.put(events, to)
         self._store.stir(urgent=True)
         await durable

@@ -137,9 +137,13 @@ class Store:
 
     def check(self) -> None:
         """Raise `ChannelUnavailable` if events cannot be stored now."""
+        self.check_outage()
+        self._identity.check()
+
+    def check_outage(self) -> None:
+        """Raise `ChannelUnavailable` if the last commit failed, without looking at the disk."""
         if self.outage is not None:
             raise ChannelUnavailable(self.outage)
-        self._identity.check()
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``query`` in a reader thread. Raises `ChannelUnavailable`."""
