@@ -1,0 +1,11 @@
+"""The CloudEvents SQL expression language, CESQL 1.0.
+
+Parsed by hand, compiled to closures, in plain Python.
+"""
+
+from broker.cesql.expression import Evaluation, Expression, parse
+from broker.cesql.lexer import CesqlSyntaxError
+from broker.cesql.like import Pattern
+from broker.cesql.values import EvaluationError
+
+__all__ = ["CesqlSyntaxError", "Evaluation", "EvaluationError", "Expression", "Pattern", "parse"]

@@ -1,0 +1,338 @@
+"""Compiles a tree into closures, once, for all the evaluations to come.
+
+CESQL 1.0, sections 3.4 "Operators", 3.5 "Functions" and 3.7 "Type casting". The first error
+ends an evaluation: section 4.1 calls that the fail fast mode.
+
+What closures take and return is settled here, by the types of the nodes. Closures for what
+filters mostly say, an attribute compared with a text, are written out: each call that is saved
+is a tenth of a microsecond per event and trigger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, repeat
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any, Final, assert_never
+
+from broker.cesql import functions
+from broker.cesql.like import Pattern
+from broker.cesql.tree import (
+    Attribute,
+    Call,
+    Combine,
+    Compare,
+    Compute,
+    Exists,
+    In,
+    Like,
+    Literal,
+    Negative,
+    Node,
+    Not,
+    Value,
+    operands,
+    terms,
+)
+from broker.cesql.values import (
+    CASTS,
+    LARGEST,
+    SMALLEST,
+    EvaluationError,
+    Failed,
+    to_text,
+)
+
+Attributes = Mapping[str, Value]
+Run = Callable[[Attributes], Any]
+"""Returns the value of a node, or raises `Failed`."""
+
+_COMPARE: Final = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def type_of(node: Node) -> type[Value] | None:
+    """Return the type of all values of the node; None for an attribute, which has its own."""
+    match node:
+        case Literal(value):
+            return type(value)
+        case Attribute():
+            return None
+        case Negative() | Compute():
+            return int
+        case Call(name, arguments):
+            function = functions.find(name, len(arguments))
+            return bool if function is None else function.result
+        case _:
+            return bool
+
+
+def compiled(node: Node) -> Run:
+    """Return the closure that computes the node's value."""
+    match node:
+        case Literal() | Attribute() | Exists():
+            return _leaf(node)
+        case Not(operand):
+            return _not(cast_to(bool, operand))
+        case Negative(operand):
+            return _negative(cast_to(int, operand))
+        case Compute():
+            return _computation(_ARITHMETIC[node.operator], _all_cast(int, terms(node)))
+        case Combine():
+            return _COMBINE[node.operator](_all_cast(bool, operands(node)))
+        case Compare():
+            return _comparison(node)
+        case Like():
+            return _like(cast_to(str, node.operand), node.pattern)
+        case In():
+            return _membership(node)
+        case Call():
+            return _call(node)
+        case _:
+            assert_never(node)
+
+
+def cast_to(kind: type[Value], node: Node) -> Run:
+    """Return the closure that computes the node's value, cast to a type."""
+    run, cast = compiled(node), CASTS[kind]
+    if type_of(node) is kind:
+        return run
+    if isinstance(node, Attribute):
+        return _text(node.name) if kind is str else lambda attributes: cast(run(attributes))
+    if isinstance(node, Literal):
+        try:
+            value = cast(node.value)
+        except Failed:  # it errs whenever it is evaluated, and only then
+            return lambda attributes: cast(run(attributes))
+        return lambda _: value
+    return lambda attributes: cast(run(attributes))
+
+
+def _all_cast(kind: type[Value], nodes: Sequence[Node]) -> tuple[Run, ...]:
+    return tuple([cast_to(kind, node) for node in nodes])
+
+
+def _leaf(node: Literal | Attribute | Exists) -> Run:
+    match node:
+        case Literal(value):
+            return lambda _: value
+        case Attribute(name):
+            return _attribute(name)
+        case Exists(name):
+            return lambda attributes: name in attributes
+        case _:
+            assert_never(node)
+
+
+def _attribute(name: str) -> Run:
+    error = EvaluationError("missingAttribute", f"no attribute '{name}'")
+
+    def read(attributes: Attributes) -> Value:
+        value = attributes.get(name)
+        if value is None:
+            raise Failed(error)
+        return value
+
+    return read
+
+
+def _text(name: str) -> Run:
+    read = _attribute(name)
+
+    def read_text(attributes: Attributes) -> str:
+        value = attributes.get(name)
+        return value if value.__class__ is str else to_text(read(attributes))
+
+    return read_text
+
+
+def _not(operand: Run) -> Run:
+    return lambda attributes: not operand(attributes)
+
+
+def _comparison(node: Compare) -> Run:
+    compare = _COMPARE[node.operator]
+    if node.operator not in {"=", "!="}:
+        left, right = cast_to(int, node.left), cast_to(int, node.right)
+        return lambda attributes: compare(left(attributes), right(attributes))
+    match node:
+        case Compare(operator, Attribute(name), Literal(str() as text)):
+            return _is_text(name, text) if operator == "=" else _is_other_text(name, text)
+    right, kind = compiled(node.right), type_of(node.right)
+    if kind is not None:
+        left = cast_to(kind, node.left)
+        return lambda attributes: compare(left(attributes), right(attributes))
+    uncast = compiled(node.left)
+
+    def compare_by_type(attributes: Attributes) -> bool:
+        x, y = uncast(attributes), right(attributes)
+        return bool(compare(CASTS[type(y)](x), y))
+
+    return compare_by_type
+
+
+def _is_text(name: str, text: str) -> Run:
+    read = _text(name)
+
+    def is_text(attributes: Attributes) -> bool:
+        value = attributes.get(name)
+        if value.__class__ is not str:
+            value = read(attributes)
+        return value == text
+
+    return is_text
+
+
+def _is_other_text(name: str, text: str) -> Run:
+    read = _text(name)
+    return lambda attributes: read(attributes) != text
+
+
+def _every(runs: tuple[Run, ...]) -> Run:
+    if len(runs) == 2:
+        one, other = runs
+        return lambda attributes: one(attributes) and other(attributes)
+
+    def every(attributes: Attributes) -> bool:
+        for run in runs:  # noqa: SIM110 - a generator takes three times as long
+            if not run(attributes):
+                return False
+        return True
+
+    return every
+
+
+def _some(runs: tuple[Run, ...]) -> Run:
+    if len(runs) == 2:
+        one, other = runs
+        return lambda attributes: one(attributes) or other(attributes)
+
+    def some(attributes: Attributes) -> bool:
+        for run in runs:  # noqa: SIM110
+            if run(attributes):
+                return True
+        return False
+
+    return some
+
+
+def _odd(runs: tuple[Run, ...]) -> Run:
+    return lambda attributes: sum([run(attributes) for run in runs]) % 2 == 1
+
+
+def _computation(compute: Callable[[int, int], int], runs: tuple[Run, ...]) -> Run:
+    first, *others = runs
+
+    def computation(attributes: Attributes) -> int:
+        number: int = first(attributes)
+        for run in others:
+            number = compute(number, run(attributes))
+        return number
+
+    return computation
+
+
+def _negative(operand: Run) -> Run:
+    return lambda attributes: _difference(0, operand(attributes))
+
+
+def _sum(x: int, y: int) -> int:
+    return _in_range(x + y, x, "+", y)
+
+
+def _difference(x: int, y: int) -> int:
+    return _in_range(x - y, x, "-", y)
+
+
+def _product(x: int, y: int) -> int:
+    return _in_range(x * y, x, "*", y)
+
+
+def _quotient(x: int, y: int) -> int:
+    if y == 0:
+        raise Failed(EvaluationError("math", "division by zero"))
+    quotient = abs(x) // abs(y)
+    return _in_range(quotient if (x < 0) == (y < 0) else -quotient, x, "/", y)
+
+
+def _remainder(x: int, y: int) -> int:
+    if y == 0:
+        raise Failed(EvaluationError("math", "division by zero"))
+    remainder = abs(x) % abs(y)
+    return -remainder if x < 0 else remainder
+
+
+def _in_range(result: int, x: int, operator: str, y: int) -> int:
+    if SMALLEST <= result <= LARGEST:
+        return result
+    raise Failed(EvaluationError("math", f"{x} {operator} {y} is no integer of 32 bits"))
+
+
+def _like(operand: Run, pattern: Pattern) -> Run:
+    if pattern.is_prefix:
+        prefix = pattern.prefix
+        return lambda attributes: operand(attributes).startswith(prefix)
+    matches = pattern.matches
+    return lambda attributes: matches(operand(attributes))
+
+
+def _membership(node: In) -> Run:
+    operand = compiled(node.operand)
+    literals = [each.value for each in node.elements if isinstance(each, Literal)]
+    texts = frozenset(map(to_text, literals))
+    only_literals = len(literals) == len(node.elements)
+    elements = [compiled(each) for each in node.elements]
+
+    def is_in(attributes: Attributes) -> bool:
+        value = operand(attributes)
+        kind = value.__class__
+        if kind is str and only_literals:
+            return value in texts
+        cast = CASTS[kind]
+        for element in elements:  # noqa: SIM110
+            if cast(element(attributes)) == value:
+                return True
+        return False
+
+    return is_in
+
+
+def _call(node: Call) -> Run:
+    function = functions.find(node.function, len(node.arguments))
+    if function is None:
+        return _missing(node)
+    rest = repeat(function.rest or str)
+    kinds = chain(function.parameters, rest)
+    runs = [cast_to(kind, each) for each, kind in zip(node.arguments, kinds, strict=False)]
+    body = function.body
+    if body is functions.itself:
+        return runs[0]
+
+    def call(attributes: Attributes) -> Value:
+        result = body(*[run(attributes) for run in runs])
+        if isinstance(result, Failed):
+            result.call = node
+            raise result
+        return result
+
+    return call
+
+
+def _missing(node: Call) -> Run:
+    count = len(node.arguments)
+    arguments = {0: "without arguments", 1: "with 1 argument"}.get(count, f"with {count} arguments")
+    error = EvaluationError("missingFunction", f"no function {node.function} {arguments}")
+
+    def call(_: Attributes) -> Value:
+        raise Failed(error)
+
+    return call
+
+
+_ARITHMETIC: Final = {
+    "+": _sum,
+    "-": _difference,
+    "*": _product,
+    "/": _quotient,
+    "%": _remainder,
+}
+_COMBINE: Final = {"AND": _every, "OR": _some, "XOR": _odd}

@@ -1,0 +1,96 @@
+"""Splits the text of an expression into tokens (CESQL 1.0, section 2)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from broker.errors import CemeshError
+
+MAX_BYTES: Final = 8192
+"""How long an expression may be, in UTF-8."""
+
+KEYWORDS: Final = frozenset(
+    {"AND", "OR", "XOR", "NOT", "LIKE", "IN", "EXISTS", "TRUE", "FALSE"},
+)
+
+_TOKEN: Final = re.compile(
+    r"""[ \t\r\n]*(?:
+        (?P<word>[A-Za-z0-9_]+)
+      | (?P<string>'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")
+      | (?P<symbol><=|>=|<>|!=|[-+*/%=<>(),])
+      | (?P<end>\Z)
+      | (?P<invalid>.)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
+_PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
+class CesqlSyntaxError(CemeshError):
+    """The text is no CESQL expression.
+
+    ``column``    where it goes wrong, in characters, from 1.
+    ``expected``  what could stand there.
+    """
+
+    def __init__(self, problem: str, *, column: int, expected: str) -> None:
+        super().__init__(f"{problem} at column {column}; expected {expected}")
+        self.column = column
+        self.expected = expected
+
+
+class Token(NamedTuple):
+    """``kind`` is ``name``, ``integer``, ``string``, ``end``, ``invalid``, or the token itself.
+
+    ``start`` and ``end`` are indexes of the text, from 0.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def tokenize(text: str) -> list[Token]:
+    """Return the tokens of the text. The last is of the kind ``end``, or ``invalid``.
+
+    Raise `CesqlSyntaxError` if the text is too long.
+    """
+    encoded = text.encode(errors="surrogatepass")
+    if len(encoded) > MAX_BYTES:
+        fits = encoded[:MAX_BYTES].decode(errors="ignore")
+        raise CesqlSyntaxError(
+            f"the expression of {len(encoded)} bytes is too long",
+            column=len(fits) + 1,
+            expected=f"at most {MAX_BYTES} bytes of UTF-8",
+        )
+    tokens: list[Token] = []
+    at = 0
+    while not tokens or tokens[-1].kind not in {"end", "invalid"}:
+        found = _TOKEN.match(text, at)
+        kind = found.lastgroup if found else None
+        if found is None or kind is None:  # never None for a match: each alternative has a name
+            raise AssertionError("every text begins with some token")
+        part, (start, at) = found[kind], found.span(kind)
+        if kind == "word":
+            kind = _kind_of_word(part)
+        elif kind == "symbol":
+            kind = part
+        tokens.append(Token(kind, part, start, at))
+    return tokens
+
+
+def unquoted(token: Token) -> str:
+    """Return the text of a string, in which a backslash escapes the delimiter and nothing else."""
+    delimiter, content = token.text[0], token.text[1:-1]
+    if "\\" not in content:
+        return content
+    return _PAIR.sub(lambda pair: delimiter if pair[1] == delimiter else pair[0], content)
+
+
+def _kind_of_word(word: str) -> str:
+    upper = word.upper()
+    if upper in KEYWORDS:
+        return upper
+    return "integer" if word.isdigit() else "name"

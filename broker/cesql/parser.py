@@ -1,0 +1,317 @@
+"""Parses an expression: a Pratt parser over the tokens (CESQL 1.0, sections 2 and 3.6).
+
+What binds tightest: function calls, then ``NOT`` and ``-``, then LIKE and IN, ``* / %``, ``+ -``,
+comparisons, and last AND, OR and XOR, all three on one level. Operators on one level are read
+from left to right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn, cast
+
+from broker.cesql.lexer import CesqlSyntaxError, Token, tokenize, unquoted
+from broker.cesql.like import Pattern
+from broker.cesql.tree import (
+    Arithmetic,
+    Attribute,
+    Call,
+    Combine,
+    Compare,
+    Comparison,
+    Compute,
+    Exists,
+    In,
+    Like,
+    Literal,
+    Logic,
+    Negative,
+    Node,
+    Not,
+    Span,
+)
+from broker.event import INTEGER_RANGE, shown
+
+MAX_NESTING: Final = 100
+"""How deep parentheses, calls, sets, NOT and ``-`` may be nested."""
+
+MAX_DEPTH: Final = 200
+"""How deep all of these and other operators may be nested. A run of one and the same AND, OR,
+XOR or arithmetic operator counts as one. It keeps whatever walks a tree within the stack."""
+
+LOGIC, COMPARISON, SUM, PRODUCT, MEMBERSHIP, PREFIX = range(1, 7)
+"""How tight operators bind. LIKE and IN, to whose right no operator stands, can share a level."""
+
+BINDING: Final = {
+    **dict.fromkeys(("AND", "OR", "XOR"), LOGIC),
+    **dict.fromkeys(("=", "!=", "<>", "<", "<=", ">", ">="), COMPARISON),
+    **dict.fromkeys(("+", "-"), SUM),
+    **dict.fromkeys(("*", "/", "%"), PRODUCT),
+    **dict.fromkeys(("LIKE", "IN", "NOT"), MEMBERSHIP),
+}
+
+_FUNCTION: Final = re.compile(r"[A-Za-z][A-Za-z_]*")
+_A_VALUE: Final = "a value, NOT, EXISTS, '-' or '('"
+
+# What people write who come from other languages, and what CESQL has in its place.
+_FOREIGN: Final = {"&": "AND", "|": "OR", "!": "NOT", ".": "an attribute's name, without dots"}
+
+
+def parse_tree(text: str) -> Node:
+    """Return the tree of an expression, or raise `CesqlSyntaxError`."""
+    return _Parser(text).whole()
+
+
+class _Parser:
+    """Reads tokens from left to right, with one token of lookahead.
+
+    ``_height`` tells how deep the part that was parsed last is, from its leaves up.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._tokens = tokenize(text)
+        self._index = 0
+        self._nesting = 0
+        self._depth = 0
+        self._height = 0
+
+    def whole(self) -> Node:
+        node = self._expression()
+        self._expect("end", "an operator or the end")
+        return node
+
+    def _expression(self, level: int = 0) -> Node:
+        """Parse an operand, and all operators after it that bind tighter than ``level``."""
+        self._depth = self._within(self._depth + 1)
+        start = self._token.start
+        node = self._operand()
+        while (binding := BINDING.get(self._token.kind, 0)) > level:
+            node = (
+                self._membership(node, start)
+                if binding == MEMBERSHIP
+                else self._binary(node, start, binding)
+            )
+        self._depth -= 1
+        return node
+
+    def _operand(self) -> Node:
+        parse = _OPERANDS.get(self._token.kind)
+        if parse is None:
+            self._refuse(_A_VALUE)
+        self._height = 1
+        return parse(self)
+
+    def _binary(self, left: Node, start: int, binding: int) -> Node:
+        height = self._height
+        operator = self._advance().kind
+        right = self._expression(binding)
+        span = Span(start, self._end)
+        node: Node
+        if binding == LOGIC:
+            node = Combine(cast("Logic", operator), left, right, span=span)
+        elif binding == COMPARISON:
+            operator = "!=" if operator == "<>" else operator
+            node = Compare(cast("Comparison", operator), left, right, span=span)
+        else:
+            node = Compute(cast("Arithmetic", operator), left, right, span=span)
+        if not continues(node, left):
+            height += 1
+        self._height = self._within(max(height, self._height + 1))
+        return node
+
+    def _membership(self, left: Node, start: int) -> Node:
+        height = self._height
+        negated = self._token.kind == "NOT"
+        if negated:
+            self._advance()
+        node: Node
+        if self._token.kind == "LIKE":
+            self._advance()
+            pattern = Pattern(unquoted(self._expect("string", "a pattern in quotes")))
+            node = Like(left, pattern, span=Span(start, self._end))
+        elif self._token.kind == "IN":
+            self._advance()
+            elements = self._list("'('")
+            node = In(left, elements, span=Span(start, self._end))
+            height = max(height, self._height)
+        else:
+            self._refuse("LIKE or IN")
+        self._height = self._within(height + 1 + negated)
+        return Not(node, span=node.span) if negated else node
+
+    def _list(self, expected: str) -> tuple[Node, ...]:
+        """Parse what stands in parentheses, separated by commas; at least one."""
+        self._open(expected)
+        nodes = [self._expression()]
+        height = self._height
+        while self._token.kind == ",":
+            self._advance()
+            nodes.append(self._expression())
+            height = max(height, self._height)
+        self._close("an operator, ',' or ')'")
+        self._height = height
+        return tuple(nodes)
+
+    def _parenthesis(self) -> Node:
+        self._open("'('")
+        node = self._expression()
+        self._close("an operator or ')'")
+        return node
+
+    def _prefix(self) -> Node:
+        token = self._advance()
+        self._nest(token)
+        operand = self._operand()
+        self._nesting -= 1
+        self._height = self._within(self._height + 1)
+        span = Span(token.start, self._end)
+        return Not(operand, span=span) if token.kind == "NOT" else Negative(operand, span=span)
+
+    def _sign(self) -> Node:
+        sign, number = self._tokens[self._index : self._index + 2]
+        if number.kind == "integer" and number.start == sign.end:
+            self._advance()
+            return self._integer(sign)
+        return self._prefix() if sign.kind == "-" else self._refuse(_A_VALUE)
+
+    def _integer(self, sign: Token | None = None) -> Node:
+        token = self._token
+        digits = token.text.lstrip("0")
+        number = int(digits or 0) if len(digits) <= 10 else INTEGER_RANGE.stop
+        if sign and sign.kind == "-":
+            number = -number
+        if number not in INTEGER_RANGE:
+            self._refuse("an integer of 32 bits")
+        self._advance()
+        return Literal(number, span=Span((sign or token).start, token.end))
+
+    def _string(self) -> Node:
+        token = self._advance()
+        return Literal(unquoted(token), span=Span(token.start, token.end))
+
+    def _boolean(self) -> Node:
+        token = self._advance()
+        return Literal(token.kind == "TRUE", span=Span(token.start, token.end))
+
+    def _exists(self) -> Node:
+        start = self._advance().start
+        if self._token.kind != "integer" and not _is_attribute(self._token):
+            self._refuse("an attribute's name")
+        name = self._advance().text.lower()
+        return Exists(name, span=Span(start, self._end))
+
+    def _name(self) -> Node:
+        token = self._token
+        if self._tokens[self._index + 1].kind == "(":
+            if not _FUNCTION.fullmatch(token.text):
+                self._refuse("a function's name, of letters and '_'")
+            self._advance()
+            return self._call(token)
+        if not _is_attribute(token):
+            self._refuse("an attribute's name, of letters and digits")
+        self._advance()
+        return Attribute(token.text.lower(), span=Span(token.start, token.end))
+
+    def _call(self, name: Token) -> Node:
+        arguments: tuple[Node, ...] = ()
+        if self._tokens[self._index + 1].kind == ")":
+            self._advance()
+            self._advance()
+        else:
+            arguments = self._list("'('")
+            self._height = self._within(self._height + 1)
+        return Call(name.text.upper(), arguments, span=Span(name.start, self._end))
+
+    @property
+    def _token(self) -> Token:
+        return self._tokens[self._index]
+
+    @property
+    def _end(self) -> int:
+        """Where the last token ended."""
+        return self._tokens[self._index - 1].end
+
+    def _advance(self) -> Token:
+        self._index += 1
+        return self._tokens[self._index - 1]
+
+    def _expect(self, kind: str, expected: str) -> Token:
+        if self._token.kind != kind:
+            self._refuse(expected)
+        return self._advance()
+
+    def _open(self, expected: str) -> None:
+        self._nest(self._expect("(", expected))
+
+    def _close(self, expected: str) -> None:
+        self._expect(")", expected)
+        self._nesting -= 1
+
+    def _nest(self, token: Token) -> None:
+        self._nesting += 1
+        if self._nesting > MAX_NESTING:
+            self._too_deep(token)
+
+    def _within(self, depth: int) -> int:
+        if depth > MAX_DEPTH:
+            self._too_deep(self._token)
+        return depth
+
+    def _too_deep(self, token: Token) -> NoReturn:
+        raise CesqlSyntaxError(
+            "nested too deep", column=token.start + 1, expected=f"at most {MAX_NESTING} levels"
+        )
+
+    def _refuse(self, expected: str) -> NoReturn:
+        raise unexpected(self._token, expected)
+
+
+def continues(node: Node, left: Node) -> bool:
+    """Return whether ``node`` goes on with the run of one operator that ``left`` is or ends."""
+    return (
+        isinstance(node, Combine | Compute)
+        and isinstance(left, type(node))
+        and node.operator == left.operator
+    )
+
+
+def _is_attribute(token: Token) -> bool:
+    return token.kind == "name" and "_" not in token.text
+
+
+def unexpected(token: Token, expected: str) -> CesqlSyntaxError:
+    """Return the refusal of a token where something else is expected."""
+    column = token.start + 1
+    match token.kind:
+        case "end":
+            return CesqlSyntaxError("unexpected end", column=column, expected=expected)
+        case "invalid" if token.text in {"'", '"'}:
+            delimiter = "an apostrophe (')" if token.text == "'" else 'a quotation mark (")'
+            return CesqlSyntaxError(
+                "unclosed string", column=column, expected=f"{delimiter} to close it"
+            )
+        case "invalid":
+            sort = "" if token.text.isascii() else f" (U+{ord(token.text):04X})"
+            problem = f"unexpected {token.text!r}{sort}"
+            return CesqlSyntaxError(
+                problem, column=column, expected=_FOREIGN.get(token.text, expected)
+            )
+        case _:
+            quote = "" if token.kind == "string" else "'"
+            problem = f"unexpected {quote}{shown(token.text)}{quote}"
+            return CesqlSyntaxError(problem, column=column, expected=expected)
+
+
+_OPERANDS: Final[Mapping[str, Callable[[_Parser], Node]]] = {
+    "name": _Parser._name,
+    "integer": _Parser._integer,
+    "string": _Parser._string,
+    "TRUE": _Parser._boolean,
+    "FALSE": _Parser._boolean,
+    "EXISTS": _Parser._exists,
+    "NOT": _Parser._prefix,
+    "-": _Parser._sign,
+    "+": _Parser._sign,
+    "(": _Parser._parenthesis,
+}
