@@ -77,6 +77,10 @@ class Event:
         kept = {name: kind for name, kind in self.kinds.items() if name not in extra}
         return Event({**self.attributes, **extra}, self.data, {**kept, **kinds}, self.hops)
 
+    def without_data(self) -> Event:
+        """Return the attributes alone: the same event with no payload."""
+        return Event(self.attributes, None, self.kinds, self.hops)
+
 
 def check_attributes(attributes: Mapping[str, str]) -> None:
     """Raise `InvalidEvent` unless these are the attributes of a valid CloudEvent.

@@ -269,6 +269,20 @@ class DeadLetters(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An event that a channel still keeps, without its payload.
+
+    ``position`` is opaque to everyone but the channel, ``at`` when the event was accepted,
+    ``to`` the one trigger that it is for, or None where the filters decide.
+    """
+
+    position: str
+    at: datetime
+    event: Event
+    to: str | None = None
+
+
 class Channel(Protocol):
     """The events of one broker, durable, and who has got how far in them."""
 
@@ -309,6 +323,22 @@ class Channel(Protocol):
 
     async def check(self) -> None:
         """Return if events can be stored now; raise `ChannelUnavailable` with the cause if not."""
+        ...
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        after: str | None = None,
+        id: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Stored]:
+        """Return up to ``limit`` of the events that are still kept, oldest first.
+
+        Those accepted at ``since`` or later, behind the position ``after``, with that ``id``:
+        whatever is given. Raises `ChannelUnavailable`, and `ValueError` where ``after`` is no
+        position.
+        """
         ...
 
     def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
+from broker.channels.memory_log import MemoryLog
 from broker.channels.observers import Observers
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
-from broker.ports import BackendOptions, Books, Claim, DeadLetter, Outcome, Refusal
+from broker.ports import BackendOptions, Books, Claim, DeadLetter, Outcome, Refusal, Stored
 
 MAX_WAITING: Final = 1_000_000
 """Deliveries that may wait in all triggers of one broker; beyond, `append` refuses."""
@@ -82,11 +83,7 @@ class MemoryChannel:
 
     def __init__(self, backend: MemoryBackend, history_bytes: int) -> None:
         self._backend = backend
-        self._history_bytes = history_bytes
-        self._log: deque[tuple[_Item, str | None]] = deque()
-        self._log_bytes = 0
-        self._tail = 0
-        self._accepted = 0
+        self._log = MemoryLog(history_bytes)
         self._index = FilterIndex()
         self._places: dict[str, _Place] = {}
         self.waiting = 0
@@ -99,12 +96,10 @@ class MemoryChannel:
             raise ChannelFull(f"more than {MAX_WAITING:,} deliveries are waiting in memory")
         now = datetime.now(UTC)
         for event in events:
-            self._tail += 1
-            self._accepted += 1
-            self._remember(_Item(self._tail, event, now), to)
+            position = self._log.append(event, now, to)
             for trigger in self._addressees(event, to):
                 place = self._places[trigger]
-                self._enqueue(place, _Item(self._tail, event, now))
+                self._enqueue(place, _Item(position, event, now))
                 if place.cursor is not None:
                     place.cursor.wake.set()
             self._observers.show(event)
@@ -115,7 +110,7 @@ class MemoryChannel:
     ) -> AsyncIterator[_Cursor]:
         place = self._places.get(trigger)
         if place is None:
-            place = self._places[trigger] = _Place(read=self._tail)
+            place = self._places[trigger] = _Place(read=self._log.tail)
         if place.cursor is not None:
             place.cursor.retire()
         else:
@@ -130,7 +125,7 @@ class MemoryChannel:
             cursor.return_claims()
             if place.cursor is cursor:
                 place.cursor = None
-                place.read = self._tail
+                place.read = self._log.tail
                 self._index.discard(trigger)
 
     async def unsubscribe(self, trigger: str) -> None:
@@ -145,11 +140,22 @@ class MemoryChannel:
         if self._backend.outage is not None:
             raise ChannelUnavailable(self._backend.outage)
 
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        after: str | None = None,
+        id: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Stored]:
+        await self.check()
+        return await self._log.history(since=since, after=after, id=id, limit=limit)
+
     def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         return self._observers.follow()
 
     async def accepted(self) -> int:
-        return self._accepted
+        return self._log.tail
 
     async def books(self) -> Mapping[str, Books]:
         return {
@@ -181,19 +187,13 @@ class MemoryChannel:
         self.waiting += 1
         place.queue.append(item)
 
-    def _remember(self, item: _Item, to: str | None) -> None:
-        self._log.append((item, to))
-        self._log_bytes += _size(item.event)
-        while self._log_bytes > self._history_bytes:
-            oldest, _ = self._log.popleft()
-            self._log_bytes -= _size(oldest.event)
-
     def _catch_up(self, trigger: str, place: _Place, filter: Filter) -> None:
         """Give a trigger that comes back what was appended while it was away."""
-        for item, to in self._log:
-            mine = to == trigger if to is not None else filter.matches(item.event.attributes)
-            if item.position > place.read and mine:
-                self._enqueue(place, _Item(item.position, item.event, item.at))
+        for position, stored in self._log.behind(place.read):
+            event, to = stored.event, stored.to
+            mine = to == trigger if to is not None else filter.matches(event.attributes)
+            if mine:
+                self._enqueue(place, _Item(position, event, stored.at))
 
 
 class _Cursor:
@@ -322,7 +322,3 @@ class _DeadLetters:
 
     async def remove(self, ids: Sequence[str]) -> int:
         return sum(self._letters.pop(each, None) is not None for each in set(ids))
-
-
-def _size(event: Event) -> int:
-    return 500 + len(event.data or b"")  # roughly what the attributes and objects take

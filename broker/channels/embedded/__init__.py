@@ -2,7 +2,7 @@
 
 Read it in this order: ``schema`` (the file), ``store`` and ``writing`` (commits), ``channel``
 and ``appends`` (append and sweep), ``place`` with ``backlog`` and ``deferrals`` (a trigger's
-way through the log), ``cursor``, ``retention``.
+way through the log), ``cursor``, ``history``, ``retention``.
 """
 
 from __future__ import annotations

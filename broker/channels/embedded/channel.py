@@ -6,20 +6,24 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 
 from broker.channels.embedded.appends import Appends, resolve
 from broker.channels.embedded.cursor import EmbeddedCursor
 from broker.channels.embedded.deadletters import EmbeddedDeadLetters
+from broker.channels.embedded.history import Window, read_history
 from broker.channels.embedded.loading import StoredBroker
 from broker.channels.embedded.place import Place, Stored
 from broker.channels.embedded.records import Record, moment
 from broker.channels.embedded.store import Store
 from broker.channels.embedded.writing import Changes, Row
+from broker.channels.history import position_number
 from broker.channels.observers import Observers
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
 from broker.ports import Books
+from broker.ports import Stored as StoredEvent
 
 
 class EmbeddedChannel:
@@ -187,6 +191,18 @@ class EmbeddedChannel:
 
     async def check(self) -> None:
         self._store.check()
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        after: str | None = None,
+        id: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[StoredEvent]:
+        self._store.check_file()
+        window = Window(after=position_number(after), until=self._appends.tail, since=since, id=id)
+        return await read_history(self._store, self._log, window, limit)
 
     def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         return self._observers.follow()

@@ -138,6 +138,10 @@ class Store:
     def check(self) -> None:
         """Raise `ChannelUnavailable` if events cannot be stored now."""
         self.check_outage()
+        self.check_file()
+
+    def check_file(self) -> None:
+        """Raise `ChannelUnavailable` if the file is not where it was."""
         self._identity.check()
 
     def check_outage(self) -> None:
