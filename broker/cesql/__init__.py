@@ -3,9 +3,20 @@
 Parsed by hand, compiled to closures, in plain Python.
 """
 
+from broker.cesql.doubts import Doubt
 from broker.cesql.expression import Evaluation, Expression, parse
 from broker.cesql.lexer import CesqlSyntaxError
 from broker.cesql.like import Pattern
+from broker.cesql.shortfalls import Shortfall
 from broker.cesql.values import EvaluationError
 
-__all__ = ["CesqlSyntaxError", "Evaluation", "EvaluationError", "Expression", "Pattern", "parse"]
+__all__ = [
+    "CesqlSyntaxError",
+    "Doubt",
+    "Evaluation",
+    "EvaluationError",
+    "Expression",
+    "Pattern",
+    "Shortfall",
+    "parse",
+]

@@ -318,14 +318,18 @@ def _call(node: Call) -> Run:
 
 
 def _missing(node: Call) -> Run:
-    count = len(node.arguments)
-    arguments = {0: "without arguments", 1: "with 1 argument"}.get(count, f"with {count} arguments")
-    error = EvaluationError("missingFunction", f"no function {node.function} {arguments}")
+    error = EvaluationError("missingFunction", no_function(node.function, len(node.arguments)))
 
     def call(_: Attributes) -> Value:
         raise Failed(error)
 
     return call
+
+
+def no_function(name: str, arguments: int) -> str:
+    """Return in words that no function of that name takes so many arguments."""
+    count = {0: "without arguments", 1: "with 1 argument"}
+    return f"no function {name} {count.get(arguments, f'with {arguments} arguments')}"
 
 
 _ARITHMETIC: Final = {

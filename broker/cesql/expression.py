@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from broker.cesql.compile import Run, compiled, type_of
+from broker.cesql.doubts import Doubt, doubts
 from broker.cesql.parser import parse_tree
 from broker.cesql.printing import printed
-from broker.cesql.tree import Attribute, Exists, Node, Value, parts
+from broker.cesql.shortfalls import Shortfall, shortfalls
+from broker.cesql.tree import Node, Value, names
 from broker.cesql.values import ZERO, EvaluationError, Failed
 from broker.event import Event
 
@@ -62,7 +64,15 @@ class Expression:
     @property
     def attributes(self) -> frozenset[str]:
         """The names of all attributes that the expression looks at."""
-        return frozenset(_names(self.tree))
+        return frozenset(names(self.tree))
+
+    def doubts(self) -> tuple[Doubt, ...]:
+        """Return what the author may not have meant, such as AND beside OR without parentheses."""
+        return doubts(self.tree, self.text)
+
+    def shortfalls(self, attributes: Mapping[str, str]) -> tuple[Shortfall, ...]:
+        """Return the smallest parts that keep such an event out; nothing if it passes."""
+        return shortfalls(self.tree, self.text, attributes)
 
     def __str__(self) -> str:
         """Return the canonical text, which says the same with no needless parentheses."""
@@ -76,12 +86,3 @@ def parse(text: str) -> Expression:
     """Return the expression, or raise `CesqlSyntaxError`."""
     tree = parse_tree(text)
     return Expression(text, tree, compiled(tree))
-
-
-def _names(node: Node) -> Iterator[str]:
-    match node:
-        case Attribute(name) | Exists(name):
-            yield name
-        case _:
-            for part in parts(node):
-                yield from _names(part)

@@ -86,8 +86,7 @@ def _substring(x: str, position: int, length: int = LARGEST) -> str | Failed:
     if length < 0:
         return _negative("SUBSTRING", length, "")
     if abs(position) > len(x):
-        where = f"position {position} lies outside of {quoted(x)}"
-        return _failed(f"SUBSTRING: {where}, {len(x)} characters", "")
+        return _failed(f"SUBSTRING: {quoted(x)} has no position {position}", "")
     if position == 0:
         return ""
     start = position - 1 if position > 0 else len(x) + position

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from broker.errors import CemeshError
@@ -52,11 +53,27 @@ class Token(NamedTuple):
     end: int
 
 
-def tokenize(text: str) -> list[Token]:
-    """Return the tokens of the text. The last is of the kind ``end``, or ``invalid``.
+def tokenize(text: str) -> Iterator[Token]:
+    """Yield the tokens of the text, one when it is asked for, the last of the kind ``end``.
 
-    Raise `CesqlSyntaxError` if the text is too long.
+    After one of the kind ``invalid`` there is no other. Raise `CesqlSyntaxError` if the text is
+    too long.
     """
+    _check_length(text)
+    match = _TOKEN.match
+    at = 0
+    while at <= len(text) and (found := match(text, at)):
+        kind = found.lastgroup or ""
+        start, at = found.span(kind)
+        part = text[start:at]
+        if kind == "word":
+            kind = _kind_of_word(part)
+        elif kind == "symbol":
+            kind = part
+        yield Token(kind, part, start, at)
+
+
+def _check_length(text: str) -> None:
     encoded = text.encode(errors="surrogatepass")
     if len(encoded) > MAX_BYTES:
         fits = encoded[:MAX_BYTES].decode(errors="ignore")
@@ -65,20 +82,6 @@ def tokenize(text: str) -> list[Token]:
             column=len(fits) + 1,
             expected=f"at most {MAX_BYTES} bytes of UTF-8",
         )
-    tokens: list[Token] = []
-    at = 0
-    while not tokens or tokens[-1].kind not in {"end", "invalid"}:
-        found = _TOKEN.match(text, at)
-        kind = found.lastgroup if found else None
-        if found is None or kind is None:  # never None for a match: each alternative has a name
-            raise AssertionError("every text begins with some token")
-        part, (start, at) = found[kind], found.span(kind)
-        if kind == "word":
-            kind = _kind_of_word(part)
-        elif kind == "symbol":
-            kind = part
-        tokens.append(Token(kind, part, start, at))
-    return tokens
 
 
 def unquoted(token: Token) -> str:

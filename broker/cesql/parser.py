@@ -71,14 +71,16 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._tokens = tokenize(text)
-        self._index = 0
+        self._token = next(self._tokens)
+        self._end = 0  # of the token before
         self._nesting = 0
         self._depth = 0
         self._height = 0
 
     def whole(self) -> Node:
         node = self._expression()
-        self._expect("end", "an operator or the end")
+        if self._token.kind != "end":
+            self._refuse("an operator or the end")
         return node
 
     def _expression(self, level: int = 0) -> Node:
@@ -132,7 +134,7 @@ class _Parser:
             node = Like(left, pattern, span=Span(start, self._end))
         elif self._token.kind == "IN":
             self._advance()
-            elements = self._list("'('")
+            elements = self._list()
             node = In(left, elements, span=Span(start, self._end))
             height = max(height, self._height)
         else:
@@ -140,9 +142,12 @@ class _Parser:
         self._height = self._within(height + 1 + negated)
         return Not(node, span=node.span) if negated else node
 
-    def _list(self, expected: str) -> tuple[Node, ...]:
-        """Parse what stands in parentheses, separated by commas; at least one."""
-        self._open(expected)
+    def _list(self, end: str = "") -> tuple[Node, ...]:
+        """Parse what stands in parentheses, separated by commas; nothing, if ``end`` allows it."""
+        self._open()
+        if self._token.kind == end:
+            self._close(end)
+            return ()
         nodes = [self._expression()]
         height = self._height
         while self._token.kind == ",":
@@ -154,26 +159,34 @@ class _Parser:
         return tuple(nodes)
 
     def _parenthesis(self) -> Node:
-        self._open("'('")
+        self._open()
         node = self._expression()
         self._close("an operator or ')'")
         return node
 
-    def _prefix(self) -> Node:
+    def _not(self) -> Node:
         token = self._advance()
-        self._nest(token)
+        operand = self._prefixed(token)
+        return Not(operand, span=Span(token.start, self._end))
+
+    def _negative(self, sign: Token) -> Node:
+        operand = self._prefixed(sign)
+        return Negative(operand, span=Span(sign.start, self._end))
+
+    def _prefixed(self, prefix: Token) -> Node:
+        self._nest(prefix)
         operand = self._operand()
         self._nesting -= 1
         self._height = self._within(self._height + 1)
-        span = Span(token.start, self._end)
-        return Not(operand, span=span) if token.kind == "NOT" else Negative(operand, span=span)
+        return operand
 
     def _sign(self) -> Node:
-        sign, number = self._tokens[self._index : self._index + 2]
-        if number.kind == "integer" and number.start == sign.end:
-            self._advance()
+        sign = self._advance()
+        if self._token.kind == "integer" and self._token.start == sign.end:
             return self._integer(sign)
-        return self._prefix() if sign.kind == "-" else self._refuse(_A_VALUE)
+        if sign.kind == "+":
+            raise unexpected(sign, _A_VALUE)
+        return self._negative(sign)
 
     def _integer(self, sign: Token | None = None) -> Node:
         token = self._token
@@ -202,47 +215,33 @@ class _Parser:
         return Exists(name, span=Span(start, self._end))
 
     def _name(self) -> Node:
-        token = self._token
-        if self._tokens[self._index + 1].kind == "(":
+        token = self._advance()
+        if self._token.kind == "(":
             if not _FUNCTION.fullmatch(token.text):
-                self._refuse("a function's name, of letters and '_'")
-            self._advance()
+                raise unexpected(token, "a function's name, of letters and '_'")
             return self._call(token)
         if not _is_attribute(token):
-            self._refuse("an attribute's name, of letters and digits")
-        self._advance()
+            raise unexpected(token, "an attribute's name, of letters and digits")
         return Attribute(token.text.lower(), span=Span(token.start, token.end))
 
     def _call(self, name: Token) -> Node:
-        arguments: tuple[Node, ...] = ()
-        if self._tokens[self._index + 1].kind == ")":
-            self._advance()
-            self._advance()
-        else:
-            arguments = self._list("'('")
-            self._height = self._within(self._height + 1)
+        arguments = self._list(")")
+        self._height = self._within(self._height + 1)
         return Call(name.text.upper(), arguments, span=Span(name.start, self._end))
 
-    @property
-    def _token(self) -> Token:
-        return self._tokens[self._index]
-
-    @property
-    def _end(self) -> int:
-        """Where the last token ended."""
-        return self._tokens[self._index - 1].end
-
     def _advance(self) -> Token:
-        self._index += 1
-        return self._tokens[self._index - 1]
+        token = self._token
+        self._end = token.end
+        self._token = next(self._tokens)
+        return token
 
     def _expect(self, kind: str, expected: str) -> Token:
         if self._token.kind != kind:
             self._refuse(expected)
         return self._advance()
 
-    def _open(self, expected: str) -> None:
-        self._nest(self._expect("(", expected))
+    def _open(self) -> None:
+        self._nest(self._expect("(", "'('"))
 
     def _close(self, expected: str) -> None:
         self._expect(")", expected)
@@ -310,7 +309,7 @@ _OPERANDS: Final[Mapping[str, Callable[[_Parser], Node]]] = {
     "TRUE": _Parser._boolean,
     "FALSE": _Parser._boolean,
     "EXISTS": _Parser._exists,
-    "NOT": _Parser._prefix,
+    "NOT": _Parser._not,
     "-": _Parser._sign,
     "+": _Parser._sign,
     "(": _Parser._parenthesis,

@@ -61,6 +61,11 @@ def _atom(node: Literal | Attribute | Exists | Call) -> str:
             assert_never(node)
 
 
+def operand_printed(node: Node) -> str:
+    """Return the canonical text of an operand of AND, OR or XOR."""
+    return _operand(node, LOGIC + 1)
+
+
 def in_quotes(text: str) -> str:
     """Return a string literal for the text, which came from one.
 

@@ -159,3 +159,13 @@ def parts(node: Node) -> tuple[Node, ...]:
             return arguments
         case _:
             return ()
+
+
+def names(node: Node) -> Iterator[str]:
+    """Yield the names of the attributes that the node looks at, as often as it names them."""
+    match node:
+        case Attribute(name) | Exists(name):
+            yield name
+        case _:
+            for part in parts(node):
+                yield from names(part)

@@ -24,7 +24,7 @@ SMALLEST: Final = INTEGER_RANGE[0]
 ZERO: Final[Mapping[type[Value], Value]] = {str: "", int: 0, bool: False}
 """What an operation returns that erred, by the type that it returns."""
 
-_MAX_QUOTED: Final = 128
+_MAX_SHOWN: Final = 128
 
 # Possessive, so that 64 KiB of zeros and a letter are not tried in every split.
 _INTEGER: Final = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]*+)")
@@ -111,5 +111,9 @@ def shown(value: Value) -> str:
 
 def quoted(text: str) -> str:
     """Return the text as a JSON string, cut where it is too long to be read."""
-    cut = text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
-    return json.dumps(cut, ensure_ascii=False)
+    return json.dumps(cut(text), ensure_ascii=False)
+
+
+def cut(text: str) -> str:
+    """Return the text, cut where it is too long to be read."""
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
