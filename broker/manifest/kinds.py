@@ -10,6 +10,8 @@ from broker.errors import did_you_mean
 from broker.manifest.objects import Place
 
 SOURCES: Final = "sources.knative.dev/v1"
+TESTS: Final = "cemesh.dev/v1alpha1"
+TEST_KIND: Final = "TriggerTest"
 
 _BUILT_IN: Final[Mapping[str, str]] = {
     "Broker": "eventing.knative.dev/v1",
@@ -56,6 +58,19 @@ def is_run(place: Place) -> bool:
     return False
 
 
+def is_tested(place: Place) -> bool:
+    """Return whether the object at ``place`` is one of tests; if not, say so, as a problem."""
+    api_version, kind = place.object.api_version, place.object.kind
+    if (api_version, kind) == (TESTS, TEST_KIND):
+        return True
+    if kind == TEST_KIND:
+        place.at("apiVersion").error(f"'{api_version}' of {kind} is not supported; use {TESTS}")
+    else:
+        hint = did_you_mean(kind, [TEST_KIND])
+        place.at("kind").error(f"only a {TEST_KIND} can stand in a file of tests{hint}")
+    return False
+
+
 def _fault(api_version: str, kind: str) -> tuple[str, str] | None:
     """Return the field at fault and what is wrong, or None where the object is not ours."""
     group = api_version.rpartition("/")[0]
@@ -69,6 +84,11 @@ def _fault(api_version: str, kind: str) -> tuple[str, str] | None:
         return "apiVersion", f"unknown apiVersion '{api_version}' (did you mean '{wanted}'?)"
     if wanted is not None:
         return "apiVersion", f"'{api_version}' of {kind} is not supported; use {wanted}"
+    if kind == TEST_KIND:
+        return "kind", (
+            f"a {kind} is not run by the mesh but by `cemesh test`; it belongs in a file whose "
+            "name ends with _test.yaml"
+        )
     if kind in _NOT_YET:
         return "kind", f"{kind} is not supported yet"
     known = [*_BUILT_IN, *plugins.source_kinds()]

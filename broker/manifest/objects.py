@@ -92,7 +92,10 @@ def _objects(document: Document, value: Json, root: Loc, report: Report) -> Iter
         _not_an_object(document, root, "not a Kubernetes object but plain text or a list", report)
         return
     api_version, kind = value.get("apiVersion"), value.get("kind")
-    if not isinstance(api_version, str) or not isinstance(kind, str):
+    if api_version is None and "specversion" in value:
+        message = "an event, not a Kubernetes object: keep those of tests in a folder 'testdata'"
+        _not_an_object(document, root, message, report)
+    elif not isinstance(api_version, str) or not isinstance(kind, str):
         what = "kind" if isinstance(api_version, str) else "apiVersion"
         _not_an_object(document, root, f"not a Kubernetes object: '{what}' is missing", report)
     elif (api_version, kind) == ("v1", "List"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.manifest import changes, watch
-from broker.manifest.files import manifest_files
+from broker.manifest.files import files_of_tests, manifest_files
 
 INTERVAL = timedelta(milliseconds=20)
 DEADLINE = 10
@@ -50,6 +50,26 @@ def test_folders_that_link_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").symlink_to(tmp_path, target_is_directory=True)
 
     assert relative(tmp_path, tmp_path) == ["a/mesh.yaml"]
+
+
+def test_tests_and_what_is_there_for_them_are_left_out_of_a_folder(tmp_path: Path) -> None:
+    for name in ("mesh.yaml", "a_test.yaml", "b_test.yml", "c_test.json", "testdata/order.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    assert relative(tmp_path, tmp_path) == ["mesh.yaml"]
+
+
+def test_tests_are_found_where_manifests_are(tmp_path: Path) -> None:
+    for name in ("a_test.yaml", "mesh.yaml", "c/d_test.json", "c/d_test.txt", ".git/x_test.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    found = [str(each) for each in files_of_tests([tmp_path, tmp_path / "a_test.yaml"])]
+
+    assert found == [f"{tmp_path}/a_test.yaml", f"{tmp_path}/c/d_test.json"]
 
 
 def rewrite(folder: Path) -> None:
