@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from broker.errors import InvalidManifest, Problem
 from broker.manifest import deliveries
 from broker.manifest.brokers import Referred, broker
 from broker.manifest.destinations import Directory
-from broker.manifest.files import manifest_files, read_file
+from broker.manifest.files import files_of_tests, manifest_files, read_file
 from broker.manifest.kinds import SOURCES, is_run
 from broker.manifest.objects import Object, Place, objects_of
 from broker.manifest.problems import Report
 from broker.manifest.reading import Obj, read_object
 from broker.manifest.shapes import BrokerObject, ConfigMapObject, SecretObject, TriggerObject
 from broker.manifest.sources import source
-from broker.manifest.triggers import Context, trigger
+from broker.manifest.triggers import Context, trigger, warn_of_twins
 from broker.manifest.yamltree import read_documents
 from broker.trigger import Broker, DeliveryPolicy, Desired, Source, Trigger
 
@@ -39,8 +39,9 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
     from the files and the installed plug-ins alone. Blocks: meant for a thread.
     """
     report = Report()
-    files = list(_readable(paths, report))
+    files = list(_readable(manifest_files(paths), report))
     declared = _declared(files, report)
+    _refuse_overlooked(paths, report)
     desired = _desired(declared, resolve or {})
     order = {file: number for number, (file, _) in enumerate(files)}
 
@@ -52,8 +53,8 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
     return Loaded(desired=desired, warnings=tuple(sorted(report.warnings, key=by_place)))
 
 
-def _readable(paths: Sequence[Path], report: Report) -> Iterator[tuple[Path, bytes]]:
-    for each in manifest_files(paths):
+def _readable(files: Iterable[Path | Problem], report: Report) -> Iterator[tuple[Path, bytes]]:
+    for each in files:
         content = each if isinstance(each, Problem) else read_file(each)
         if isinstance(content, bytes) and isinstance(each, Path):
             yield each, content
@@ -113,6 +114,19 @@ def _declared(files: Sequence[tuple[Path, bytes]], report: Report) -> _Declared:
     return declared
 
 
+def _refuse_overlooked(paths: Sequence[Path], report: Report) -> None:
+    """Report what would run if the name of its file did not say that it holds tests.
+
+    What else is wrong in such a file is `cemesh test`'s to tell.
+    """
+    for file, content in _readable(files_of_tests(paths), Report()):
+        for document in read_documents(file, content, Report()):
+            for each in objects_of(document, Report()):
+                if is_run(Place(each, Report())):
+                    place = Place(each, report)
+                    place.error("is overlooked in a file of tests: move it, or rename the file")
+
+
 def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
     """Return what should run, without what is too wrong to be a value."""
     directory = Directory(brokers=declared.brokers, resolve=resolve, schemes=plugins.sink_schemes())
@@ -131,6 +145,7 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
         found = trigger(trigger_shape, place, context)
         if found is not None:
             triggers[found.key] = found
+    warn_of_twins(triggers.values(), declared.triggers)
     sources: dict[str, Source] = {}
     for key, place in declared.sources.items():
         found_source = source(place, directory)

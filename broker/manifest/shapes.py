@@ -15,13 +15,16 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
-    field_validator,
+    InstanceOf,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticKnownError
 
+from broker.cesql import CesqlSyntaxError, Expression, parse
 from broker.manifest.durations import Duration, PositiveDuration
 
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
@@ -164,6 +167,18 @@ Entries = Annotated[dict[str, str], AfterValidator(_attribute_names)]
 DemandingEntries = Annotated[Entries, AfterValidator(_demanding)]
 
 
+def _parsed(value: object) -> Expression:
+    if not isinstance(value, str):
+        raise PydanticKnownError("string_type")
+    try:
+        return parse(value)
+    except CesqlSyntaxError as error:
+        raise ValueError(str(error)) from None
+
+
+Parsed = Annotated[InstanceOf[Expression], BeforeValidator(_parsed)]
+
+
 class FilterItem(Shape):
     """One item of ``filters``: one dialect (SubscriptionsAPIFilter)."""
 
@@ -173,14 +188,7 @@ class FilterItem(Shape):
     all: Annotated[list[FilterItem], Field(min_length=1)] | None = None
     any: Annotated[list[FilterItem], Field(min_length=1)] | None = None
     not_: FilterItem | None = Field(default=None, alias="not")
-    cesql: str | None = None
-
-    @field_validator("cesql")
-    @classmethod
-    def _not_yet(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("cesql is not supported yet")
-        return value
+    cesql: Parsed | None = None
 
     @model_validator(mode="after")
     def _one_dialect(self) -> Self:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from broker.filters import Filter
+from broker.filters import EVERYTHING, Filter, meaning
 from broker.manifest import annotations as notes
 from broker.manifest import deliveries, filters
 from broker.manifest.destinations import Directory, target
@@ -46,6 +46,27 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
     )
 
 
+def warn_of_twins(triggers: Iterable[Trigger], places: Mapping[str, Place]) -> None:
+    """Warn of each trigger that hands the same events to the same subscriber as another one.
+
+    So does every trigger beside one that has no filter at all.
+    """
+    by_subscriber: dict[tuple[str, str], list[Trigger]] = {}
+    for each in triggers:
+        by_subscriber.setdefault((each.broker, each.subscriber.url), []).append(each)
+    for rivals in by_subscriber.values():
+        first: dict[Hashable, Trigger] = {}
+        unfiltered = next((each for each in rivals if each.filter == EVERYTHING), None)
+        for each in rivals:
+            twin = unfiltered or first.setdefault(meaning(each.filter), each)
+            if twin is not each:
+                place = places[twin.key].object
+                places[each.key].at("spec", "subscriber").warn(
+                    f"gets every event of this trigger from Trigger {twin.key} already "
+                    f"({place.file}:{place.line()}), and so all of them twice"
+                )
+
+
 def _broker(spec: TriggerSpec, place: Place, directory: Directory) -> str | None:
     """Return the key of the trigger's broker."""
     name = required(spec.broker, place)
@@ -82,4 +103,4 @@ def _filter(spec: TriggerSpec, place: Place) -> Filter:
         return filters.of_legacy(spec.filter)
     if spec.filter is not None and spec.filter.attributes:
         place.at("filter").warn("is overridden by 'filters'")
-    return filters.of_items(spec.filters)
+    return filters.of_items(spec.filters, place.at("filters"))

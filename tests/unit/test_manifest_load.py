@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from broker.cesql import parse
 from broker.errors import InvalidManifest
-from broker.filters import EVERYTHING, All, Any, Exact, Legacy, Not, Prefix, Suffix
+from broker.filters import EVERYTHING, All, Any, Cesql, Exact, Legacy, Not, Prefix, Suffix
 from broker.manifest import Loaded, load
+from broker.manifest.filters import spec_of
 from broker.manifest.shapes import SecretObject
 from broker.trigger import Access, DeliveryPolicy, Target, Trigger
 from sources.ping import PingSpec
@@ -161,8 +164,85 @@ def test_filters_override_the_legacy_filter_with_a_warning(tmp_path: Path) -> No
 
     found = loaded(tmp_path, BROKER, trigger(spec))
 
-    assert found.desired.triggers["default/t"].filter == Exact((("type", "b"),))
+    assert found.desired.triggers["default/t"].filter == All((Exact((("type", "b"),)),))
     assert [warning.path for warning in found.warnings] == ["spec.filter"]
+
+
+def test_an_expression_is_compiled_when_it_is_loaded(tmp_path: Path) -> None:
+    spec = "  filters: [any: [cesql: \"type = 'a' AND EXISTS subject\"]]\n"
+
+    found = only_trigger(tmp_path, trigger(spec)).filter
+
+    assert found == All((Any((Cesql(parse("type = 'a' AND EXISTS subject")),)),))
+    assert found.matches({"type": "a", "subject": "x"})
+    assert not found.matches({"type": "a"})
+
+
+@pytest.mark.parametrize("name", ["inherits", "replaces"])
+def test_a_filter_can_be_written_back(name: str, tmp_path: Path) -> None:
+    wanted = load([GOOD]).desired.triggers[f"shop/{name}"].filter
+    spec = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in spec_of(wanted).items())
+
+    assert only_trigger(tmp_path, trigger(spec)).filter == wanted
+
+
+@pytest.mark.parametrize(
+    ("spec", "warning"),
+    [
+        (
+            "  filters:\n    - cesql: type = 'a' AND id = 'b' OR id = 'c'\n",
+            ("spec.filters[0].cesql", "column 25: "),
+        ),
+        (
+            "  filters:\n    - not:\n        any:\n          - cesql: TRUE XOR FALSE AND TRUE\n",
+            ("spec.filters[0].not.any[0].cesql", "column 16: "),
+        ),
+        (
+            "  filters: [exact: {type: a}, {all: [exact: {type: b}]}]\n",
+            ("spec.filters", "no event can ever pass: 'type' cannot be "),
+        ),
+    ],
+)
+def test_a_doubtful_filter_draws_a_warning(
+    spec: str, warning: tuple[str, str], tmp_path: Path
+) -> None:
+    (found,) = loaded(tmp_path, BROKER, trigger(spec)).warnings
+
+    assert (found.path, found.message[: len(warning[1])]) == warning
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("", ""),
+        ("  filters: [exact: {type: a, id: b}]\n", "  filter: {attributes: {id: b, type: a}}\n"),
+        ("  filters: [exact: {type: a}]\n", ""),
+        ("", "  filters: [exact: {type: a}]\n"),
+        ("  filters: [cesql: type = 'a']\n", "  filters: [all: [cesql: (type='a')]]\n"),
+    ],
+)
+def test_a_trigger_that_repeats_what_its_subscriber_gets_draws_a_warning(
+    one: str, other: str, tmp_path: Path
+) -> None:
+    repeating = trigger(other).replace("name: t,", "name: twin,")
+
+    (found,) = loaded(tmp_path, BROKER, trigger(one), repeating).warnings
+
+    assert found.path == "spec.subscriber"
+    assert "twice" in found.message
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("  filters: [exact: {type: a}]\n", "  filters: [exact: {type: b}]\n"),
+        ("  filters: [exact: {type: a}]\n", '  filter: {attributes: {type: ""}}\n'),
+    ],
+)
+def test_triggers_that_share_a_subscriber_draw_none(one: str, other: str, tmp_path: Path) -> None:
+    sharing = trigger(other).replace("name: t,", "name: other,")
+
+    assert loaded(tmp_path, BROKER, trigger(one), sharing).warnings == ()
 
 
 def test_an_empty_list_of_filters_overrides_nothing(tmp_path: Path) -> None:
