@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from broker.errors import Problem
 from broker.ports import Books, Channel
+from broker.trigger import Trigger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,10 @@ class Operated(Protocol):
 
     def channel(self, broker: str) -> Channel:
         """Return the channel of the broker ``namespace/name``; raises `UnknownBroker`."""
+        ...
+
+    def triggers(self, broker: str) -> Sequence[Trigger]:
+        """Return the triggers that run on the broker; raises `UnknownBroker`."""
         ...
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:

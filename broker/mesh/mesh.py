@@ -259,6 +259,11 @@ class Mesh:
             raise UnknownBroker(f"the mesh has no broker {broker}")
         return running.channel
 
+    def triggers(self, broker: str) -> Sequence[Trigger]:
+        self.channel(broker)  # which says so where there is none
+        runs = self._triggers.values()
+        return [run.trigger for run in runs if run.trigger.broker == broker]
+
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         channel = self.channel(broker)
         subscribed = await channel.books()
