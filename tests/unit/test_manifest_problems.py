@@ -12,6 +12,7 @@ from broker.manifest import load
 
 MANIFESTS = Path(__file__).parent / "manifests"
 BAD = sorted((MANIFESTS / "bad").glob("*.yaml"))
+TRIGGER_TEST = "apiVersion: cemesh.dev/v1alpha1\nkind: TriggerTest\nmetadata: {name: a}\n"
 
 
 def refused(*paths: Path) -> list[str]:
@@ -72,6 +73,48 @@ def test_a_folder_without_manifests_is_a_problem(tmp_path: Path) -> None:
     written(tmp_path, "a: b", ".hidden.yaml")
 
     assert refused(tmp_path) == [f"{tmp_path}: no *.yaml, *.yml or *.json in this folder"]
+
+
+def test_a_folder_with_nothing_but_tests_is_a_problem(tmp_path: Path) -> None:
+    written(tmp_path, TRIGGER_TEST, "mesh_test.yaml")
+
+    assert refused(tmp_path) == [f"{tmp_path}: no *.yaml, *.yml or *.json in this folder"]
+
+
+def test_tests_that_are_named_as_manifests_are_a_problem(tmp_path: Path) -> None:
+    path = written(tmp_path, TRIGGER_TEST, "mesh_test.yaml")
+
+    assert refused(path) == [
+        f"{path}: holds tests, by its name, and no manifest: `cemesh test` runs it"
+    ]
+
+
+def test_tests_in_a_manifest_are_a_problem(tmp_path: Path) -> None:
+    path = written(tmp_path, TRIGGER_TEST)
+
+    (problem,) = refused(path)
+
+    assert problem.startswith(f"{path}:2: TriggerTest default/a: kind: a TriggerTest is not run")
+    assert problem.endswith("it belongs in a file whose name ends with _test.yaml")
+
+
+def test_what_the_mesh_would_run_is_not_overlooked_in_a_file_of_tests(tmp_path: Path) -> None:
+    broker = "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: b}\n"
+    foreign = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n"
+    written(tmp_path, broker)
+    path = written(tmp_path, f"{TRIGGER_TEST}---\n{foreign}---\n{broker}---\n[", "load_test.yaml")
+
+    assert refused(tmp_path) == [
+        f"{path}:9: Broker default/b: is overlooked in a file of tests: move it, or rename the file"
+    ]
+
+
+def test_an_event_among_manifests_is_told_from_an_object(tmp_path: Path) -> None:
+    path = written(tmp_path, '{"specversion": "1.0", "id": "1"}', "order.json")
+
+    assert refused(path) == [
+        f"{path}:1: an event, not a Kubernetes object: keep those of tests in a folder 'testdata'"
+    ]
 
 
 def test_a_file_without_content_is_a_problem(tmp_path: Path) -> None:
