@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from broker.admin.deadletters import DeadLetterRoutes, broker_key
+from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
 from broker.admin.models import Ready, StatusDocument
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
@@ -30,6 +31,7 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
     """
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
+    triggers = TriggerRoutes(mesh)
     broker = "/api/v1/brokers/{namespace}/{name}"
     return Starlette(
         routes=[
@@ -38,6 +40,8 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route("/metrics", routes.metrics),
             Route("/api/v1/status", routes.status),
             Route(f"{broker}/tail", routes.tail),
+            Route(f"{broker}/triggers", triggers.list),
+            Route(f"{broker}/explain", triggers.explain, methods=["GET", "POST"]),
             Route(f"{broker}/deadletters", letters.list),
             Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
             Route(f"{broker}/deadletters/{{id}}", letters.show),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from math import ceil
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -12,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.admin.models import ProblemDetails
-from broker.errors import CemeshError, ChannelFull, ChannelUnavailable, UnknownBroker
+from broker.errors import CemeshError
+from broker.ingress.problems import answer_to
 
 
 def document(content: msgspec.Struct, status: int = HTTPStatus.OK) -> Response:
@@ -42,16 +42,10 @@ async def mesh_problem(request: Request, error: Exception) -> Response:
     """Answer what the mesh refused."""
     if not isinstance(error, CemeshError):
         raise error
-    match error:
-        case UnknownBroker():
-            return problem(HTTPStatus.NOT_FOUND, str(error))
-        case ChannelUnavailable() | ChannelFull():
-            full = isinstance(error, ChannelFull)
-            status = HTTPStatus.TOO_MANY_REQUESTS if full else HTTPStatus.SERVICE_UNAVAILABLE
-            seconds = max(1, ceil(error.retry_after.total_seconds()))
-            return problem(status, str(error), {"Retry-After": str(seconds)})
-        case _:
-            raise error
+    answer = answer_to(error)
+    if answer is None:
+        raise error
+    return answer
 
 
 async def unexpected_problem(_: Request, __: Exception) -> Response:

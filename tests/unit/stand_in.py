@@ -24,6 +24,7 @@ from broker.filters import EVERYTHING
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Refusal
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
+from broker.trigger import Trigger
 
 DEADLINE = 20.0
 """Seconds after which an effect that is waited for will not come."""
@@ -53,6 +54,7 @@ class StandIn:
     reasons: Sequence[str] = ()
     sources: Sequence[SourceStatus] = ()
     problems: Sequence[Problem] = ()
+    running: Sequence[Trigger] = ()
     redriven_batches: list[Sequence[str]] = field(default_factory=list)
     broken: Exception | None = None
 
@@ -90,6 +92,10 @@ class StandIn:
         if broker != BROKER:
             raise UnknownBroker(f"there is no broker {broker}")
         return self.mesh_channel
+
+    def triggers(self, broker: str) -> Sequence[Trigger]:
+        self.channel(broker)
+        return self.running
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         channel = self.channel(broker)
