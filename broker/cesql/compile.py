@@ -32,7 +32,6 @@ from broker.cesql.tree import (
     Not,
     Value,
     operands,
-    terms,
 )
 from broker.cesql.values import (
     CASTS,
@@ -76,9 +75,9 @@ def compiled(node: Node) -> Run:
         case Negative(operand):
             return _negative(cast_to(int, operand))
         case Compute():
-            return _computation(_ARITHMETIC[node.operator], _all_cast(int, terms(node)))
+            return _computation(node)
         case Combine():
-            return _COMBINE[node.operator](_all_cast(bool, operands(node)))
+            return _COMBINE[node.operator]([cast_to(bool, each) for each in operands(node)])
         case Compare():
             return _comparison(node)
         case Like():
@@ -105,10 +104,6 @@ def cast_to(kind: type[Value], node: Node) -> Run:
             return lambda attributes: cast(run(attributes))
         return lambda _: value
     return lambda attributes: cast(run(attributes))
-
-
-def _all_cast(kind: type[Value], nodes: Sequence[Node]) -> tuple[Run, ...]:
-    return tuple([cast_to(kind, node) for node in nodes])
 
 
 def _leaf(node: Literal | Attribute | Exists) -> Run:
@@ -187,7 +182,7 @@ def _is_other_text(name: str, text: str) -> Run:
     return lambda attributes: read(attributes) != text
 
 
-def _every(runs: tuple[Run, ...]) -> Run:
+def _every(runs: Sequence[Run]) -> Run:
     if len(runs) == 2:
         one, other = runs
         return lambda attributes: one(attributes) and other(attributes)
@@ -201,7 +196,7 @@ def _every(runs: tuple[Run, ...]) -> Run:
     return every
 
 
-def _some(runs: tuple[Run, ...]) -> Run:
+def _some(runs: Sequence[Run]) -> Run:
     if len(runs) == 2:
         one, other = runs
         return lambda attributes: one(attributes) or other(attributes)
@@ -215,20 +210,14 @@ def _some(runs: tuple[Run, ...]) -> Run:
     return some
 
 
-def _odd(runs: tuple[Run, ...]) -> Run:
+def _odd(runs: Sequence[Run]) -> Run:
     return lambda attributes: sum([run(attributes) for run in runs]) % 2 == 1
 
 
-def _computation(compute: Callable[[int, int], int], runs: tuple[Run, ...]) -> Run:
-    first, *others = runs
-
-    def computation(attributes: Attributes) -> int:
-        number: int = first(attributes)
-        for run in others:
-            number = compute(number, run(attributes))
-        return number
-
-    return computation
+def _computation(node: Compute) -> Run:
+    compute = _ARITHMETIC[node.operator]
+    left, right = cast_to(int, node.left), cast_to(int, node.right)
+    return lambda attributes: compute(left(attributes), right(attributes))
 
 
 def _negative(operand: Run) -> Run:

@@ -17,14 +17,15 @@ KEYWORDS: Final = frozenset(
 
 _TOKEN: Final = re.compile(
     r"""[ \t\r\n]*(?:
-        (?P<word>[A-Za-z0-9_]+)
-      | (?P<string>'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")
-      | (?P<symbol><=|>=|<>|!=|[-+*/%=<>(),])
-      | (?P<end>\Z)
-      | (?P<invalid>.)
+        ([A-Za-z0-9_]+)
+      | ('(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")
+      | (<=|>=|<>|!=|[-+*/%=<>(),])
+      | (\Z)
+      | (.)
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_KINDS: Final = ("", "word", "string", "symbol", "end", "invalid")
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -54,23 +55,22 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> Iterator[Token]:
-    """Yield the tokens of the text, one when it is asked for, the last of the kind ``end``.
+    """Yield the tokens of the text one by one, the last of which is of the kind ``end``.
 
-    After one of the kind ``invalid`` there is no other. Raise `CesqlSyntaxError` if the text is
-    too long.
+    Raise `CesqlSyntaxError` if the text is too long.
     """
     _check_length(text)
-    match = _TOKEN.match
-    at = 0
-    while at <= len(text) and (found := match(text, at)):
-        kind = found.lastgroup or ""
-        start, at = found.span(kind)
-        part = text[start:at]
+    for found in _TOKEN.finditer(text):
+        group = found.lastindex or 0
+        start, end = found.span(group)
+        part, kind = text[start:end], _KINDS[group]
         if kind == "word":
             kind = _kind_of_word(part)
         elif kind == "symbol":
             kind = part
-        yield Token(kind, part, start, at)
+        yield Token(kind, part, start, end)
+        if kind == "end":
+            return
 
 
 def _check_length(text: str) -> None:

@@ -37,8 +37,8 @@ MAX_NESTING: Final = 100
 """How deep parentheses, calls, sets, NOT and ``-`` may be nested."""
 
 MAX_DEPTH: Final = 200
-"""How deep all of these and other operators may be nested. A run of one and the same AND, OR,
-XOR or arithmetic operator counts as one. It keeps whatever walks a tree within the stack."""
+"""How deep operators of all kinds may be. A run of one and the same AND, OR or XOR counts as one.
+This keeps all that walks a tree, and the closures of one, well within Python's stack."""
 
 LOGIC, COMPARISON, SUM, PRODUCT, MEMBERSHIP, PREFIX = range(1, 7)
 """How tight operators bind. LIKE and IN, to whose right no operator stands, can share a level."""
@@ -117,7 +117,7 @@ class _Parser:
             node = Compare(cast("Comparison", operator), left, right, span=span)
         else:
             node = Compute(cast("Arithmetic", operator), left, right, span=span)
-        if not continues(node, left):
+        if not (binding == LOGIC and isinstance(left, Combine) and left.operator == operator):
             height += 1
         self._height = self._within(max(height, self._height + 1))
         return node
@@ -250,29 +250,17 @@ class _Parser:
     def _nest(self, token: Token) -> None:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
-            self._too_deep(token)
+            limit = f"at most {MAX_NESTING} parentheses, NOT and '-' within one another"
+            raise CesqlSyntaxError("nested too deep", column=token.start + 1, expected=limit)
 
     def _within(self, depth: int) -> int:
         if depth > MAX_DEPTH:
-            self._too_deep(self._token)
+            limit = f"at most {MAX_DEPTH} operators within one another"
+            raise CesqlSyntaxError("nested too deep", column=self._end + 1, expected=limit)
         return depth
-
-    def _too_deep(self, token: Token) -> NoReturn:
-        raise CesqlSyntaxError(
-            "nested too deep", column=token.start + 1, expected=f"at most {MAX_NESTING} levels"
-        )
 
     def _refuse(self, expected: str) -> NoReturn:
         raise unexpected(self._token, expected)
-
-
-def continues(node: Node, left: Node) -> bool:
-    """Return whether ``node`` goes on with the run of one operator that ``left`` is or ends."""
-    return (
-        isinstance(node, Combine | Compute)
-        and isinstance(left, type(node))
-        and node.operator == left.operator
-    )
 
 
 def _is_attribute(token: Token) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from broker.cesql.parser import BINDING, COMPARISON, LOGIC, MEMBERSHIP, PREFIX
+from broker.cesql.parser import BINDING, LOGIC, MEMBERSHIP, PREFIX
 from broker.cesql.tree import (
     Attribute,
     Call,
@@ -19,7 +19,6 @@ from broker.cesql.tree import (
     Node,
     Not,
     operands,
-    terms,
 )
 from broker.cesql.values import to_text
 
@@ -37,10 +36,8 @@ def printed(node: Node) -> str:
             return f"NOT {_operand(operand, PREFIX)}"
         case Negative(operand):
             return f"-{_apart(_operand(operand, PREFIX))}"
-        case Compare(operator, left, right):
-            return f"{_operand(left, COMPARISON)} {operator} {_operand(right, COMPARISON + 1)}"
-        case Compute():
-            return _run(node.operator, terms(node))
+        case Compare(operator, left, right) | Compute(operator, left, right):
+            return _run(operator, [left, right])
         case Combine():
             return _run(node.operator, operands(node))
         case _:
@@ -95,11 +92,7 @@ def _operand(node: Node, level: int) -> str:
 
 def _level(node: Node) -> int:
     match node:
-        case Combine():
-            return LOGIC
-        case Compare():
-            return COMPARISON
-        case Compute():
+        case Combine() | Compare() | Compute():
             return BINDING[node.operator]
         case Like() | In() | Not(Like() | In()):
             return MEMBERSHIP

@@ -122,34 +122,23 @@ Node = (
 def operands(node: Combine) -> list[Node]:
     """Return what ``a AND b AND c`` combines, from left to right; so for OR and XOR.
 
-    A run of one and the same operator can be hundreds of operands long. Its tree leans to the
-    left, and is taken apart without recursion.
+    Such a run can be hundreds of operands long. Its tree leans to the left, and is taken apart
+    without recursion.
     """
-    return list(reversed(list(_from_the_right(node))))
-
-
-def terms(node: Compute) -> list[Node]:
-    """Return what ``a - b - c`` computes with, from left to right; so for the other operators."""
-    return list(reversed(list(_from_the_right(node))))
-
-
-def _from_the_right(node: Combine | Compute) -> Iterator[Node]:
-    yield node.right
+    found = [node.right]
     left = node.left
-    while isinstance(left, type(node)) and left.operator == node.operator:
-        yield left.right
+    while isinstance(left, Combine) and left.operator == node.operator:
+        found.append(left.right)
         left = left.left
-    yield left
+    return [left, *reversed(found)]
 
 
 def parts(node: Node) -> tuple[Node, ...]:
-    """Return the nodes of which the node is made; a run of one operator counts as one node."""
+    """Return the nodes of which the node is made; a run of AND, OR or XOR counts as one node."""
     match node:
         case Combine():
             return tuple(operands(node))
-        case Compute():
-            return tuple(terms(node))
-        case Compare(_, left, right):
+        case Compare(_, left, right) | Compute(_, left, right):
             return (left, right)
         case Not(operand) | Negative(operand) | Like(operand):
             return (operand,)
