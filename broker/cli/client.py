@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Final, TypeVar
@@ -14,17 +15,25 @@ import msgspec
 from broker.admin.models import (
     DeadLetterDocument,
     DeadLetterPage,
+    EventsPage,
+    ExplanationDocument,
     ProblemDetails,
     RedrivenDocument,
     RedriveRequest,
     StatusDocument,
+    TriggersDocument,
 )
 from broker.cli.exits import RefusedError, UnreachableError
+from broker.codecs.http import encode_structured
+from broker.event import Event
 
 Document = TypeVar("Document", bound=msgspec.Struct)
 
 _PATIENCE: Final = 10.0
 """Seconds that a mesh may take to answer a question."""
+
+_PATIENCE_FOR_A_SEARCH: Final = 120.0
+"""Seconds that a mesh may take to go through all that it keeps."""
 
 _REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - connects, binds nothing
 """Where a server that listens on all addresses is talked to, when both share an environment."""
@@ -44,11 +53,36 @@ class AdminClient:
     def status(self) -> StatusDocument:
         return self._get("/api/v1/status", StatusDocument)
 
+    def triggers(self, broker: str) -> TriggersDocument:
+        return self._get(f"{_path(broker)}/triggers", TriggersDocument)
+
+    def explain(self, broker: str, event: Event) -> ExplanationDocument:
+        """Explain an event, whose payload stays here: filters do not look at it."""
+        headers, body = encode_structured(Event(event.attributes, None, event.kinds))
+        with self._answer(
+            "POST",
+            f"{_path(broker)}/explain",
+            body=body,
+            headers={name.decode(): value.decode() for name, value in headers},
+        ) as response:
+            return self._document(response, ExplanationDocument)
+
+    def explain_stored(self, broker: str, id: str, source: str | None) -> ExplanationDocument:
+        path = f"{_path(broker)}/explain?{_query(id=id, source=source)}"
+        with self._answer("GET", path, patience=_PATIENCE_FOR_A_SEARCH) as response:
+            return self._document(response, ExplanationDocument)
+
+    def events(
+        self, broker: str, *, since: datetime | None, after: str | None, limit: int
+    ) -> EventsPage:
+        begin = None if since is None else since.isoformat()
+        asked = _query(since=begin, after=after, limit=str(limit))
+        return self._get(f"{_path(broker)}/events?{asked}", EventsPage)
+
     def dead_letters(
         self, broker: str, *, trigger: str | None, after: str | None, limit: int
     ) -> DeadLetterPage:
-        query = {"trigger": trigger, "after": after, "limit": str(limit)}
-        asked = urlencode({name: value for name, value in query.items() if value is not None})
+        asked = _query(trigger=trigger, after=after, limit=str(limit))
         return self._get(f"{_path(broker)}/deadletters?{asked}", DeadLetterPage)
 
     def dead_letter(self, broker: str, id: str) -> DeadLetterDocument:
@@ -136,6 +170,11 @@ class AdminClient:
     @property
     def _address(self) -> str:
         return f"{self._host}:{self._port}"
+
+
+def _query(**given: str | None) -> str:
+    known = {name: value for name, value in given.items() if value is not None}
+    return urlencode(known, errors="surrogateescape")  # an argument may be any bytes
 
 
 def _path(broker: str) -> str:

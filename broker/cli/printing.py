@@ -20,31 +20,42 @@ _ONE_LINE: Final = 88
 
 def event_text(event: Event, *, at: datetime, place: str) -> str:
     """Return the event on a few lines: head, other attributes, data, the latter truncated."""
-    lines = [
-        "  ".join(
-            part
-            for part in (
-                click.style(f"{at:%H:%M:%S}.{at.microsecond // 1000:03}", dim=True),
-                place,
-                click.style(printable(event.type), bold=True),
-                *(
-                    f"{name}={printable(event.attributes[name])}"
-                    for name in ("source", "subject", "id")
-                    if name in event.attributes
-                ),
-            )
-            if part
+    time = f"{at:%H:%M:%S}.{at.microsecond // 1000:03}"
+    lines = [_head(event, time, place), *_other_attributes(event)]
+    lines += [f"    {line}" for line in _data_lines(event.data)]
+    return "\n".join(lines)
+
+
+def stored_text(event: Event, *, at: datetime) -> str:
+    """Return the attributes of an event that was stored, and when that was."""
+    time = f"{at.astimezone():%Y-%m-%d %H:%M:%S}"
+    return "\n".join([_head(event, time, place=""), *_other_attributes(event)])
+
+
+def _head(event: Event, time: str, place: str) -> str:
+    return "  ".join(
+        part
+        for part in (
+            click.style(time, dim=True),
+            place,
+            click.style(printable(event.type), bold=True),
+            *(
+                f"{name}={printable(event.attributes[name])}"
+                for name in ("source", "subject", "id")
+                if name in event.attributes
+            ),
         )
-    ]
+        if part
+    )
+
+
+def _other_attributes(event: Event) -> list[str]:
     others = [
         f"{name}={printable(value)}"
         for name, value in event.attributes.items()
         if name not in _IN_HEAD
     ]
-    if others:
-        lines.append(f"    {click.style(' '.join(others), dim=True)}")
-    lines += [f"    {line}" for line in _data_lines(event.data)]
-    return "\n".join(lines)
+    return [f"    {click.style(' '.join(others), dim=True)}"] if others else []
 
 
 def printable(text: str) -> str:

@@ -11,6 +11,7 @@ from broker.cli.check import check
 from broker.cli.deadletters import deadletters
 from broker.cli.display import display
 from broker.cli.exits import Exit, as_click
+from broker.cli.explain import explain
 from broker.cli.help import Group
 from broker.cli.run import run
 from broker.cli.send import send
@@ -51,7 +52,7 @@ def cli() -> None:
     """A CloudEvents broker and trigger mesh."""
 
 
-for _command in (run, check, send, tail, status, deadletters, display, show_version):
+for _command in (run, check, explain, send, tail, status, deadletters, display, show_version):
     cli.add_command(_command)
 
 

@@ -24,6 +24,7 @@ from broker.settings import Settings
 COMMANDS = [
     ["run"],
     ["check"],
+    ["explain"],
     ["send"],
     ["tail"],
     ["status"],
