@@ -9,8 +9,8 @@ from typing import Final
 
 _WIDTH: Final = 640
 _HEIGHT: Final = 400
-_LEFT: Final = 80
-_RIGHT: Final = 110
+_LEFT: Final = 100
+_RIGHT: Final = 120
 _TOP: Final = 40
 _BOTTOM: Final = 50
 _COLOURS: Final = ("#2f81f7", "#d29922", "#8b949e", "#3fb950")
@@ -42,9 +42,14 @@ def svg(lines: Sequence[Line], *, title: str, x: str, y: str) -> str:
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colour}"/>' for px, py in at]
         end_x, end_y = at[-1]
-        parts.append(
-            f'<text x="{end_x + 8:.1f}" y="{end_y + 4:.1f}" fill="{colour}">{line.name}</text>'
+        # Beside its end; where others go on from there, above and before it.
+        ends_early = end_x < across.end
+        where = (
+            f'x="{end_x - 8:.1f}" y="{end_y - 10:.1f}" text-anchor="end"'
+            if ends_early
+            else f'x="{end_x + 8:.1f}" y="{end_y + 4:.1f}"'
         )
+        parts.append(f'<text {where} fill="{colour}">{line.name}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -73,6 +78,7 @@ class _Scale:
         self._high = max(self._low + 1, math.ceil(math.log10(max(values))))
         self._start = start
         self._length = end - start
+        self.end = end
 
     def __call__(self, value: float) -> float:
         share = (math.log10(value) - self._low) / (self._high - self._low)
