@@ -17,6 +17,7 @@ from broker.cli.run import run
 from broker.cli.send import send
 from broker.cli.status import status
 from broker.cli.tail import tail
+from broker.cli.test import run_tests
 from broker.cli.version import show_version
 from broker.errors import CemeshError
 
@@ -52,7 +53,18 @@ def cli() -> None:
     """A CloudEvents broker and trigger mesh."""
 
 
-for _command in (run, check, explain, send, tail, status, deadletters, display, show_version):
+for _command in (
+    run,
+    check,
+    run_tests,
+    explain,
+    send,
+    tail,
+    status,
+    deadletters,
+    display,
+    show_version,
+):
     cli.add_command(_command)
 
 

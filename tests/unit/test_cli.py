@@ -24,6 +24,7 @@ from broker.settings import Settings
 COMMANDS = [
     ["run"],
     ["check"],
+    ["test"],
     ["explain"],
     ["send"],
     ["tail"],
