@@ -15,6 +15,7 @@ from typing import Final, Literal, assert_never
 from broker.errors import InvalidEvent
 
 Kind = Literal["boolean", "integer"]
+Value = str | int | bool
 
 REQUIRED: Final = ("specversion", "id", "source", "type")
 MAX_HOPS: Final = 255
@@ -59,6 +60,36 @@ class Event:
         for name, kind in kinds.items():
             _check_kind(name, kind, attributes.get(name))
         return cls(attributes, data, kinds, hops)
+
+    @classmethod
+    def of_typed(
+        cls, typed: Mapping[str, Value], data: bytes | None = None, hops: int = 0
+    ) -> Event:
+        """Return the event that has these as its `typed`. Nothing is checked."""
+        attributes: dict[str, str] = {}
+        kinds: dict[str, Kind] = {}
+        for name, value in typed.items():
+            match value:
+                case str():
+                    attributes[name] = value
+                case bool():
+                    attributes[name] = "true" if value else "false"
+                    kinds[name] = "boolean"
+                case int():
+                    attributes[name] = str(value)
+                    kinds[name] = "integer"
+        return cls(attributes, data, kinds, hops)
+
+    @property
+    def typed(self) -> Mapping[str, Value]:
+        """The attributes as values of the types that are known: ``True`` for ``"true"``."""
+        if not self.kinds:
+            return self.attributes
+        typed: dict[str, Value] = dict(self.attributes)
+        for name, kind in self.kinds.items():
+            text = self.attributes[name]
+            typed[name] = text == "true" if kind == "boolean" else int(text)
+        return typed
 
     @property
     def id(self) -> str:

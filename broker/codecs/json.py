@@ -173,10 +173,7 @@ def _refuse_duplicates(text: bytes, members: Mapping[str, bytes]) -> None:
 
 
 def _document(event: Event) -> dict[str, object]:
-    document: dict[str, object] = dict(event.attributes)
-    for name, kind in event.kinds.items():
-        value = event.attributes[name]
-        document[name] = int(value) if kind == "integer" else value == "true"
+    document: dict[str, object] = dict(event.typed)
     if event.data is not None:
         if is_json(event.attributes.get("datacontenttype", "")) and _can_be_spliced(event.data):
             document["data"] = msgspec.Raw(event.data)

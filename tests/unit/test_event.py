@@ -342,3 +342,23 @@ def test_attributes_are_replaced_together_with_their_kinds() -> None:
     assert changed.attributes == {**REQUIRED, "a": "x", "b": "2", "c": "true"}
     assert changed.kinds == {"b": "integer", "c": "boolean"}
     assert event.attributes["a"] == "1"
+
+
+def test_the_typed_attributes_of_an_event_make_the_same_event() -> None:
+    attributes = {
+        **REQUIRED,
+        "n": "-5",
+        "digits": "-5",
+        "yes": "true",
+        "no": "false",
+        "word": "true",
+    }
+    event = Event.checked(
+        attributes, b"{}", {"n": "integer", "yes": "boolean", "no": "boolean"}, hops=7
+    )
+
+    assert event.typed == {**attributes, "n": -5, "yes": True, "no": False}
+    assert type(event.typed["yes"]) is bool
+    assert list(event.typed) == list(attributes)
+    assert Event.of_typed(event.typed, b"{}", 7) == event
+    assert Event.of_typed(event.typed) == Event(attributes, None, event.kinds)

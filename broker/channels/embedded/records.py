@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from broker.event import Event, Kind
+from broker.event import Event, Value
 from broker.ports import Refusal
 
 _ENCODER: Final = msgspec.json.Encoder()
-_HEAD: Final = msgspec.json.Decoder(dict[str, str | int | bool])
+_HEAD: Final = msgspec.json.Decoder(dict[str, Value])
 _REFUSAL: Final = msgspec.json.Decoder(Refusal)
 _OPEN: Final = msgspec.json.Decoder(list[tuple[int, int, Refusal | None]])
 
@@ -36,34 +36,11 @@ class Record:
 
 
 def encode_head(event: Event) -> str:
-    kinds = event.kinds
-    if not kinds:
-        return _ENCODER.encode(event.attributes).decode()
-    typed = {
-        name: _typed(text, kinds[name]) if name in kinds else text
-        for name, text in event.attributes.items()
-    }
-    return _ENCODER.encode(typed).decode()
-
-
-def _typed(text: str, kind: Kind) -> int | bool:
-    return text == "true" if kind == "boolean" else int(text)
+    return _ENCODER.encode(event.typed).decode()
 
 
 def decode_event(head: str, data: bytes | None, hops: int) -> Event:
-    attributes: dict[str, str] = {}
-    kinds: dict[str, Kind] = {}
-    for name, value in _HEAD.decode(head).items():
-        match value:
-            case str():
-                attributes[name] = value
-            case bool():
-                attributes[name] = "true" if value else "false"
-                kinds[name] = "boolean"
-            case int():
-                attributes[name] = str(value)
-                kinds[name] = "integer"
-    return Event(attributes, data, kinds, hops)
+    return Event.of_typed(_HEAD.decode(head), data, hops)
 
 
 def decode_record(
