@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from broker.admin.deadletters import DeadLetterRoutes, broker_key
+from broker.admin.events import EventRoutes
 from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
 from broker.admin.models import Ready, StatusDocument
@@ -40,6 +41,7 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route("/metrics", routes.metrics),
             Route("/api/v1/status", routes.status),
             Route(f"{broker}/tail", routes.tail),
+            Route(f"{broker}/events", EventRoutes(mesh).list),
             Route(f"{broker}/triggers", triggers.list),
             Route(f"{broker}/explain", triggers.explain, methods=["GET", "POST"]),
             Route(f"{broker}/deadletters", letters.list),

@@ -44,7 +44,7 @@ class DeadLetterRoutes:
 
     async def list(self, request: Request) -> Response:
         query = request.query_params
-        limit = _limit(query.get("limit"))
+        limit = page_limit(request)
         letters = await self._store(request).list(
             trigger=query.get("trigger"), after=query.get("after"), limit=limit
         )
@@ -90,7 +90,9 @@ class DeadLetterRoutes:
         return Redriven(redriven=redriven, kept=kept)
 
 
-def _limit(text: str | None) -> int:
+def page_limit(request: Request) -> int:
+    """Return how many items the query asks for at most."""
+    text = request.query_params.get("limit")
     if text is None:
         return DEFAULT_LIMIT
     if text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LIMIT:

@@ -6,7 +6,7 @@ Names are camelCase on the wire, times RFC 3339. A field that is None is sent as
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, convert
 
 from broker.codecs.json import encode_event
 from broker.errors import Problem
-from broker.event import Event
+from broker.event import Event, Value
 from broker.filters import Clause, explain
 from broker.ports import DeadLetter, Refusal, Stored
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
@@ -348,7 +348,7 @@ class ExplanationDocument(_Document, frozen=True, kw_only=True):
 
 
 class StoredDocument(_Document, frozen=True, kw_only=True):
-    """A stored event, in the structured JSON format but without its payload.
+    """A stored event, ``event`` being its attributes as in the structured JSON format.
 
     ``to`` is the one trigger that it is for, whatever the filters say: it was redriven.
     """
@@ -356,7 +356,7 @@ class StoredDocument(_Document, frozen=True, kw_only=True):
     position: str
     at: datetime
     to: str | None
-    event: Raw
+    event: Mapping[str, Value]
 
     @classmethod
     def of(cls, stored: Stored) -> StoredDocument:
@@ -364,7 +364,7 @@ class StoredDocument(_Document, frozen=True, kw_only=True):
             position=stored.position,
             at=stored.at,
             to=stored.to,
-            event=Raw(encode_event(stored.event)),
+            event=stored.event.typed,
         )
 
 
