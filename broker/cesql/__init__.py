@@ -5,8 +5,8 @@ Parsed by hand, compiled to closures, in plain Python.
 
 from broker.cesql.doubts import Doubt
 from broker.cesql.expression import Evaluation, Expression, parse
-from broker.cesql.lexer import CesqlSyntaxError
 from broker.cesql.like import Pattern
+from broker.cesql.refusals import CesqlSyntaxError
 from broker.cesql.shortfalls import Shortfall
 from broker.cesql.values import EvaluationError
 

@@ -11,11 +11,13 @@ is a tenth of a microsecond per event and trigger.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain, repeat
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final, assert_never
 
 from broker.cesql import functions
+from broker.cesql.arithmetic import ARITHMETIC, negative
 from broker.cesql.like import Pattern
 from broker.cesql.tree import (
     Attribute,
@@ -33,14 +35,7 @@ from broker.cesql.tree import (
     Value,
     operands,
 )
-from broker.cesql.values import (
-    CASTS,
-    LARGEST,
-    SMALLEST,
-    EvaluationError,
-    Failed,
-    to_text,
-)
+from broker.cesql.values import CASTS, Failed, to_text
 
 Attributes = Mapping[str, Value]
 Run = Callable[[Attributes], Any]
@@ -95,14 +90,12 @@ def cast_to(kind: type[Value], node: Node) -> Run:
     run, cast = compiled(node), CASTS[kind]
     if type_of(node) is kind:
         return run
-    if isinstance(node, Attribute):
-        return _text(node.name) if kind is str else lambda attributes: cast(run(attributes))
+    if isinstance(node, Attribute) and kind is str:
+        return _text(node.name)
     if isinstance(node, Literal):
-        try:
+        with suppress(Failed):  # a cast that errs does so whenever it is evaluated, and only then
             value = cast(node.value)
-        except Failed:  # it errs whenever it is evaluated, and only then
-            return lambda attributes: cast(run(attributes))
-        return lambda _: value
+            return lambda _: value
     return lambda attributes: cast(run(attributes))
 
 
@@ -119,25 +112,31 @@ def _leaf(node: Literal | Attribute | Exists) -> Run:
 
 
 def _attribute(name: str) -> Run:
-    error = EvaluationError("missingAttribute", f"no attribute '{name}'")
-
     def read(attributes: Attributes) -> Value:
         value = attributes.get(name)
         if value is None:
-            raise Failed(error)
+            raise _missing_attribute(name)
         return value
 
     return read
 
 
 def _text(name: str) -> Run:
-    read = _attribute(name)
-
-    def read_text(attributes: Attributes) -> str:
+    def read(attributes: Attributes) -> str:
         value = attributes.get(name)
-        return value if value.__class__ is str else to_text(read(attributes))
+        return value if value.__class__ is str else _as_text(name, value)
 
-    return read_text
+    return read
+
+
+def _as_text(name: str, value: Value | None) -> str:
+    if value is None:
+        raise _missing_attribute(name)
+    return to_text(value)
+
+
+def _missing_attribute(name: str) -> Failed:
+    return Failed("missingAttribute", f"no attribute '{name}'")
 
 
 def _not(operand: Run) -> Run:
@@ -150,8 +149,8 @@ def _comparison(node: Compare) -> Run:
         left, right = cast_to(int, node.left), cast_to(int, node.right)
         return lambda attributes: compare(left(attributes), right(attributes))
     match node:
-        case Compare(operator, Attribute(name), Literal(str() as text)):
-            return _is_text(name, text) if operator == "=" else _is_other_text(name, text)
+        case Compare("=", Attribute(name), Literal(str() as text)):
+            return _is_text(name, text)
     right, kind = compiled(node.right), type_of(node.right)
     if kind is not None:
         left = cast_to(kind, node.left)
@@ -166,20 +165,11 @@ def _comparison(node: Compare) -> Run:
 
 
 def _is_text(name: str, text: str) -> Run:
-    read = _text(name)
-
     def is_text(attributes: Attributes) -> bool:
         value = attributes.get(name)
-        if value.__class__ is not str:
-            value = read(attributes)
-        return value == text
+        return (value if value.__class__ is str else _as_text(name, value)) == text
 
     return is_text
-
-
-def _is_other_text(name: str, text: str) -> Run:
-    read = _text(name)
-    return lambda attributes: read(attributes) != text
 
 
 def _every(runs: Sequence[Run]) -> Run:
@@ -214,46 +204,14 @@ def _odd(runs: Sequence[Run]) -> Run:
     return lambda attributes: sum([run(attributes) for run in runs]) % 2 == 1
 
 
+def _negative(operand: Run) -> Run:
+    return lambda attributes: negative(operand(attributes))
+
+
 def _computation(node: Compute) -> Run:
-    compute = _ARITHMETIC[node.operator]
+    compute = ARITHMETIC[node.operator]
     left, right = cast_to(int, node.left), cast_to(int, node.right)
     return lambda attributes: compute(left(attributes), right(attributes))
-
-
-def _negative(operand: Run) -> Run:
-    return lambda attributes: _difference(0, operand(attributes))
-
-
-def _sum(x: int, y: int) -> int:
-    return _in_range(x + y, x, "+", y)
-
-
-def _difference(x: int, y: int) -> int:
-    return _in_range(x - y, x, "-", y)
-
-
-def _product(x: int, y: int) -> int:
-    return _in_range(x * y, x, "*", y)
-
-
-def _quotient(x: int, y: int) -> int:
-    if y == 0:
-        raise Failed(EvaluationError("math", "division by zero"))
-    quotient = abs(x) // abs(y)
-    return _in_range(quotient if (x < 0) == (y < 0) else -quotient, x, "/", y)
-
-
-def _remainder(x: int, y: int) -> int:
-    if y == 0:
-        raise Failed(EvaluationError("math", "division by zero"))
-    remainder = abs(x) % abs(y)
-    return -remainder if x < 0 else remainder
-
-
-def _in_range(result: int, x: int, operator: str, y: int) -> int:
-    if SMALLEST <= result <= LARGEST:
-        return result
-    raise Failed(EvaluationError("math", f"{x} {operator} {y} is no integer of 32 bits"))
 
 
 def _like(operand: Run, pattern: Pattern) -> Run:
@@ -288,7 +246,7 @@ def _membership(node: In) -> Run:
 def _call(node: Call) -> Run:
     function = functions.find(node.function, len(node.arguments))
     if function is None:
-        return _missing(node)
+        return _missing_function(node)
     rest = repeat(function.rest or str)
     kinds = chain(function.parameters, rest)
     runs = [cast_to(kind, each) for each, kind in zip(node.arguments, kinds, strict=False)]
@@ -306,11 +264,9 @@ def _call(node: Call) -> Run:
     return call
 
 
-def _missing(node: Call) -> Run:
-    error = EvaluationError("missingFunction", no_function(node.function, len(node.arguments)))
-
+def _missing_function(node: Call) -> Run:
     def call(_: Attributes) -> Value:
-        raise Failed(error)
+        raise Failed("missingFunction", no_function(node.function, len(node.arguments)))
 
     return call
 
@@ -321,11 +277,4 @@ def no_function(name: str, arguments: int) -> str:
     return f"no function {name} {count.get(arguments, f'with {arguments} arguments')}"
 
 
-_ARITHMETIC: Final = {
-    "+": _sum,
-    "-": _difference,
-    "*": _product,
-    "/": _quotient,
-    "%": _remainder,
-}
 _COMBINE: Final = {"AND": _every, "OR": _some, "XOR": _odd}

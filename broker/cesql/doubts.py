@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -52,11 +53,16 @@ def _mixtures(node: Node, text: str) -> Iterator[Doubt]:
     chain.reverse()
     changes = [each for before, each in pairwise(chain) if each.operator != before.operator]
     if changes:
-        # Between two sides, there is nothing but the operator and parentheses.
-        column = text.upper().index(changes[0].operator, changes[0].left.span.end) + 1
+        column = _operator_at(changes[0], text) + 1
         yield Doubt(column, f"read from left to right, as {cut(_reading(chain))}: use parentheses")
     for side in (chain[0].left, *(each.right for each in chain)):
         yield from _mixtures(side, text)
+
+
+def _operator_at(node: Combine, text: str) -> int:
+    """Return the index of the operator: next to it, there is nothing but parentheses."""
+    found = re.compile(node.operator, re.IGNORECASE).search(text, node.left.span.end)
+    return node.span.start if found is None else found.start()
 
 
 def _reading(chain: list[Combine]) -> str:

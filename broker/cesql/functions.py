@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.cesql.tree import Value
-from broker.cesql.values import LARGEST, SMALLEST, EvaluationError, Failed, quoted
+from broker.cesql.values import LARGEST, SMALLEST, Failed, quoted
 
 MAX_TEXT: Final = 1 << 20
 """How many characters CONCAT and CONCAT_WS join at most: an event has 64 KiB of attributes."""
@@ -48,13 +48,12 @@ def itself(value: Value) -> Value:
 
 
 def _failed(message: str, value: Value) -> Failed:
-    return Failed(EvaluationError("functionEvaluation", message), value=value)
+    return Failed("functionEvaluation", message, value=value)
 
 
 def _absolute(x: int) -> int | Failed:
     if x == SMALLEST:
-        error = EvaluationError("math", f"ABS of {x} is no integer of 32 bits")
-        return Failed(error, value=LARGEST)
+        return Failed("math", f"ABS of {x} is no integer of 32 bits", value=LARGEST)
     return abs(x)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from broker.errors import CemeshError
+from broker.cesql.refusals import CesqlSyntaxError
 
 MAX_BYTES: Final = 8192
 """How long an expression may be, in UTF-8."""
@@ -27,19 +27,7 @@ _TOKEN: Final = re.compile(
 )
 _KINDS: Final = ("", "word", "string", "symbol", "end", "invalid")
 _PAIR: Final = re.compile(r"\\(.)", re.DOTALL)
-
-
-class CesqlSyntaxError(CemeshError):
-    """The text is no CESQL expression.
-
-    ``column``    where it goes wrong, in characters, from 1.
-    ``expected``  what could stand there.
-    """
-
-    def __init__(self, problem: str, *, column: int, expected: str) -> None:
-        super().__init__(f"{problem} at column {column}; expected {expected}")
-        self.column = column
-        self.expected = expected
+_FITS_APOSTROPHES: Final = re.compile(r"(?:[^\\]|\\[^'])*+", re.DOTALL)
 
 
 class Token(NamedTuple):
@@ -84,12 +72,21 @@ def _check_length(text: str) -> None:
         )
 
 
-def unquoted(token: Token) -> str:
+def unquoted(literal: str) -> str:
     """Return the text of a string, in which a backslash escapes the delimiter and nothing else."""
-    delimiter, content = token.text[0], token.text[1:-1]
+    delimiter, content = literal[0], literal[1:-1]
     if "\\" not in content:
         return content
     return _PAIR.sub(lambda pair: delimiter if pair[1] == delimiter else pair[0], content)
+
+
+def in_quotes(text: str) -> str:
+    """Return a string for a text that came from one.
+
+    A text with a backslash just before one of the delimiters has to be written with the other.
+    """
+    delimiter = "'" if _FITS_APOSTROPHES.fullmatch(text) else '"'
+    return delimiter + text.replace(delimiter, f"\\{delimiter}") + delimiter
 
 
 def _kind_of_word(word: str) -> str:

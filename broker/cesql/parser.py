@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn, cast
 
-from broker.cesql.lexer import CesqlSyntaxError, Token, tokenize, unquoted
+from broker.cesql.lexer import Token, tokenize, unquoted
 from broker.cesql.like import Pattern
+from broker.cesql.refusals import CesqlSyntaxError, unexpected
 from broker.cesql.tree import (
     Arithmetic,
     Attribute,
@@ -31,14 +32,14 @@ from broker.cesql.tree import (
     Not,
     Span,
 )
-from broker.event import INTEGER_RANGE, shown
+from broker.event import INTEGER_RANGE
 
 MAX_NESTING: Final = 100
 """How deep parentheses, calls, sets, NOT and ``-`` may be nested."""
 
-MAX_DEPTH: Final = 200
-"""How deep operators of all kinds may be. A run of one and the same AND, OR or XOR counts as one.
-This keeps all that walks a tree, and the closures of one, well within Python's stack."""
+MAX_DEPTH: Final = 150
+"""How deep operators may be nested. A run of one and the same AND, OR or XOR counts as one. Thus
+all that walks a tree, and the closures of one, stay within Python's stack."""
 
 LOGIC, COMPARISON, SUM, PRODUCT, MEMBERSHIP, PREFIX = range(1, 7)
 """How tight operators bind. LIKE and IN, to whose right no operator stands, can share a level."""
@@ -53,9 +54,6 @@ BINDING: Final = {
 
 _FUNCTION: Final = re.compile(r"[A-Za-z][A-Za-z_]*")
 _A_VALUE: Final = "a value, NOT, EXISTS, '-' or '('"
-
-# What people write who come from other languages, and what CESQL has in its place.
-_FOREIGN: Final = {"&": "AND", "|": "OR", "!": "NOT", ".": "an attribute's name, without dots"}
 
 
 def parse_tree(text: str) -> Node:
@@ -85,7 +83,6 @@ class _Parser:
 
     def _expression(self, level: int = 0) -> Node:
         """Parse an operand, and all operators after it that bind tighter than ``level``."""
-        self._depth = self._within(self._depth + 1)
         start = self._token.start
         node = self._operand()
         while (binding := BINDING.get(self._token.kind, 0)) > level:
@@ -94,7 +91,6 @@ class _Parser:
                 if binding == MEMBERSHIP
                 else self._binary(node, start, binding)
             )
-        self._depth -= 1
         return node
 
     def _operand(self) -> Node:
@@ -107,7 +103,9 @@ class _Parser:
     def _binary(self, left: Node, start: int, binding: int) -> Node:
         height = self._height
         operator = self._advance().kind
+        self._depth = self._within(self._depth + 1)
         right = self._expression(binding)
+        self._depth -= 1
         span = Span(start, self._end)
         node: Node
         if binding == LOGIC:
@@ -130,7 +128,7 @@ class _Parser:
         node: Node
         if self._token.kind == "LIKE":
             self._advance()
-            pattern = Pattern(unquoted(self._expect("string", "a pattern in quotes")))
+            pattern = Pattern(unquoted(self._expect("string", "a pattern in quotes").text))
             node = Like(left, pattern, span=Span(start, self._end))
         elif self._token.kind == "IN":
             self._advance()
@@ -185,7 +183,7 @@ class _Parser:
         if self._token.kind == "integer" and self._token.start == sign.end:
             return self._integer(sign)
         if sign.kind == "+":
-            raise unexpected(sign, _A_VALUE)
+            raise _refusal(sign, _A_VALUE)
         return self._negative(sign)
 
     def _integer(self, sign: Token | None = None) -> Node:
@@ -201,7 +199,7 @@ class _Parser:
 
     def _string(self) -> Node:
         token = self._advance()
-        return Literal(unquoted(token), span=Span(token.start, token.end))
+        return Literal(unquoted(token.text), span=Span(token.start, token.end))
 
     def _boolean(self) -> Node:
         token = self._advance()
@@ -218,10 +216,10 @@ class _Parser:
         token = self._advance()
         if self._token.kind == "(":
             if not _FUNCTION.fullmatch(token.text):
-                raise unexpected(token, "a function's name, of letters and '_'")
+                raise _refusal(token, "a function's name, of letters and '_'")
             return self._call(token)
         if not _is_attribute(token):
-            raise unexpected(token, "an attribute's name, of letters and digits")
+            raise _refusal(token, "an attribute's name, of letters and digits")
         return Attribute(token.text.lower(), span=Span(token.start, token.end))
 
     def _call(self, name: Token) -> Node:
@@ -260,34 +258,15 @@ class _Parser:
         return depth
 
     def _refuse(self, expected: str) -> NoReturn:
-        raise unexpected(self._token, expected)
+        raise _refusal(self._token, expected)
+
+
+def _refusal(token: Token, expected: str) -> CesqlSyntaxError:
+    return unexpected(token.kind, token.text, column=token.start + 1, expected=expected)
 
 
 def _is_attribute(token: Token) -> bool:
     return token.kind == "name" and "_" not in token.text
-
-
-def unexpected(token: Token, expected: str) -> CesqlSyntaxError:
-    """Return the refusal of a token where something else is expected."""
-    column = token.start + 1
-    match token.kind:
-        case "end":
-            return CesqlSyntaxError("unexpected end", column=column, expected=expected)
-        case "invalid" if token.text in {"'", '"'}:
-            delimiter = "an apostrophe (')" if token.text == "'" else 'a quotation mark (")'
-            return CesqlSyntaxError(
-                "unclosed string", column=column, expected=f"{delimiter} to close it"
-            )
-        case "invalid":
-            sort = "" if token.text.isascii() else f" (U+{ord(token.text):04X})"
-            problem = f"unexpected {token.text!r}{sort}"
-            return CesqlSyntaxError(
-                problem, column=column, expected=_FOREIGN.get(token.text, expected)
-            )
-        case _:
-            quote = "" if token.kind == "string" else "'"
-            problem = f"unexpected {quote}{shown(token.text)}{quote}"
-            return CesqlSyntaxError(problem, column=column, expected=expected)
 
 
 _OPERANDS: Final[Mapping[str, Callable[[_Parser], Node]]] = {

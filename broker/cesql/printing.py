@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from broker.cesql.lexer import in_quotes
 from broker.cesql.parser import BINDING, LOGIC, MEMBERSHIP, PREFIX
 from broker.cesql.tree import (
     Attribute,
@@ -61,15 +62,6 @@ def _atom(node: Literal | Attribute | Exists | Call) -> str:
 def operand_printed(node: Node) -> str:
     """Return the canonical text of an operand of AND, OR or XOR."""
     return _operand(node, LOGIC + 1)
-
-
-def in_quotes(text: str) -> str:
-    """Return a string literal for the text, which came from one.
-
-    A text with a backslash before one of the delimiters can only be written with the other.
-    """
-    delimiter = '"' if "\\'" in text else "'"
-    return delimiter + text.replace(delimiter, f"\\{delimiter}") + delimiter
 
 
 def _membership(node: Like | In, negation: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from broker.cesql.tree import Value
+from broker.cesql.tree import Call, Value
 from broker.event import INTEGER_RANGE
 
 ErrorKind = Literal[
@@ -49,13 +49,11 @@ class Failed(Exception):
     ``value`` is what the call of a function returned all the same, and ``call`` that call.
     """
 
-    def __init__(
-        self, error: EvaluationError, *, value: Value = False, call: object = None
-    ) -> None:
-        super().__init__(error)
-        self.error = error
+    def __init__(self, kind: ErrorKind, message: str, *, value: Value = False) -> None:
+        super().__init__(kind, message)
+        self.error = EvaluationError(kind, message)
         self.value = value
-        self.call = call
+        self.call: Call | None = None
 
 
 def to_text(value: Value) -> str:
@@ -94,7 +92,7 @@ def to_boolean(value: Value) -> bool:
 
 
 def _no(value: str, wanted: str) -> Failed:
-    return Failed(EvaluationError("cast", f"{quoted(value)} is no {wanted}"))
+    return Failed("cast", f"{quoted(value)} is no {wanted}")
 
 
 CASTS: Final[Mapping[type[Value], Callable[[Value], Value]]] = {
