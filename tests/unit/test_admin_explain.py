@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from broker.admin.models import TriggerDocument
 from broker.cesql import parse
 from broker.filters import (
     EVERYTHING,
@@ -21,6 +22,8 @@ from broker.filters import (
     Prefix,
     Suffix,
 )
+from broker.ports import Books
+from broker.status import TriggerStatus
 from broker.trigger import Target, Trigger
 from tests.unit.stand_in import BROKER, Answer, StandIn, admin_port, ask, event
 
@@ -106,6 +109,17 @@ async def test_no_credential_of_a_subscriber_is_told() -> None:
 
     (told,) = json.loads(answer.body)["triggers"]
     assert told["subscriber"] == "amqp://queue.example:5672/q?x=a@b"
+
+
+def test_no_credential_of_a_subscriber_is_in_the_status() -> None:
+    books = Books(matched=0, delivered=0, dead_lettered=0, waiting=0, oldest_waiting=None)
+    url = "amqp://user:password@[::1]/q"
+
+    told = TriggerDocument.of(
+        TriggerStatus(key="a/b", broker=BROKER, subscriber=url, in_flight=0, books=books)
+    )
+
+    assert told.subscriber == "amqp://[::1]/q"
 
 
 @pytest.mark.parametrize(
@@ -274,11 +288,14 @@ async def test_of_several_events_with_an_id_the_newest_is_explained() -> None:
 async def test_the_newest_is_found_behind_many_others() -> None:
     mesh = await mesh_of()
     await mesh.mesh_channel.append([event("5")] * 1000)
-    await mesh.mesh_channel.append([event("5", type="newest")])
+    await mesh.mesh_channel.append([event("5", type="newest"), event("6")])
+    await mesh.mesh_channel.append([event("6", source="/other")] * 1000)
 
     answer = await asked(mesh, "GET", f"{EXPLAIN}?id=5")
+    refused = await asked(mesh, "GET", f"{EXPLAIN}?id=6")
 
     assert json.loads(answer.body)["event"]["type"] == "newest"
+    assert "2 sources have sent" in detail(refused)
 
 
 async def test_an_id_that_several_sources_have_used_needs_the_source() -> None:

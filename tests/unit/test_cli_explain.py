@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from broker.cli.curl import request
 from broker.cli.root import cli
 from broker.filters import EVERYTHING, All, Exact
 from broker.trigger import Target, Trigger
@@ -150,6 +151,20 @@ def test_data_is_read_from_a_file_or_from_standard_input(tmp_path: Path, mesh_ya
     from_stdin = explain(*given, "-d", "@-", "--output", "json", stdin=STRUCTURED)
 
     assert event_in(from_file) == event_in(from_stdin) == json.loads(STRUCTURED)
+
+
+def test_data_is_put_together_as_curl_does(tmp_path: Path) -> None:
+    file = tmp_path / "part"
+    file.write_bytes(b"\xff\r\n1\n")
+
+    headers, body = request(["CE-Id: 1:2 ", "ce-type:"], ["a=\udcfe", f"@{file}"])
+
+    assert headers == [
+        (b"ce-id", b"1:2"),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+    ]
+    assert body == b"a=\xfe&\xff1"
+    assert request(["ce-id: 1"], []) == ([(b"ce-id", b"1")], b"")
 
 
 def test_data_without_a_content_type_is_a_form_as_curl_says(mesh_yaml: Path) -> None:
@@ -341,6 +356,15 @@ async def test_without_manifests_the_running_mesh_explains() -> None:
     assert ran.out == (
         'five       yes\nother/six  no   filters[0].exact n: "6" ≠ "5"\n1 of 2 triggers match\n'
     )
+
+
+async def test_an_event_of_any_size_is_explained() -> None:
+    large = f'{STRUCTURED[:-1]}, "data": "{"x" * (17 << 20)}"}}'
+    mesh = await running(trigger("default/five", n="5"))
+    async with admin_port(mesh) as port:
+        ran = await cemesh("explain", "-", "--admin-port", str(port), stdin=large.encode())
+
+    assert (ran.code, ran.out) == (0, "five  yes\n1 of 1 trigger matches\n")
 
 
 async def test_a_stored_event_is_explained_and_shown() -> None:
