@@ -13,6 +13,7 @@ from broker.cli.display import display
 from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
+from broker.cli.plan import plan
 from broker.cli.run import run
 from broker.cli.send import send
 from broker.cli.status import status
@@ -57,6 +58,7 @@ for _command in (
     run,
     check,
     run_tests,
+    plan,
     explain,
     send,
     tail,
