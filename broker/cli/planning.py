@@ -6,7 +6,7 @@ and a few of them kept as examples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -54,18 +54,15 @@ def pairs(
 
     ``now`` and ``proposed`` are the triggers of all brokers, by name.
     """
-    return list(_pairs(broker, now, proposed))
-
-
-def _pairs(
-    broker: str, now: Mapping[str, Subscribed], proposed: Mapping[str, Subscribed]
-) -> Iterator[Pair]:
+    found = []
     for name in dict.fromkeys((*now, *proposed)):
         both = [now.get(name), proposed.get(name)]
         here = [each.filter if each and each.broker == broker else None for each in both]
         if here != [None, None]:
             others = (each.broker for each in both if each and each.broker != broker)
-            yield Pair(name=name, now=here[0], proposed=here[1], elsewhere=next(others, None))
+            pair = Pair(name=name, now=here[0], proposed=here[1], elsewhere=next(others, None))
+            found.append(pair)
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.cli.planning import Comparison, Example, Subscribed, TriggerPlan, pairs
 from broker.event import Event
+from broker.filters import Filter
+from broker.manifest.filters import of_spec, spec_of
 from broker.ports import Stored
 from tests.property.filters import VALUES, filters
 
@@ -59,6 +62,17 @@ def test_a_plan_counts_what_asking_every_filter_counts(
         check_examples(plan.lost, had - gets, events, limit)
         assert not any(each.clauses for each in plan.gained)
         assert all(bool(each.clauses) is (plan.change == "filter") for each in plan.lost)
+
+
+@given(filter=filters, event=attributes)
+def test_a_filter_comes_over_the_admin_api_as_it_is(filter: Filter, event: dict[str, str]) -> None:
+    sent = msgspec.json.encode(spec_of(filter))
+
+    read = of_spec(msgspec.json.decode(sent))
+
+    assert spec_of(read) == spec_of(filter)
+    assert of_spec(spec_of(read)) == read
+    assert read.matches(event) is filter.matches(event)
 
 
 def stored(number: int, attributes: dict[str, str]) -> Stored:
