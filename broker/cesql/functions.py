@@ -86,9 +86,7 @@ def _substring(x: str, position: int, length: int = LARGEST) -> str | Failed:
         return _negative("SUBSTRING", length, "")
     if abs(position) > len(x):
         return _failed(f"SUBSTRING: {quoted(x)} has no position {position}", "")
-    if position == 0:
-        return ""
-    start = position - 1 if position > 0 else len(x) + position
+    start = position - 1 if position > 0 else len(x) + position  # 0: nothing is left from there on
     return x[start : start + length]
 
 

@@ -16,7 +16,7 @@ from typing import Final
 _PIECE: Final = re.compile(r"(%+)|(_+)|((?:[^\\%_]|\\[%_]?)+)")
 _ESCAPE: Final = re.compile(r"\\([%_])")
 
-_TRIES: Final = 4
+_TRIES: Final = 2
 """How many places of a chunk are tried one by one, before all are found at once."""
 
 _PART: Final = 64
@@ -116,7 +116,7 @@ class _Chunk:
     def find(self, text: str, start: int, end: int) -> int | None:
         """Return the first index from ``start`` on where it fits, and ends by ``end``."""
         last = end - self.size
-        if not self.runs:
+        if start > last or not self.runs:
             return start if start <= last else None
         offset, run = self.runs[0]
         for _ in range(_TRIES):

@@ -147,6 +147,24 @@ def test_like_finds_chunks_wherever_they_stand(chunk: list[str], text: str) -> N
     assert Pattern(pattern).matches(text) is like(pattern, text)
 
 
+chunks = st.text("a_", min_size=65, max_size=150)
+slips = st.none() | st.integers(0, 150)
+
+
+@given(chunks, st.lists(st.tuples(slips, st.text("ab", max_size=2)), max_size=12), st.text("ab_"))
+def test_like_finds_a_long_chunk_among_others_that_differ_in_one_character(
+    chunk: str, copies: list[tuple[int | None, str]], end: str
+) -> None:
+    text = ""
+    for slip, between in copies:
+        copy = chunk.replace("_", "a")
+        text += copy if slip is None else f"{copy[:slip]}b{copy[slip + 1 :]}"
+        text += between
+
+    for pattern in (f"%{chunk}%", f"%b{chunk}%{end}", f"%{chunk}b%{chunk}%"):
+        assert Pattern(pattern).matches(text) is like(pattern, text)
+
+
 @given(patterns, st.text("ab%_", max_size=8))
 def test_the_fixed_parts_of_a_pattern_are_those_of_every_text_that_it_matches(
     source: str, text: str

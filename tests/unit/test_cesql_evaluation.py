@@ -41,6 +41,15 @@ def test_an_attribute_is_a_value_of_its_own_type() -> None:
 # Casts, section 3.7
 
 
+def test_an_attribute_is_cast_from_its_own_type() -> None:
+    assert value("LENGTH(a)", a=100) == 3
+    assert value("LENGTH(a)", a=False) == 5
+    assert value("a LIKE '10_'", a=100) is True
+    assert value("a = '100'", a=100) is True
+    assert value("a = 'true'", a=True) is True
+    assert value("a AND a + 1 = 6", a=5) is True
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -308,6 +317,8 @@ def test_and_and_or_stop_where_the_left_side_decides_and_xor_never(
         ("-12 LIKE '-%'", True),
         ("TRUE LIKE 't%e'", True),
         ("FALSE LIKE 'FALSE'", False),
+        ("'com.order.paid' LIKE 'com.%.paid'", True),
+        ("'com.order.sent' LIKE 'com.%.paid'", False),
         (r"'100%' LIKE '100\%'", True),
         (r"'1000' LIKE '100\%'", False),
     ],

@@ -31,6 +31,7 @@ from broker.cesql import Pattern
         ("%a_c%", ["abc", "xxabc", "aacaxc"], ["ac", "abdc"]),
         ("%a%_b%", ["aab", "axxb"], ["ab", "xab"]),
         ("%ab%ab%", ["abab", "xabyabz"], ["ab", "aba"]),
+        ("%a__%b", ["axyb", "zaxyzb"], ["ab", "axb", "zaxb"]),
         ("%a_c_e%x", ["abcdex", "abcabcdeyx"], ["abcdey", "abcex"]),
         ("a.c", ["a.c"], ["abc"]),
         ("[a-z]*(b)$", ["[a-z]*(b)$"], ["ab"]),

@@ -46,6 +46,10 @@ def test_8_kib_of_utf_8_are_read_and_one_byte_more_is_refused() -> None:
     assert refused.expected == "at most 8192 bytes of UTF-8"
 
 
+def test_the_column_of_what_is_too_long_is_the_first_character_that_does_not_fit() -> None:
+    assert refusal(f"'{'世' * 2731}'").column == 2732
+
+
 @pytest.mark.parametrize(
     ("opening", "closing", "place"),
     [
@@ -77,11 +81,17 @@ def test_a_hundred_levels_are_read_and_one_more_is_refused(
         "1" + " IN (1)" * 900,
         "1" + " AND 1 OR 1" * 400,
         "1 = 1 + (" * 99 + "1" + ")" * 99,
-        "1 AND 1 = 1 + 1 * (" * 60 + "1" + ")" * 60,
+        "1 AND 1 = 1 + 1 * (" * 100 + "1" + ")" * 100,
     ],
 )
 def test_operators_of_other_kinds_within_one_another_are_limited(text: str) -> None:
     assert refusal(text).expected == "at most 150 operators within one another"
+
+
+def test_what_stands_side_by_side_is_not_nested() -> None:
+    for text in ("NOT a", "- 1 = b", "(a)", "ABS(a) IN (1)"):
+        parse(" AND ".join([text] * 300))
+    parse(f"CONCAT({', '.join(['NOT (a)'] * 300)})")
 
 
 @pytest.mark.parametrize("operator", ["AND", "OR", "XOR"])

@@ -223,6 +223,7 @@ def test_a_refusal_has_the_column_and_what_could_stand_there(
         ("id 'x'", "unexpected 'x' at column 4; expected an operator or the end"),
         ("id = 'x", "unclosed string at column 6; expected ' at its end"),
         ("id\u00a0= 1", "unexpected '\\xa0' (U+00A0) at column 3; expected an operator or the end"),
+        ("id\x00= 1", "unexpected '\\x00' (U+0000) at column 3; expected an operator or the end"),
         ("id & 1", "unexpected '&' at column 4; expected AND"),
     ],
 )
