@@ -1,0 +1,55 @@
+"""The documents of the admin API. Both of its ends use them: the server and the command line."""
+
+from broker.admin.models.base import ProblemDetails
+from broker.admin.models.deadletters import (
+    DeadLetterDocument,
+    DeadLetterPage,
+    DeadLetterSummary,
+    EventSummary,
+    RedrivenDocument,
+    RedriveRequest,
+    RefusalDocument,
+    RefusalSummary,
+)
+from broker.admin.models.events import (
+    ClauseDocument,
+    EventsPage,
+    ExplanationDocument,
+    StoredDocument,
+    TriggerExplanation,
+    TriggerFilters,
+    TriggersDocument,
+)
+from broker.admin.models.status import (
+    BrokerDocument,
+    ManifestProblem,
+    Ready,
+    SourceDocument,
+    StatusDocument,
+    TriggerDocument,
+)
+
+__all__ = [
+    "BrokerDocument",
+    "ClauseDocument",
+    "DeadLetterDocument",
+    "DeadLetterPage",
+    "DeadLetterSummary",
+    "EventSummary",
+    "EventsPage",
+    "ExplanationDocument",
+    "ManifestProblem",
+    "ProblemDetails",
+    "Ready",
+    "RedriveRequest",
+    "RedrivenDocument",
+    "RefusalDocument",
+    "RefusalSummary",
+    "SourceDocument",
+    "StatusDocument",
+    "StoredDocument",
+    "TriggerDocument",
+    "TriggerExplanation",
+    "TriggerFilters",
+    "TriggersDocument",
+]

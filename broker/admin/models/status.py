@@ -1,0 +1,116 @@
+"""The status of a mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from broker.admin.models.base import Document, without_credentials
+from broker.errors import Problem
+from broker.status import BrokerStatus, MeshStatus, SourceStatus, TriggerStatus
+
+
+class Ready(Document, frozen=True, kw_only=True):
+    """Whether the mesh takes events, and, if not, why: one sentence each."""
+
+    ready: bool
+    reasons: Sequence[str]
+
+
+class TriggerDocument(Document, frozen=True, kw_only=True):
+    name: str
+    subscriber: str
+    in_flight: int
+    matched: int
+    delivered: int
+    dead_lettered: int
+    waiting: int
+    oldest_waiting: datetime | None
+    unaccounted: int
+
+    @classmethod
+    def of(cls, trigger: TriggerStatus) -> TriggerDocument:
+        books = trigger.books
+        return cls(
+            name=trigger.key,
+            subscriber=without_credentials(trigger.subscriber),
+            in_flight=trigger.in_flight,
+            matched=books.matched,
+            delivered=books.delivered,
+            dead_lettered=books.dead_lettered,
+            waiting=books.waiting,
+            oldest_waiting=books.oldest_waiting,
+            unaccounted=books.unaccounted,
+        )
+
+
+class BrokerDocument(Document, frozen=True, kw_only=True):
+    name: str
+    channel: str
+    accepted: int
+    unavailable: str | None
+    triggers: Sequence[TriggerDocument]
+
+    @classmethod
+    def of(cls, broker: BrokerStatus) -> BrokerDocument:
+        return cls(
+            name=broker.key,
+            channel=broker.channel,
+            accepted=broker.accepted,
+            unavailable=broker.unavailable,
+            triggers=[TriggerDocument.of(trigger) for trigger in broker.triggers],
+        )
+
+
+class SourceDocument(Document, frozen=True, kw_only=True):
+    kind: str
+    name: str
+    broker: str
+    state: str
+    error: str | None
+
+    @classmethod
+    def of(cls, source: SourceStatus) -> SourceDocument:
+        return cls(
+            kind=source.kind,
+            name=source.key,
+            broker=source.broker,
+            state=source.state,
+            error=source.error,
+        )
+
+
+class ManifestProblem(Document, frozen=True, kw_only=True):
+    """One thing that is wrong in the manifests. ``line`` is counted from 1."""
+
+    file: str | None
+    line: int | None
+    subject: str
+    path: str
+    message: str
+    severity: str
+
+    @classmethod
+    def of(cls, problem: Problem) -> ManifestProblem:
+        return cls(
+            file=None if problem.file is None else str(problem.file),
+            line=problem.line,
+            subject=problem.subject,
+            path=problem.path,
+            message=problem.message,
+            severity=problem.severity,
+        )
+
+
+class StatusDocument(Document, frozen=True, kw_only=True):
+    brokers: Sequence[BrokerDocument]
+    sources: Sequence[SourceDocument]
+    problems: Sequence[ManifestProblem]
+
+    @classmethod
+    def of(cls, status: MeshStatus) -> StatusDocument:
+        return cls(
+            brokers=[BrokerDocument.of(broker) for broker in status.brokers],
+            sources=[SourceDocument.of(source) for source in status.sources],
+            problems=[ManifestProblem.of(problem) for problem in status.problems],
+        )
