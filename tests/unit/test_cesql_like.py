@@ -85,6 +85,22 @@ def test_a_long_chunk_is_found_behind_many_that_fail_only_at_its_end() -> None:
     assert not Pattern(f"%{chunk}%{chunk}%").matches(near * 40 + "a" * 201 + "b" + near * 40)
 
 
+def test_where_only_a_few_places_are_left_each_is_tried() -> None:
+    chunk = "x_" + "abcdefgh" * 12
+    starts, near, whole = "x..x..", f"x.{'abcdefgh' * 11}abc", f"x.{'abcdefgh' * 12}"
+
+    assert Pattern(f"%{chunk}%").matches(starts + near + near + whole + "z")
+    assert not Pattern(f"%{chunk}%").matches(starts + near + near + near + "z")
+
+
+def test_the_wildcards_at_the_end_of_a_chunk_need_their_room() -> None:
+    chunk = "x_" + "abcdefgh" * 12 + "__"
+    text = f"x..x..x.{'abcdefgh' * 12}"
+
+    assert Pattern(f"%{chunk}%!").matches(text + "..!")
+    assert not Pattern(f"%{chunk}%!").matches(text + ".!")
+
+
 @pytest.mark.parametrize(
     ("source", "prefix", "suffix", "literal", "is_prefix", "is_suffix"),
     [
