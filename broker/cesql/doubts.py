@@ -9,8 +9,19 @@ from itertools import pairwise
 
 from broker.cesql import functions
 from broker.cesql.compile import no_function, type_of
-from broker.cesql.printing import operand_printed
-from broker.cesql.tree import Attribute, Call, Combine, Node, parts
+from broker.cesql.printing import operand_printed, printed
+from broker.cesql.tree import (
+    Attribute,
+    Call,
+    Combine,
+    Compare,
+    In,
+    Like,
+    Literal,
+    Node,
+    Not,
+    parts,
+)
 from broker.cesql.values import cut
 from broker.errors import did_you_mean
 
@@ -25,7 +36,12 @@ class Doubt:
 
 def doubts(tree: Node, text: str) -> tuple[Doubt, ...]:
     """Return everything doubtful in the expression with this text, from left to right."""
-    found = [*_never_true(tree), *_mixtures(tree, text), *_unknown_functions(tree)]
+    found = [
+        *_never_true(tree),
+        *_mixtures(tree, text),
+        *_negations(tree),
+        *_unknown_functions(tree),
+    ]
     return tuple(sorted(found, key=lambda doubt: doubt.column))
 
 
@@ -73,6 +89,23 @@ def _reading(chain: list[Combine]) -> str:
             reading, operator = f"({reading})", each.operator
         reading += f" {operator} {operand_printed(each.right)}"
     return reading
+
+
+def _negations(node: Node) -> Iterator[Doubt]:
+    """Yield a doubt for each ``NOT a = b``: it is the value that is negated, not the comparison."""
+    match node:
+        case Compare(right=Literal(bool())):
+            pass  # means the same either way
+        case (
+            Compare(left=Not(operand=negated) as left)
+            | Like(operand=Not(operand=negated) as left)
+            | In(operand=Not(operand=negated) as left)
+        ) if left.span.start == node.span.start and negated.span.start != left.span.start:
+            rest = printed(node).removeprefix(printed(left))
+            reading = cut(f"({printed(left)}){rest}")
+            yield Doubt(node.span.start + 1, f"read as {reading}: use parentheses")
+    for part in parts(node):
+        yield from _negations(part)
 
 
 def _unknown_functions(node: Node) -> Iterator[Doubt]:

@@ -194,10 +194,31 @@ def test_every_mixture_is_doubted_on_its_own() -> None:
         "a = 1 AND (b = 2 OR c = 3)",
         "((a = 1 AND b = 2)) OR (c = 3 XOR d = 4)",
         "NOT a = TRUE",
+        "(NOT a) = b",
+        "NOT (a = b)",
+        "NOT (a LIKE 'x')",
+        "a NOT LIKE 'x' = b",
+        "b = NOT a",
     ],
 )
 def test_what_parentheses_make_clear_is_not_doubted(text: str) -> None:
     assert parse(text).doubts() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "reading"),
+    [
+        ("NOT type = 'a'", 1, "(NOT type) = 'a'"),
+        ("a = 1 AND not  count > 5", 11, "(NOT count) > 5"),
+        ("NOT type LIKE 'a%'", 1, "(NOT type) LIKE 'a%'"),
+        ("NOT (type) IN ('a', 'b')", 1, "(NOT type) IN ('a', 'b')"),
+        ("NOT NOT a = b", 1, "(NOT NOT a) = b"),
+    ],
+)
+def test_a_negated_value_that_looks_like_a_negated_comparison_is_doubted(
+    text: str, column: int, reading: str
+) -> None:
+    assert parse(text).doubts() == (Doubt(column, f"read as {reading}: use parentheses"),)
 
 
 def test_a_long_reading_is_cut() -> None:
