@@ -8,6 +8,8 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
+pytest_plugins = ["tests.services.kafka.fixtures"]
+
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 # A shared machine makes deadlines and health checks of speed say nothing about the code.

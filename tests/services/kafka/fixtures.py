@@ -1,0 +1,108 @@
+"""Kafka for any test that asks for it, as a plug-in of pytest.
+
+``kafka`` is the address of the server that one test run shares, ``kafka_listeners`` all of its
+listeners, and ``kafka_server`` a server of the test's own, to be entered, killed and restarted.
+
+The shared server is started by the first test that asks, in whichever worker that runs, and
+lives until the run ends, whatever becomes of that worker. With ``CEMESH_TEST_KAFKA=host:port``
+that server is the shared one; tests that need more of a server than its address are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.services.kafka.distribution import Distribution, Missing, find
+from tests.services.kafka.locks import locked
+from tests.services.kafka.server import KafkaServer, answers, log_end
+from tests.services.kafka.settings import Listeners
+
+GIVEN: Final = "CEMESH_TEST_KAFKA"
+
+_FOUND: Final = pytest.StashKey[Distribution | Missing]()
+_STARTED: Final = pytest.StashKey[KafkaServer]()
+_LOG: Final = pytest.StashKey[Path]()
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> str:
+    """Return where the shared server listens without any security, as ``host:port``."""
+    given = os.environ.get(GIVEN)
+    if given:
+        assert answers(given), f"no Kafka answers at {GIVEN}={given}"
+        return given
+    listeners: Listeners = request.getfixturevalue("kafka_listeners")
+    return listeners.plaintext
+
+
+@pytest.fixture(scope="session")
+def kafka_listeners(
+    kafka_distribution: Distribution,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+) -> Listeners:
+    """Return every listener of the shared server."""
+    in_worker = hasattr(pytestconfig, "workerinput")
+    run = tmp_path_factory.getbasetemp()
+    run = run.parent if in_worker else run
+    record = run / "kafka.json"
+    with locked(run / "kafka.lock"):
+        if not record.exists():
+            server = KafkaServer(
+                Path(tempfile.mkdtemp(prefix="kafka-", dir=run)),
+                kafka_distribution,
+                owner=os.getppid() if in_worker else os.getpid(),
+            )
+            server.start()
+            pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
+            record.write_text(json.dumps(asdict(server.listeners)))
+    listeners = Listeners(**json.loads(record.read_text()))
+    pytestconfig.stash[_LOG] = listeners.log
+    return listeners
+
+
+@pytest.fixture
+def kafka_server(kafka_distribution: Distribution, tmp_path: Path) -> KafkaServer:
+    """Return a server of this test's own, to be entered."""
+    return KafkaServer(tmp_path / "kafka", kafka_distribution)
+
+
+@pytest.fixture(scope="session")
+def kafka_distribution(pytestconfig: pytest.Config) -> Distribution:
+    """Return what to run servers with."""
+    if os.environ.get(GIVEN):
+        pytest.skip(f"it needs a server of the tests' own, and {GIVEN} gives another")
+    found = pytestconfig.stash.get(_FOUND, None) or find()
+    if isinstance(found, Missing):
+        pytest.skip(found.reason)
+    return found
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Fetching the jars may take longer than a test may.
+    if not os.environ.get(GIVEN) and any(map(_asks, session.items)):
+        session.config.stash[_FOUND] = find()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and _asks(item) and (log := item.config.stash.get(_LOG, None)):
+        report.sections.append(("the shared Kafka", log_end(log)))
+    return report
+
+
+def _asks(item: pytest.Item) -> bool:
+    # By the name of a fixture, or by that of a parameter that stands for one.
+    names = getattr(item, "fixturenames", [])
+    return "kafka" in item.name or any(name.startswith("kafka") for name in names)
