@@ -45,9 +45,9 @@ class Token(NamedTuple):
 def tokenize(text: str) -> Iterator[Token]:
     """Yield the tokens of the text one by one, the last of which is of the kind ``end``.
 
-    Raise `CesqlSyntaxError` if the text is too long.
+    Raise `CesqlSyntaxError` if the text is too long, or cannot be encoded.
     """
-    _check_length(text)
+    _check_encoding(text)
     for found in _TOKEN.finditer(text):
         group = found.lastindex or 0
         start, end = found.span(group)
@@ -61,8 +61,15 @@ def tokenize(text: str) -> Iterator[Token]:
             return
 
 
-def _check_length(text: str) -> None:
-    encoded = text.encode(errors="surrogatepass")
+def _check_encoding(text: str) -> None:
+    try:
+        encoded = text.encode()
+    except UnicodeEncodeError as error:
+        raise CesqlSyntaxError(
+            f"unexpected half of a surrogate pair (U+{ord(text[error.start]):04X})",
+            column=error.start + 1,
+            expected="a whole character",
+        ) from None
     if len(encoded) > MAX_BYTES:
         fits = encoded[:MAX_BYTES].decode(errors="ignore")
         raise CesqlSyntaxError(

@@ -12,7 +12,7 @@ from broker.cesql.values import EvaluationError, Failed, shown
 Outcome = bool | EvaluationError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Shortfall:
     """One part of an expression that kept an event out.
 

@@ -235,6 +235,12 @@ def test_a_refusal_is_an_error_of_the_mesh() -> None:
     assert isinstance(refusal("("), CemeshError)
 
 
+def test_half_a_character_is_refused() -> None:
+    refused = refusal("a = '\ud83c'")
+
+    assert (refused.column, refused.expected) == (6, "a whole character")
+
+
 def test_the_first_mistake_is_the_one_that_is_told() -> None:
     assert refusal("a = = 'never closed").column == 5
 
