@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from broker.cesql import parse
 from broker.filters import All, Any, Cesql, Exact, Filter, Legacy, Not, Prefix, Suffix
 
-NAMES: Final = ("type", "source", "subject", "id", "count")
-VALUES: Final = ("a", "ab", "b", "ba", "5", "true")
+NAMES: Final = ("type", "source", "count")
+VALUES: Final = ("a", "ab", "b", "5", "true")
 
-events = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES))
+events = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, st.sampled_from(VALUES)))
 
 _names = st.sampled_from(NAMES)
 _values = st.sampled_from(VALUES)
@@ -33,8 +33,8 @@ _conditions = st.one_of(
     st.builds("{} {} {}".format, _names, st.sampled_from(("=", "!=", "<", ">=")), _literals),
     st.builds("{} = {}".format, _literals, _names),
     st.builds("{} = {}".format, _names, _names),
-    st.builds("{} LIKE '{}'".format, _names, st.text("ab%_", max_size=4)),
-    st.builds("{} NOT LIKE '{}'".format, _names, st.text("ab%_", max_size=4)),
+    st.builds("{} LIKE '{}'".format, _names, st.text("ab%_", max_size=3)),
+    st.builds("{} NOT LIKE '{}'".format, _names, st.text("ab%_", max_size=3)),
     st.builds("{} IN ({}, {})".format, _names, _literals, st.one_of(_literals, _names)),
     st.builds("{} NOT IN ({})".format, _names, _literals),
     st.builds("EXISTS {}".format, _names),

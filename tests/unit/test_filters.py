@@ -19,10 +19,19 @@ from broker.filters import (
     Not,
     Prefix,
     Suffix,
+    meaning,
     never_matches,
 )
+from broker.filters.covers import covers
+from broker.filters.terms import Cover, Term, present
 
+TYPE_A = Term("exact", "type", "a")
+SOURCE_S = Term("exact", "source", "s")
 EVENT = {"specversion": "1.0", "id": "1", "source": "/shop/1", "type": "order", "count": "5"}
+
+
+def sql(text: str) -> Filter:
+    return Cesql(parse(text))
 
 
 @pytest.mark.parametrize(
@@ -91,10 +100,6 @@ class Counting(Exact):
         return super().matches(attributes)
 
 
-def sql(text: str) -> Filter:
-    return Cesql(parse(text))
-
-
 @pytest.mark.parametrize(
     "around",
     [
@@ -136,6 +141,137 @@ def test_of_several_parts_a_filter_is_looked_up_by_the_one_that_tells_most() -> 
 
     assert index.matching(event) == ["7"]
     assert Counting.asked <= 2
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (Exact((("type", "a"),)), [Cover((TYPE_A,), decisive=True)]),
+        (Exact((("source", "s"), ("type", "a"))), [Cover((SOURCE_S,)), Cover((TYPE_A,))]),
+        (Prefix((("type", "a"),)), [Cover((Term("prefix", "type", "a"),), decisive=True)]),
+        (Suffix((("type", "a"),)), [Cover((Term("suffix", "type", "a"),), decisive=True)]),
+        (Legacy((("type", ""),)), [Cover((present("type"),), decisive=True)]),
+        (All((Exact((("type", "a"),)),)), [Cover((TYPE_A,), decisive=True)]),
+        (
+            Any((Exact((("type", "a"),)), Exact((("source", "s"),)))),
+            [Cover((TYPE_A, SOURCE_S), decisive=True)],
+        ),
+        (
+            Any((Exact((("type", "a"), ("id", "1"))), Exact((("source", "s"),)))),
+            [Cover((Term("exact", "type", "a"), SOURCE_S))],
+        ),
+        (Any((Exact((("type", "a"),)), Not(Exact((("source", "s"),))))), []),
+        (Not(Exact((("type", "a"),))), []),
+        (Not(All((Exact((("type", "a"),)), Not(Exact((("source", "s"),)))))), []),
+        (
+            Not(All((Not(Exact((("type", "a"),))), Not(Exact((("source", "s"),)))))),
+            [Cover((TYPE_A, SOURCE_S), decisive=True)],
+        ),
+        (
+            Not(Any((Exact((("id", "1"),)), Not(Exact((("type", "a"),)))))),
+            [Cover((TYPE_A,))],
+        ),
+        (EVERYTHING, []),
+    ],
+)
+def test_a_filter_is_covered_by_what_its_events_must_carry(
+    filter: Filter, expected: list[Cover]
+) -> None:
+    assert covers(filter, by_length) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("type = 'a'", [Cover((TYPE_A,), decisive=True)]),
+        ("'a' = type", [Cover((TYPE_A,), decisive=True)]),
+        ("type LIKE 'a'", [Cover((TYPE_A,), decisive=True)]),
+        ("NOT NOT (type = 'a')", [Cover((TYPE_A,), decisive=True)]),
+        ("type LIKE 'a%'", [Cover((Term("prefix", "type", "a"),), decisive=True)]),
+        ("type LIKE '%a'", [Cover((Term("suffix", "type", "a"),), decisive=True)]),
+        (
+            "type LIKE 'a%b'",
+            [Cover((Term("prefix", "type", "a"),)), Cover((Term("suffix", "type", "b"),))],
+        ),
+        ("type LIKE 'a_'", [Cover((Term("prefix", "type", "a"),))]),
+        ("type LIKE '_a%_'", [Cover((present("type"),))]),
+        ("EXISTS type", [Cover((present("type"),), decisive=True)]),
+        (
+            "type IN ('a', 5, TRUE)",
+            [
+                Cover(
+                    (TYPE_A, Term("exact", "type", "5"), Term("exact", "type", "true")),
+                    decisive=True,
+                )
+            ],
+        ),
+        ("type IN ('a', source)", [Cover((present("type"),))]),
+        ("type = 5", [Cover((present("type"),))]),
+        ("type = source", [Cover((present("type"),)), Cover((present("source"),))]),
+        ("type != 'a'", [Cover((present("type"),))]),
+        ("NOT (type = 'a')", [Cover((present("type"),))]),
+        ("NOT (type = 'a' AND source = 's')", [Cover((present("type"),))]),
+        ("-type < 5", [Cover((present("type"),))]),
+        ("type + source > 5", [Cover((present("type"),)), Cover((present("source"),))]),
+        ("LENGTH(type) > 5", [Cover((present("type"),))]),
+        ("type = 'a' AND source = 's'", [Cover((TYPE_A,)), Cover((SOURCE_S,))]),
+        # The one that is true may stand behind one that errs, and then nothing passes.
+        ("type = 'a' OR source = 's'", [Cover((TYPE_A, SOURCE_S)), Cover((present("type"),))]),
+        ("type = 'a' OR TRUE", [Cover((present("type"),))]),
+        (
+            "type = 'a' XOR source = 's'",
+            [Cover((present("type"),)), Cover((present("source"),))],
+        ),
+        ("TRUE", []),
+        ("TRUE OR type = 'a'", []),
+    ],
+)
+def test_an_expression_is_covered_by_what_its_events_must_carry(
+    text: str, expected: list[Cover]
+) -> None:
+    assert covers(sql(text), by_length) == expected
+
+
+def by_length(cover: Cover) -> int:
+    return sum(len(term.text) for term in cover.terms if term.attribute == "id")
+
+
+def test_an_attribute_of_many_values_is_still_looked_up() -> None:
+    index = FilterIndex()
+    index.put("berlin", Prefix((("source", "/berlin/"),)))
+    index.put("munich", Suffix((("source", "/munich"),)))
+    index.put("both", Exact((("source", "/berlin/0/munich"),)))
+
+    for number in range(3_000):
+        assert index.matching({**EVENT, "source": f"/shop/{number}"}) == []
+
+    assert index.matching({**EVENT, "source": "/berlin/1"}) == ["berlin"]
+    found = index.matching({**EVENT, "source": "/berlin/0/munich"})
+    assert sorted(found) == ["berlin", "both", "munich"]
+    index.discard("both")
+    assert index.matching({**EVENT, "source": "/berlin/1"}) == ["berlin"]
+    index.discard("munich")
+    for number in range(3_000):
+        index.matching({**EVENT, "source": f"/shop/{number}"})
+    assert index.matching({**EVENT, "source": "/berlin/1/munich"}) == ["berlin"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Legacy((("type", ""),)), Legacy((("type", "a"),))),
+        (Legacy((("type", ""),)), Exact((("type", "a"),))),
+        (Exact((("type", "a"),)), Prefix((("type", "a"),))),
+        (Not(Exact((("type", "a"),))), Exact((("type", "a"),))),
+        (
+            Any((Exact((("type", "a"),)), Exact((("id", "1"),)))),
+            All((Exact((("type", "a"),)), Exact((("id", "1"),)))),
+        ),
+        (sql("type = 'a'"), sql("type = 'b'")),
+    ],
+)
+def test_filters_that_say_different_things_differ_in_meaning(one: Filter, other: Filter) -> None:
+    assert meaning(one) != meaning(other)
 
 
 def test_a_filter_found_by_several_of_its_parts_is_named_once() -> None:
