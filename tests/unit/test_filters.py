@@ -257,6 +257,26 @@ def test_an_attribute_of_many_values_is_still_looked_up() -> None:
 
 
 @pytest.mark.parametrize(
+    "later",
+    [
+        Exact((("source", "/shop/1"),)),
+        Prefix((("source", "/shop/1"),)),
+        Suffix((("source", "1"),)),
+    ],
+)
+def test_what_was_found_for_a_value_is_forgotten_when_filters_change(later: Filter) -> None:
+    index = FilterIndex()
+    index.put("first", Prefix((("source", "/shop"),)))
+    assert index.matching(EVENT) == ["first"]
+
+    index.put("later", later)
+    assert sorted(index.matching(EVENT)) == ["first", "later"]
+
+    index.discard("later")
+    assert index.matching(EVENT) == ["first"]
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         (Legacy((("type", ""),)), Legacy((("type", "a"),))),
