@@ -74,12 +74,14 @@ class Attribute:
         return made
 
     def take_out(self, term: Term, name: str) -> None:
-        """Take ``name`` out of the bucket of the term, and the bucket away if it is empty."""
+        """Take ``name`` out of the bucket of the term, and the bucket away if it is empty.
+
+        What was found before stays true: a bucket in it is empty then.
+        """
         bucket = self.bucket(term)
         del bucket[name]
         if bucket:
             return
-        self._forget()
         if term.test == "exact":
             del self._exact[term.text]
         else:
