@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
+from broker.characters import NOT_TEXT, misfit
 from broker.manifest.objects import Place
 from broker.manifest.shapes import SecretObject
 from broker.trigger import Access
@@ -17,6 +17,7 @@ BASIC_AUTH: Final = "kubernetes.io/basic-auth"
 _NOT_IN_A_TOKEN: Final = re.compile(r"[^!-~]")
 _NOT_IN_A_USER: Final = re.compile(r"[\x00-\x1f\x7f:]")
 _NOT_IN_A_PASSWORD: Final = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 def access(secret: SecretObject, place: Place) -> Access:
@@ -25,7 +26,7 @@ def access(secret: SecretObject, place: Place) -> Access:
     Of the type ``kubernetes.io/basic-auth`` it holds one client's ``username`` and
     ``password``; of any other, each key is a client's name and its value a bearer token.
     """
-    values = _contents(secret, place)
+    values = _texts(secret, place)
     if secret.type == BASIC_AUTH:
         return _basic(values, place)
     if not values and not secret.data:
@@ -33,6 +34,27 @@ def access(secret: SecretObject, place: Place) -> Access:
     for client, (token, where) in values.items():
         _check(token, _NOT_IN_A_TOKEN, "token", client, where)
     return Access(bearer={client: token for client, (token, _) in values.items()})
+
+
+def contents(secret: SecretObject, place: Place) -> dict[str, tuple[str, Place]]:
+    """Return key → text and where it stands; ``stringData`` goes before ``data``.
+
+    Bytes that are not UTF-8 become surrogates (PEP 383): a Secret may have values for others
+    than the mesh, such as a key store. What is not base64 is reported, and left out.
+    """
+    found: dict[str, tuple[str, Place]] = {}
+    for key, encoded in secret.data.items():
+        where = place.at("data", key)
+        try:
+            # Line breaks are allowed, as Kubernetes allows them; nothing else is skipped.
+            content = base64.b64decode(re.sub(r"[\r\n]", "", encoded), validate=True)
+        except ValueError:
+            where.error(f"the value of '{key}' is not base64; plain text belongs in 'stringData'")
+            continue
+        found[key] = content.decode(errors="surrogateescape"), where
+    for key, text in secret.string_data.items():
+        found[key] = text, place.at("stringData", key)
+    return found
 
 
 def _basic(values: Mapping[str, tuple[str, Place]], place: Place) -> Access:
@@ -49,23 +71,13 @@ def _basic(values: Mapping[str, tuple[str, Place]], place: Place) -> Access:
     return Access(basic={user: credential})
 
 
-def _contents(secret: SecretObject, place: Place) -> dict[str, tuple[str, Place]]:
-    """Return key → text and where it stands; ``stringData`` goes before ``data``."""
-    found: dict[str, tuple[str, Place]] = {}
-    for key, encoded in secret.data.items():
-        where = place.at("data", key)
-        try:
-            # Line breaks are allowed, as Kubernetes allows them; nothing else is skipped.
-            content = base64.b64decode(re.sub(r"[\r\n]", "", encoded), validate=True)
-        except ValueError:
-            where.error(f"the value of '{key}' is not base64; plain text belongs in 'stringData'")
-            continue
-        try:
-            found[key] = content.decode(), where
-        except UnicodeDecodeError:
-            where.error(f"the value of '{key}' is not UTF-8 text")
-    for key, text in secret.string_data.items():
-        found[key] = text, place.at("stringData", key)
+def _texts(secret: SecretObject, place: Place) -> dict[str, tuple[str, Place]]:
+    """Return the `contents`, and report what of them is no text."""
+    found = contents(secret, place)
+    for key, (text, where) in list(found.items()):
+        if _SURROGATE.search(text):
+            where.error(f"the value of '{key}' {NOT_TEXT}")
+            del found[key]
     return found
 
 
@@ -73,19 +85,5 @@ def _check(text: str, forbidden: re.Pattern[str], what: str, key: str, place: Pl
     if not text:
         place.error(f"the {what} of '{key}' is empty")
     found = forbidden.search(text)
-    if found is None:
-        return
-    name = _CHARACTERS.get(found[0]) or unicodedata.name(found[0], "a control character").lower()
-    hint = "; was it made with 'echo' where 'echo -n' was meant?" if text.endswith("\n") else ""
-    place.error(
-        f"the {what} of '{key}' has U+{ord(found[0]):04X} ({name}) at character "
-        f"{found.start() + 1}, which no {what} may have{hint}"
-    )
-
-
-_CHARACTERS: Final[Mapping[str, str]] = {
-    "\t": "tab",
-    "\n": "line feed",
-    "\r": "carriage return",
-    "\0": "null",
-}
+    if found is not None:
+        place.error(f"the {what} of '{key}' {misfit(text, found.start(), what)}")
