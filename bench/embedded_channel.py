@@ -68,7 +68,7 @@ async def _channel(folder: Path, triggers: int) -> float:
     )
     async with AsyncExitStack() as running:
         backend = await running.enter_async_context(EmbeddedBackend.from_url("sqlite:", options))
-        log = await backend.channel("default/default", {})
+        log = await backend.channel("default/default", {}, {})
         for number in range(triggers - 1):
             never = Exact((("type", f"other{number}"),))
             subscription = log.subscribe(f"default/t{number}", filter=never, window=100)

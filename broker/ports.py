@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 from broker.event import Event
 from broker.filters import Filter
@@ -367,15 +367,47 @@ class BackendOptions:
     retention_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is wrong, or doubtful, at one key of a broker's ConfigMap or Secret.
+
+    ``message`` goes on where the key's name ends, and shows no value of a Secret.
+    """
+
+    of: Literal["config", "secret"]
+    key: str
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        return f"{_OBJECTS[self.of]}: {self.key}: {self.message}"
+
+
+_OBJECTS: Final = {"config": "ConfigMap", "secret": "Secret"}
+
+
 class Backend(AbstractAsyncContextManager["Backend"], Protocol):
     """A storage system: holds the channels of any number of brokers while entered."""
 
     @classmethod
     def from_url(cls, url: str, options: BackendOptions) -> Self: ...
 
-    async def channel(self, broker: str, config: Mapping[str, str]) -> Channel:
+    @classmethod
+    def check(
+        cls, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> Sequence[Fault]:
+        """Return what is wrong with a broker's configuration. Asked when a manifest is loaded.
+
+        Connects to nothing. What only the URL could tell is no fault.
+        """
+        ...
+
+    async def channel(
+        self, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> Channel:
         """Return the broker's channel, made if it is new; the same one at every call.
 
-        Raises `ChannelUnavailable`.
+        Raises `ChannelUnavailable`, and another `CemeshError` that tells the faults where
+        `check` finds any: a broker of the default class is not checked when it is loaded.
         """
         ...

@@ -19,6 +19,16 @@ BackoffPolicy = Literal["exponential", "linear"]
 DEFAULT_PARALLELISM: Final = 100
 """Attempts that one trigger has under way at most (Knative's default on RabbitMQ)."""
 
+SECRET_NAME: Final = "auth.secret.ref.name"  # noqa: S105 - a key, no secret
+SECRET_NAMESPACE: Final = "auth.secret.ref.namespace"  # noqa: S105
+"""The keys of a broker's configuration that say where its `Broker.secret` is."""
+
+EXTERNAL_TOPIC: Final = "kafka.eventing.knative.dev/external.topic"
+"""The annotation of a Broker that names its topic, and the key under which `Broker.config` has it.
+
+No key of a ConfigMap may have a slash in it.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -70,12 +80,15 @@ class Broker:
     """A broker to run. ``key`` is ``namespace/name``.
 
     ``channel`` is the scheme of the channel that the broker's class asks for, or None for the
-    mesh's default. ``access`` is None where anybody may send.
+    mesh's default. ``config`` is the data of its ConfigMap, ``secret`` that of the Secret which
+    the ConfigMap refers to; bytes in it that are not UTF-8 are surrogates (PEP 383). ``access``
+    is None where anybody may send.
     """
 
     key: str
     channel: str | None = None
     config: Mapping[str, str] = field(default_factory=dict)
+    secret: Mapping[str, str] = field(default_factory=dict, repr=False)
     access: Access | None = None
 
 

@@ -20,7 +20,7 @@ from broker.channels.observers import Observers
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
-from broker.ports import BackendOptions, Books, Claim, DeadLetter, Outcome, Refusal, Stored
+from broker.ports import BackendOptions, Books, Claim, DeadLetter, Fault, Outcome, Refusal, Stored
 
 MAX_WAITING: Final = 1_000_000
 """Deliveries that may wait in all triggers of one broker; beyond, `append` refuses."""
@@ -38,6 +38,12 @@ class MemoryBackend:
     def from_url(cls, url: str, options: BackendOptions) -> Self:
         return cls(options)
 
+    @classmethod
+    def check(
+        cls, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> Sequence[Fault]:
+        return ()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -45,7 +51,9 @@ class MemoryBackend:
         for channel in self._channels.values():
             channel.close()
 
-    async def channel(self, broker: str, config: Mapping[str, str]) -> MemoryChannel:
+    async def channel(
+        self, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> MemoryChannel:
         return self._channels.setdefault(broker, MemoryChannel(self, self._history))
 
 

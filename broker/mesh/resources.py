@@ -42,15 +42,21 @@ class Resources:
 
     def channel_url(self, broker: Broker) -> str:
         """Return the URL of the channel that the broker's class, or the default, selects."""
-        return self._default if broker.channel is None else f"{broker.channel}:"
+        asked = broker.channel
+        # A class that asks for what the default is gets what the operator said about it, too.
+        return self._default if asked in (None, _scheme(self._default)) else f"{asked}:"
 
     async def channel(self, broker: Broker) -> Channel:
-        """Return the broker's channel. Raises `PluginNotFound` and `ChannelUnavailable`."""
+        """Return the broker's channel.
+
+        Raises `PluginNotFound`, `ChannelUnavailable`, or a `CemeshError` with what is wrong with
+        the broker's configuration.
+        """
         url = self.channel_url(broker)
         if url not in self._backends:
             backend = plugins.channel_backend(_scheme(url)).from_url(url, self._options)
             self._backends[url] = await self._open_backends.enter_async_context(backend)
-        return await self._backends[url].channel(broker.key, broker.config)
+        return await self._backends[url].channel(broker.key, broker.config, broker.secret)
 
     async def sink(self, target: Target, options: SinkOptions) -> Sink:
         """Return the sink for that target. Raises a `CemeshError` if there can be none."""

@@ -31,7 +31,7 @@ class Harness(Protocol):
 async def running(harness: Harness) -> AsyncIterator[Channel]:
     """Run the backend and yield the channel of the one broker that the contract uses."""
     async with harness.backend() as backend:
-        yield await backend.channel(BROKER, {})
+        yield await backend.channel(BROKER, {}, {})
 
 
 class MemoryHarness:

@@ -126,7 +126,7 @@ class Story:
         )
         self.backend = EmbeddedBackend.from_url("sqlite:", options)
         await self._process.enter_async_context(self.backend)
-        self.channel: Channel = await self.backend.channel(BROKER, {})
+        self.channel: Channel = await self.backend.channel(BROKER, {}, {})
         await self.subscribe()
 
     async def subscribe(self) -> None:

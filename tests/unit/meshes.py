@@ -74,7 +74,9 @@ class Store(MemoryBackend):
         for channel in self.channels.values():
             channel.close()
 
-    async def channel(self, broker: str, config: Mapping[str, str]) -> HeldChannel:
+    async def channel(
+        self, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> HeldChannel:
         if self.outage is not None:
             raise ChannelUnavailable(self.outage)
         if broker not in self.channels:

@@ -64,7 +64,7 @@ class StandIn:
             data_dir="", retention_age=timedelta(days=1), retention_bytes=1 << 20
         )
         backend = MemoryBackend(options)
-        return cls(backend, await backend.channel(BROKER, {}))
+        return cls(backend, await backend.channel(BROKER, {}, {}))
 
     async def not_ready(self) -> Sequence[str]:
         return self.reasons

@@ -19,7 +19,7 @@ WHY = Refusal(destination="http://a/", reason="400 Bad Request", status=400, bod
 
 @pytest.fixture
 async def channel() -> MemoryChannel:
-    return await MemoryBackend(OPTIONS).channel("default/default", {})
+    return await MemoryBackend(OPTIONS).channel("default/default", {}, {})
 
 
 class Steps:

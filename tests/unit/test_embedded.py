@@ -44,7 +44,7 @@ async def running(
     options: BackendOptions, url: str = "sqlite:"
 ) -> AsyncIterator[tuple[EmbeddedBackend, EmbeddedChannel]]:
     async with EmbeddedBackend.from_url(url, options) as backend:
-        yield backend, await backend.channel("default/default", {})
+        yield backend, await backend.channel("default/default", {}, {})
 
 
 def event(number: int, size: int = 2) -> Event:

@@ -54,7 +54,7 @@ async def running(
     options: BackendOptions,
 ) -> AsyncIterator[tuple[EmbeddedBackend, EmbeddedChannel]]:
     async with EmbeddedBackend.from_url("sqlite:", options) as backend:
-        yield backend, await backend.channel("default/default", {})
+        yield backend, await backend.channel("default/default", {}, {})
 
 
 async def store_by_the_clock(options: BackendOptions, clock: Sequence[int]) -> None:

@@ -383,7 +383,7 @@ async def test_the_clients_of_all_brokers_are_known(mesh: Mesh) -> None:
 
 async def bury(store: Store, trigger: Trigger, event: Event) -> str:
     """Have the trigger give the event up, and return the id of the dead letter."""
-    channel = await store.channel(BROKER.key, {})
+    channel = await store.channel(BROKER.key, {}, {})
     async with channel.subscribe(trigger.key, filter=trigger.filter, window=1) as cursor:
         await channel.append([event])
         await cursor.bury(await anext(cursor.claims()), WHY)

@@ -23,7 +23,7 @@ def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def channel() -> HeldChannel:
-    return await Store().channel("default/default", {})
+    return await Store().channel("default/default", {}, {})
 
 
 class Run:

@@ -8,7 +8,7 @@ way through the log), ``cursor``, ``history``, ``retention``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Self
@@ -18,7 +18,7 @@ from broker.channels.embedded.loading import last_place, load_broker, new_place,
 from broker.channels.embedded.place import Stored
 from broker.channels.embedded.retention import keep_bounds
 from broker.channels.embedded.store import Store
-from broker.ports import BackendOptions
+from broker.ports import BackendOptions, Fault
 
 __all__ = ["EmbeddedBackend"]
 
@@ -43,6 +43,12 @@ class EmbeddedBackend:
         folder = url.partition(":")[2].removeprefix("//")
         return cls(Path(folder or options.data_dir), options)
 
+    @classmethod
+    def check(
+        cls, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> Sequence[Fault]:
+        return ()
+
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as resources:
             self._store = Store(self._folder)
@@ -64,7 +70,9 @@ class EmbeddedBackend:
     async def __aexit__(self, *exc: object) -> None:
         await self._resources.aclose()
 
-    async def channel(self, broker: str, config: Mapping[str, str]) -> EmbeddedChannel:
+    async def channel(
+        self, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
+    ) -> EmbeddedChannel:
         async with self._opening:
             if broker not in self._channels:
                 stored = await self._store.write(lambda writer: load_broker(writer, broker))
