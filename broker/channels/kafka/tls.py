@@ -1,0 +1,154 @@
+"""The certificates and the private key of a Secret: what is wrong with them, and TLS by them."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+USER_CERTIFICATE: Final = "user.crt"
+USER_KEY: Final = "user.key"
+
+_CERTIFICATE: Final = re.compile(
+    r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
+)
+_BASE64: Final = "LS0tLS1CRUdJTi"  # of "-----BEGIN"
+# OpenSSL's reasons, the last one where the key is of another algorithm than the certificate's.
+_NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+_VERSION, _UTC_TIME = 0xA0, 0x17
+
+
+class _EncryptedError(Exception):
+    """The private key is of no use without a password."""
+
+
+@lru_cache(maxsize=64)
+def certificates_fault(pem: str) -> str | None:
+    """Return why no certificates can be read from the text, or None."""
+    # Often the same in every broker, and milliseconds of reading; so is a pair.
+    try:
+        _new_context().load_verify_locations(cadata=_ascii(pem))
+    except (ssl.SSLError, ValueError):
+        return f"holds no certificates in PEM format{_hint(pem)}"
+    return None
+
+
+@lru_cache(maxsize=64)
+def pair_fault(certificate: str, key: str) -> tuple[str, str] | None:
+    """Return what is wrong with a certificate, which can be read, and its private key, or None.
+
+    The first part is the key in the Secret that it is wrong with.
+    """
+    try:
+        _load_pair(_new_context(), certificate, key)
+    except _EncryptedError:
+        return USER_KEY, "is encrypted; store what `openssl pkey -in FILE` makes of it"
+    except ssl.SSLError as error:
+        if error.reason in _NO_PAIR:
+            return USER_KEY, f"does not belong to the certificate in '{USER_CERTIFICATE}'"
+        if not error.reason:
+            return USER_KEY, f"holds no private key in PEM format{_hint(key)}"
+        return USER_CERTIFICATE, f"is refused by OpenSSL: {error.reason}"
+    return None
+
+
+def expiries(pem: str) -> list[datetime]:
+    """Return until when each of the certificates is valid, those that do not say it left out."""
+    found = []
+    for each in _CERTIFICATE.findall(_ascii(pem)):
+        with suppress(ValueError, IndexError):  # OpenSSL has read it, but it looks at no times
+            found.append(_expiry(ssl.PEM_cert_to_DER_cert(each)))
+    return found
+
+
+@lru_cache(maxsize=256)
+def tls_context(ca_certs: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """Return a context that checks the server's name and certificate.
+
+    It trusts the authorities of the PEM text ``ca_certs`` and no others, or the system's where
+    that is None, and shows ``certificate`` where there is one. Nothing of it may have a fault.
+    Reading the system's authorities takes 0.1 s, so contexts are kept.
+    """
+    context = _new_context()
+    if ca_certs is None:
+        context.load_default_certs()
+    else:
+        context.load_verify_locations(cadata=_ascii(ca_certs))
+    if certificate is not None and key is not None:
+        _load_pair(context, certificate, key)
+    return context
+
+
+def _new_context() -> ssl.SSLContext:
+    # From Python 3.13 on, `create_default_context` refuses authorities that lack the newer
+    # extensions. Many private ones do, and Kafka's own clients take them.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _load_pair(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    with _file(certificate) as certificate_path, _file(key) as key_path:
+        context.load_cert_chain(certificate_path, key_path, password=_no_password)
+
+
+def _no_password() -> str:
+    # Asked for none, OpenSSL would ask the terminal.
+    raise _EncryptedError
+
+
+@contextmanager
+def _file(pem: str) -> Iterator[str]:
+    """Yield the path of a file with that text: `ssl` loads a private key from nothing else."""
+    if hasattr(os, "memfd_create"):
+        # In memory: no disk has to be writable, and no crash leaves a private key on it.
+        with os.fdopen(os.memfd_create("pem"), "w") as file:
+            file.write(_ascii(pem))
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(_ascii(pem))
+            file.flush()
+            yield file.name
+
+
+def _ascii(pem: str) -> str:
+    """Return the text as OpenSSL takes it. Comments between the blocks are not always ASCII."""
+    return pem.encode("ascii", "replace").decode("ascii")
+
+
+def _hint(pem: str) -> str:
+    return ", but the base64 of it: was it encoded twice?" if pem.startswith(_BASE64) else ""
+
+
+def _expiry(certificate: bytes) -> datetime:
+    """Return the notAfter of a certificate in DER (RFC 5280, section 4.1)."""
+    ((_, signed),) = _elements(certificate)
+    (_, to_be_signed), *_ = _elements(signed)
+    _, _, _, (_, validity), *_ = (
+        element for element in _elements(to_be_signed) if element[0] != _VERSION
+    )
+    _, (kind, time) = _elements(validity)
+    text = time.decode("ascii")
+    if kind == _UTC_TIME:
+        text = ("19" if text >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the tag and the content of each DER element in ``data`` (X.690, section 8.1)."""
+    at = 0
+    while at < len(data):
+        tag, length = data[at], data[at + 1]
+        at += 2
+        if length > 0x7F:
+            octets = length & 0x7F
+            length = int.from_bytes(data[at : at + octets], "big")
+            at += octets
+        yield tag, data[at : at + length]
+        at += length
