@@ -26,7 +26,6 @@ _KNOWN: Final[Mapping[str, frozenset[str]]] = {
 # What would change the meaning of an object if it were overlooked: kind → name → values
 # that mean what the mesh does anyway.
 _NOT_YET: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
-    "Broker": {"kafka.eventing.knative.dev/external.topic": frozenset()},
     "Trigger": {"kafka.eventing.knative.dev/delivery.order": frozenset({"unordered"})},
 }
 

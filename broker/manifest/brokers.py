@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
 from broker.errors import did_you_mean
 from broker.manifest import annotations as notes
+from broker.manifest import channels
+from broker.manifest.channels import Part, Referred
 from broker.manifest.objects import Place
 from broker.manifest.secrets import access
-from broker.manifest.shapes import BrokerObject, ConfigMapObject, Reference, SecretObject
-from broker.trigger import Access, Broker
+from broker.manifest.shapes import BrokerObject
+from broker.trigger import EXTERNAL_TOPIC, Access, Broker
 
 _CHANNELS: Final[Mapping[str, str | None]] = {
     "MTChannelBasedBroker": None,
@@ -21,26 +22,21 @@ _CHANNELS: Final[Mapping[str, str | None]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Referred:
-    """What brokers refer to, by ``namespace/name``: None where it is there, but wrong.
-
-    ``channels`` are the schemes of the channels that are installed.
-    """
-
-    config_maps: Mapping[str, ConfigMapObject | None]
-    secrets: Mapping[str, tuple[SecretObject | None, Place]]
-    channels: Collection[str]
-
-
 def broker(shape: BrokerObject, place: Place, referred: Referred) -> Broker:
     """Return the broker that the object at ``place`` asks for, and report what is wrong."""
     annotations, at_annotations = shape.metadata.annotations, place.at("metadata", "annotations")
-    channel = _channel(annotations, at_annotations.at(notes.BROKER_CLASS), referred)
+    at_class = at_annotations.at(notes.BROKER_CLASS)
+    channel = _channel(annotations, at_class, referred)
+    config = channels.config(shape.spec.config, channel, place.at("spec", "config"), referred)
+    config = _with_topic(config, channel, annotations, at_annotations)
+    secret = channels.secret(config, channel, referred)
+    if channel is not None and channel in referred.channels:
+        channels.check(channel, place.object.key, config, secret, at_class)
     return Broker(
         key=place.object.key,
         channel=channel,
-        config=_config(shape.spec.config, channel, place.at("spec", "config"), referred),
+        config=config.values,
+        secret=secret.values,
         access=_access(annotations, at_annotations.at(notes.ACCESS), referred),
     )
 
@@ -63,35 +59,18 @@ def _channel(annotations: Mapping[str, str], place: Place, referred: Referred) -
     return channel
 
 
-def _config(
-    ref: Reference | None, channel: str | None, place: Place, referred: Referred
-) -> Mapping[str, str]:
-    """Return the data of the ConfigMap that ``ref`` names."""
-    if ref is None:
-        return {}
-    if ref.kind == "RabbitmqBrokerConfig" and channel == "amqp":
-        place.warn("a RabbitmqBrokerConfig is not read; the server is the one of --channel")
-        return {}
-    if ref.kind != "ConfigMap":
-        place.at("kind").error(f"a {ref.kind} is no configuration of this class; use a ConfigMap")
-        return {}
-    namespace = ref.namespace or place.object.namespace
-    key = f"{namespace}/{ref.name}"
-    if key not in referred.config_maps:
-        _missing_config_map(key, channel, place, referred)
-    found = referred.config_maps.get(key)
-    return {} if found is None else found.data
-
-
-def _missing_config_map(key: str, channel: str | None, place: Place, referred: Referred) -> None:
-    if not place.report.complete:
-        return
-    message = f"no ConfigMap '{key}' in these files{did_you_mean(key, referred.config_maps)}"
-    if channel is None:
-        # Knative's own examples refer to one that its installation brings along.
-        place.warn(f"{message}; the default class runs without it")
-    else:
-        place.error(message)
+def _with_topic(
+    config: Part, channel: str | None, annotations: Mapping[str, str], place: Place
+) -> Part:
+    """Return ``config`` with the topic that an annotation names."""
+    topic, asked = annotations.get(EXTERNAL_TOPIC), annotations.get(notes.BROKER_CLASS)
+    if topic is None:
+        return config
+    if channel != "kafka" and asked in (None, *_CHANNELS):
+        place.at(EXTERNAL_TOPIC).error(
+            "only brokers of the classes Kafka and KafkaNamespaced have a topic"
+        )
+    return config.plus(EXTERNAL_TOPIC, topic, place.at(EXTERNAL_TOPIC))
 
 
 def _access(annotations: Mapping[str, str], place: Place, referred: Referred) -> Access | None:

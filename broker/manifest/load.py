@@ -9,7 +9,8 @@ from pathlib import Path
 from broker import plugins
 from broker.errors import InvalidManifest, Problem
 from broker.manifest import deliveries
-from broker.manifest.brokers import Referred, broker
+from broker.manifest.brokers import broker
+from broker.manifest.channels import Referred
 from broker.manifest.destinations import Directory
 from broker.manifest.files import files_of_tests, manifest_files, read_file
 from broker.manifest.kinds import SOURCES, is_run
@@ -36,7 +37,8 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
 
     The problems come in the order of the files and lines, warnings among them.
     ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it. The result follows
-    from the files and the installed plug-ins alone. Blocks: meant for a thread.
+    from the files and the installed plug-ins alone, the warnings also from the date. Blocks:
+    meant for a thread.
     """
     report = Report()
     files = list(_readable(manifest_files(paths), report))
@@ -157,7 +159,7 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
 def _referred(declared: _Declared) -> Referred:
     return Referred(
         config_maps={
-            place.object.key: read_object(ConfigMapObject, place)
+            place.object.key: (read_object(ConfigMapObject, place), place)
             for place in declared.config_maps.values()
         },
         secrets={

@@ -41,9 +41,11 @@ class Report:
         self._places: dict[object, list[Loc]] = {}
 
     def add(self, problem: Problem) -> None:
-        """Take in a problem as it is."""
-        problems = self._errors if problem.severity == "error" else self._warnings
-        problems.append(problem)
+        """Take in a problem as it is. A warning is told once, whoever runs into it."""
+        if problem.severity == "error":
+            self._errors.append(problem)
+        elif problem not in self._warnings:
+            self._warnings.append(problem)
 
     def add_at(self, owner: object, loc: Loc, problem: Problem) -> None:
         """Take in an error at ``loc`` of ``owner``, unless one stands there already.

@@ -31,6 +31,7 @@ _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _DNS_LABEL: Final = re.compile(_LABEL)
 _DNS_NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _ATTRIBUTE: Final = re.compile(r"[a-z][a-z0-9]*")
+_KEY: Final = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def _dns_name(text: str) -> str:
@@ -232,8 +233,14 @@ class SourceObject(KubernetesObject):
     spec: SourceSpec = SourceSpec()
 
 
+def _config_key(text: str) -> str:
+    if not _KEY.fullmatch(text):
+        raise ValueError("is not a key of a ConfigMap: a-z, A-Z, 0-9, '-', '_' and '.'")
+    return text
+
+
 class ConfigMapObject(KubernetesObject):
-    data: dict[str, str] = {}
+    data: dict[Annotated[str, AfterValidator(_config_key)], str] = {}
     binary_data: object = None
     immutable: bool | None = None
 

@@ -1,44 +1,70 @@
-"""The class of a broker chooses its channel."""
+"""The class of a broker chooses its channel, its ConfigMap and a Secret say how to use it."""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
-from broker.errors import Problem
-from broker.manifest.brokers import Referred, broker
-from broker.manifest.objects import Object, Place, objects_of
-from broker.manifest.problems import Report
-from broker.manifest.reading import read_object
-from broker.manifest.shapes import BrokerObject, ConfigMapObject
-from broker.manifest.yamltree import read_documents
-from broker.trigger import Broker
+from broker.errors import InvalidManifest, Problem
+from broker.manifest import load
+from broker.trigger import EXTERNAL_TOPIC, Broker
+from tests.unit import kafka
 
-CONFIG_MAP: Final = ConfigMapObject.model_validate(
-    {"apiVersion": "v1", "kind": "ConfigMap", "data": {"bootstrap.servers": "kafka:9092"}}
-)
-REFERRED: Final = Referred(
-    config_maps={"default/kafka": CONFIG_MAP}, secrets={}, channels={"kafka", "amqp", "sqlite"}
-)
+Read = Callable[..., tuple[Broker | None, list[Problem]]]
 
-
-def read(kind_of_broker: str, spec: str = "{}", referred: Referred = REFERRED) -> tuple[
-    Broker, list[Problem]
-]:  # fmt: skip
-    text = (
-        "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  name: b\n"
-        f"  annotations: {{eventing.knative.dev/broker.class: {kind_of_broker}}}\nspec: {spec}\n"
+OF_KAFKA: Final = "spec: {config: {apiVersion: v1, kind: ConfigMap, name: kafka, namespace: infra}}"
+CONFIG_MAP: Final = """
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kafka, namespace: infra}
+data: {bootstrap.servers: "kafka:9092", auth.secret.ref.name: user}
+"""
+EXPIRED: Final = (
+    trustme.CA()
+    .issue_cert(
+        "a", not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=datetime(2020, 1, 2, tzinfo=UTC)
     )
-    report = Report()
-    (document,) = read_documents(Path("mesh.yaml"), text.encode(), report)
-    found: Object
-    (found,) = objects_of(document, report)
-    place = Place(found, report)
-    shape = read_object(BrokerObject, place)
-    assert shape is not None
-    return broker(shape, place, referred), [*report.errors, *report.warnings]
+    .cert_chain_pems[0]
+    .bytes()
+)
+SECRET: Final = """
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: user, namespace: infra}
+data: {protocol: U0FTTF9QTEFJTlRFWFQ=, user.p12: /w==}
+stringData: {user: orders, password: sesame}
+"""
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Read a broker ``default/b`` of that class, and what else is in the file."""
+    kafka.install(tmp_path, monkeypatch)
+
+    def read(
+        kind_of_broker: str, rest: str = "", *, topic: str | None = None
+    ) -> tuple[Broker | None, list[Problem]]:
+        path = tmp_path / "mesh.yaml"
+        noted = "" if topic is None else f", {EXTERNAL_TOPIC}: {topic}"
+        path.write_text(
+            "apiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata:\n  name: b\n"
+            f"  annotations: {{eventing.knative.dev/broker.class: {kind_of_broker}{noted}}}\n{rest}"
+        )
+        try:
+            loaded = load([path])
+        except InvalidManifest as error:
+            return None, list(error.problems)
+        return loaded.desired.brokers["default/b"], list(loaded.warnings)
+
+    return read
 
 
 @pytest.mark.parametrize(
@@ -50,17 +76,21 @@ def read(kind_of_broker: str, spec: str = "{}", referred: Referred = REFERRED) -
         ("RabbitMQBroker", "amqp"),
     ],
 )
-def test_the_class_chooses_the_channel(kind_of_broker: str, channel: str | None) -> None:
+def test_the_class_chooses_the_channel(
+    read: Read, kind_of_broker: str, channel: str | None
+) -> None:
     found, problems = read(kind_of_broker)
 
-    assert found.channel == channel
+    assert found == Broker(key="default/b", channel=channel)
     assert problems == []
 
 
-def test_a_class_whose_channel_is_not_installed_is_refused() -> None:
-    referred = Referred(config_maps={}, secrets={}, channels={"sqlite", "memory"})
+def test_a_class_whose_channel_is_not_installed_is_refused(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.plugins.channel_schemes", lambda: frozenset({"sqlite", "memory"}))
 
-    _, (problem,) = read("Kafka", referred=referred)
+    _, (problem,) = read("Kafka")
 
     assert problem.message == (
         "the class 'Kafka' needs a channel 'kafka', which is not installed; "
@@ -68,27 +98,170 @@ def test_a_class_whose_channel_is_not_installed_is_refused() -> None:
     )
 
 
-def test_the_config_is_the_data_of_the_config_map() -> None:
-    found, problems = read("Kafka", "{config: {apiVersion: v1, kind: ConfigMap, name: kafka}}")
+def test_a_class_whose_channel_cannot_be_imported_is_refused(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(kafka, "Kafka")
 
-    assert found.config == {"bootstrap.servers": "kafka:9092"}
+    _, (problem,) = read("Kafka")
+
+    assert problem.path == 'metadata.annotations["eventing.knative.dev/broker.class"]'
+    assert "cannot be imported" in problem.message
+
+
+def test_the_config_is_the_data_of_the_config_map_and_the_secret_that_of_its_secret(
+    read: Read,
+) -> None:
+    found, problems = read("Kafka", OF_KAFKA + CONFIG_MAP + SECRET)
+
     assert problems == []
+    assert found is not None
+    assert found.config == {"bootstrap.servers": "kafka:9092", "auth.secret.ref.name": "user"}
+    assert found.secret == {
+        "protocol": "SASL_PLAINTEXT", "user": "orders", "password": "sesame", "user.p12": "\udcff",
+    }  # fmt: skip
+    assert "sesame" not in repr(found)
+
+
+def test_the_config_map_can_name_the_namespace_of_the_secret(read: Read) -> None:
+    config_map = CONFIG_MAP.replace("name: user}", "name: user, auth.secret.ref.namespace: safe}")
+    elsewhere = SECRET.replace("namespace: infra", "namespace: safe")
+
+    found, _ = read("Kafka", OF_KAFKA + config_map + elsewhere)
+    _, (problem,) = read("Kafka", OF_KAFKA + config_map + SECRET)
+
+    assert found is not None
+    assert found.secret["user"] == "orders"
+    assert problem.message.startswith("no Secret 'safe/user' in these files")
 
 
 @pytest.mark.parametrize("kind_of_broker", ["Kafka", "RabbitMQBroker"])
-def test_a_config_map_that_is_not_there_is_refused(kind_of_broker: str) -> None:
-    _, (problem,) = read(kind_of_broker, "{config: {apiVersion: v1, kind: ConfigMap, name: kafk}}")
+def test_a_config_map_that_is_not_there_is_refused(read: Read, kind_of_broker: str) -> None:
+    _, (problem,) = read(kind_of_broker, OF_KAFKA.replace("kafka", "kafk") + CONFIG_MAP + SECRET)
 
     assert problem.severity == "error"
-    assert "no ConfigMap 'default/kafk' in these files (did you mean" in problem.message
+    assert problem.path == "spec.config"
+    assert "no ConfigMap 'infra/kafk' in these files (did you mean" in problem.message
 
 
-def test_a_rabbitmq_broker_config_is_passed_over_with_a_warning() -> None:
-    spec = (
-        "{config: {apiVersion: eventing.knative.dev/v1alpha1, kind: RabbitmqBrokerConfig, name: r}}"
+@pytest.mark.parametrize("kind_of_broker", ["Kafka", "RabbitMQBroker"])
+def test_a_secret_that_is_not_there_is_refused_where_it_is_named(
+    read: Read, kind_of_broker: str
+) -> None:
+    _, (problem,) = read(kind_of_broker, OF_KAFKA + CONFIG_MAP)
+
+    assert problem.severity == "error"
+    assert (problem.subject, problem.path, problem.line) == (
+        "ConfigMap infra/kafka", 'data["auth.secret.ref.name"]', 11,
+    )  # fmt: skip
+    assert problem.message == "no Secret 'infra/user' in these files"
+
+
+def test_the_default_class_may_do_without_the_config_map_and_the_secret(read: Read) -> None:
+    without_either, (no_config_map,) = read("MTChannelBasedBroker", OF_KAFKA)
+    without_secret, (no_secret,) = read("MTChannelBasedBroker", OF_KAFKA + CONFIG_MAP)
+
+    assert without_either is not None
+    assert without_secret is not None
+    assert without_secret.config["bootstrap.servers"] == "kafka:9092"
+    assert (no_config_map.severity, no_secret.severity) == ("warning", "warning")
+
+
+def test_the_default_class_is_given_the_secret_and_not_checked(read: Read) -> None:
+    config_map = CONFIG_MAP.replace("kafka:9092", "kafka")
+
+    found, problems = read("MTChannelBasedBroker", OF_KAFKA + config_map + SECRET)
+
+    assert problems == []
+    assert found is not None
+    assert found.secret["password"] == "sesame"
+
+
+def test_what_the_channel_finds_wrong_is_told_where_it_stands(read: Read) -> None:
+    config_map = CONFIG_MAP.replace("kafka:9092", "kafka")
+    secret = SECRET.replace("password: sesame", 'password: "sesame\\u200b"')
+    secret = secret.replace("user: orders, ", "")
+
+    _, problems = read("Kafka", OF_KAFKA + config_map + secret)
+
+    assert [(each.subject, each.path, each.line) for each in problems] == [
+        ("ConfigMap infra/kafka", 'data["bootstrap.servers"]', 11),
+        ("Secret infra/user", "data.user", 17),
+        ("Secret infra/user", "stringData.password", 18),
+    ]
+    assert "has U+200B (zero width space) at character 7" in problems[2].message
+
+
+def test_what_cannot_be_read_is_not_called_missing_too(read: Read) -> None:
+    config_map = CONFIG_MAP.partition("\ndata:")[0] + "\ndata: 5\n"
+    secret = SECRET.replace("U0FT", "U0F!")
+
+    _, of_config_map = read("Kafka", OF_KAFKA + config_map)
+    _, of_secret = read("Kafka", OF_KAFKA + CONFIG_MAP + secret)
+
+    assert [each.message for each in of_config_map] == ["must be a mapping"]
+    assert [each.path for each in of_secret] == ["data.protocol"]
+    assert "is not base64" in of_secret[0].message
+
+
+def test_brokers_that_share_a_config_map_are_told_once_what_is_wrong_with_it(
+    read: Read,
+) -> None:
+    other = (
+        "\n---\napiVersion: eventing.knative.dev/v1\nkind: Broker\nmetadata: {name: c, "
+        "annotations: {eventing.knative.dev/broker.class: Kafka}}\n" + OF_KAFKA
+    )
+    expired = base64.b64encode(EXPIRED).decode()
+    secret = SECRET.replace("U0FTTF9QTEFJTlRFWFQ=", f"U0FTTF9TU0w=, ca.crt: {expired}")
+
+    _, errors = read("Kafka", OF_KAFKA + CONFIG_MAP.replace("9092", "x") + SECRET + other)
+    _, warnings = read("Kafka", OF_KAFKA + CONFIG_MAP + secret + other)
+
+    assert [each.path for each in errors] == ['data["bootstrap.servers"]']
+    assert [(each.severity, each.path) for each in warnings] == [("warning", 'data["ca.crt"]')]
+
+
+def test_an_external_topic_reaches_the_channel_as_configuration(read: Read) -> None:
+    found, problems = read("Kafka", OF_KAFKA + CONFIG_MAP + SECRET, topic="orders")
+    alone, _ = read("KafkaNamespaced", topic="orders")
+
+    assert problems == []
+    assert found is not None
+    assert alone is not None
+    assert found.config == {
+        "bootstrap.servers": "kafka:9092", "auth.secret.ref.name": "user", EXTERNAL_TOPIC: "orders",
+    }  # fmt: skip
+    assert alone.config == {EXTERNAL_TOPIC: "orders"}
+
+
+@pytest.mark.parametrize("kind_of_broker", ["MTChannelBasedBroker", "RabbitMQBroker"])
+def test_other_classes_than_kafkas_have_no_external_topic(read: Read, kind_of_broker: str) -> None:
+    _, (problem,) = read(kind_of_broker, topic="orders")
+
+    assert problem.path == f'metadata.annotations["{EXTERNAL_TOPIC}"]'
+    assert problem.message == "only brokers of the classes Kafka and KafkaNamespaced have a topic"
+
+
+def test_an_external_topic_that_cannot_be_is_told_at_the_broker(read: Read) -> None:
+    _, (problem,) = read("Kafka", topic="a b")
+
+    assert (problem.subject, problem.line) == ("Broker default/b", 5)
+    assert "'a b' is no name of a topic" in problem.message
+
+
+def test_a_class_that_is_misspelt_is_told_and_its_topic_is_not(read: Read) -> None:
+    _, (problem,) = read("kafka", topic="orders")
+
+    assert "unknown class 'kafka' (did you mean 'Kafka'?)" in problem.message
+
+
+def test_a_rabbitmq_broker_config_is_passed_over_with_a_warning(read: Read) -> None:
+    found, (problem,) = read(
+        "RabbitMQBroker",
+        "spec: {config: {apiVersion: eventing.knative.dev/v1alpha1, kind: RabbitmqBrokerConfig, "
+        "name: r}}",
     )
 
-    found, (problem,) = read("RabbitMQBroker", spec)
-
+    assert found is not None
     assert found.config == {}
     assert problem.severity == "warning"
