@@ -31,12 +31,12 @@ _Found = Mapping[str, bytes | None]
 class Record:
     """What is to be produced. ``key`` is None where the event may go to any partition.
 
-    The value is never null: without a key aiokafka refuses that, and with one a compacted topic
-    takes it for the deletion of the key. The headers are a list because aiokafka wants one.
+    The value is null only to delete its key from a compacted topic: no event has one, and
+    without a key aiokafka refuses it. The headers are a list because aiokafka wants one.
     """
 
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: list[tuple[str, bytes]]
 
 

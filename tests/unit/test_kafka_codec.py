@@ -361,6 +361,7 @@ def test_the_sdk_reads_what_we_write(note: str) -> None:
 
     record = encode(replace(event, hops=3), NOTES)
     assert (STRUCTURED in record.headers) == bool(note)
+    assert record.value is not None
     read = sdk_kafka.from_kafka_event(
         sdk_kafka.KafkaMessage(dict(record.headers), record.key, record.value)
     )
