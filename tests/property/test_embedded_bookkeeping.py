@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channels.embedded import EmbeddedBackend, backlog, place
+from broker.channels import backlog
+from broker.channels.embedded import EmbeddedBackend, place, reading
 from broker.channels.embedded.channel import EmbeddedChannel
 from broker.channels.embedded.store import Store
 from broker.event import Event
@@ -38,7 +39,8 @@ SOON = 10.0
 def tiny_buffers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backlog, "BUFFER_EVENTS", 4)
-        patch.setattr(backlog, "_CHUNK_EVENTS", 3)
+        patch.setattr(reading, "BUFFER_EVENTS", 4)
+        patch.setattr(reading, "_CHUNK_EVENTS", 3)
         patch.setattr(place, "_DUE_AT_ONCE", 2)
         yield
 

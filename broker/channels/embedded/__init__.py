@@ -15,7 +15,7 @@ from typing import Self
 
 from broker.channels.embedded.channel import EmbeddedChannel
 from broker.channels.embedded.loading import last_place, load_broker, new_place, settle_accounts
-from broker.channels.embedded.place import Stored
+from broker.channels.embedded.place import StoredPlace
 from broker.channels.embedded.retention import keep_bounds
 from broker.channels.embedded.store import Store
 from broker.ports import BackendOptions, Fault
@@ -81,6 +81,6 @@ class EmbeddedBackend:
                 self._channels[broker] = channel
         return self._channels[broker]
 
-    def _new_place(self, trigger: str, filter: str, swept: int) -> Stored:
+    def _new_place(self, trigger: str, filter: str, swept: int) -> StoredPlace:
         self._last_place += 1
         return new_place(self._last_place, trigger, filter, swept)

@@ -13,7 +13,7 @@ from broker.channels.embedded.cursor import EmbeddedCursor
 from broker.channels.embedded.deadletters import EmbeddedDeadLetters
 from broker.channels.embedded.history import Window, read_history
 from broker.channels.embedded.loading import StoredBroker
-from broker.channels.embedded.place import Place, Stored
+from broker.channels.embedded.place import EmbeddedPlace, StoredPlace
 from broker.channels.embedded.records import Record, moment
 from broker.channels.embedded.store import Store
 from broker.channels.embedded.writing import Changes, Row
@@ -38,7 +38,7 @@ class EmbeddedChannel:
     """
 
     def __init__(
-        self, store: Store, stored: StoredBroker, new_place: Callable[[str, str, int], Stored]
+        self, store: Store, stored: StoredBroker, new_place: Callable[[str, str, int], StoredPlace]
     ) -> None:
         self.key = stored.key
         self.dead_letters = EmbeddedDeadLetters(store, stored.id)
@@ -53,8 +53,8 @@ class EmbeddedChannel:
         self._new_stored = new_place
         self._places = {each.trigger: self._place(each) for each in stored.places}
         self._cursors: dict[str, EmbeddedCursor] = {}
-        self._taken_places: list[Place] = []
-        self._changed: dict[int, Place] = {}
+        self._taken_places: list[EmbeddedPlace] = []
+        self._changed: dict[int, EmbeddedPlace] = {}
         self._news = False
         self._commits: list[asyncio.Future[None]] = []
         self._taken_commits: list[asyncio.Future[None]] = []
@@ -161,13 +161,13 @@ class EmbeddedChannel:
     async def triggers(self) -> Collection[str]:
         return [key for key, place in self._places.items() if not place.gone]
 
-    def _new_place(self, trigger: str, filter: Filter) -> Place:
+    def _new_place(self, trigger: str, filter: Filter) -> EmbeddedPlace:
         place = self._place(self._new_stored(trigger, repr(filter), self._swept))
         self._places[trigger] = place
         return place
 
-    def _place(self, stored: Stored) -> Place:
-        return Place(
+    def _place(self, stored: StoredPlace) -> EmbeddedPlace:
+        return EmbeddedPlace(
             stored,
             broker=self._id,
             log_table=self._log,
@@ -176,7 +176,7 @@ class EmbeddedChannel:
             changed=self._place_changed,
         )
 
-    def _place_changed(self, place: Place) -> None:
+    def _place_changed(self, place: EmbeddedPlace) -> None:
         self._changed[place.id] = place
         self._store.stir(urgent=False)
 
@@ -217,7 +217,7 @@ class EmbeddedChannel:
             key: self._account(place, at_rest.get(place.id)) for key, place in subscribed.items()
         }
 
-    def _account(self, place: Place, oldest_deferred: int | None) -> Books:
+    def _account(self, place: EmbeddedPlace, oldest_deferred: int | None) -> Books:
         oldest = [at for at in (place.oldest_at_hand(), oldest_deferred) if at is not None]
         return Books(
             matched=place.matched,

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-from broker.channels.embedded.place import Place
+from broker.channels.embedded.place import EmbeddedPlace
 from broker.ports import Claim, Outcome, Refusal
 
 
 class EmbeddedCursor:
     """See `broker.ports.Cursor`."""
 
-    def __init__(self, place: Place, window: int) -> None:
+    def __init__(self, place: EmbeddedPlace, window: int) -> None:
         self._place = place
         self._window = window
         self._out: set[int] = set()
@@ -27,10 +27,10 @@ class EmbeddedCursor:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            position = held.record.position
+            position = held.entry.position
             self._out.add(position)
             yield Claim(
-                event=held.record.event,
+                event=held.entry.event,
                 attempts=held.attempts,
                 condemned=held.condemned,
                 position=position,

@@ -16,6 +16,7 @@ from broker.channels.embedded.records import (
 )
 from broker.channels.embedded.store import Store, now
 from broker.channels.embedded.writing import Row
+from broker.channels.place import Held
 from broker.ports import Refusal
 
 
@@ -24,15 +25,6 @@ class Deferral:
     """When a delivery is due (microseconds since 1970), and what it is to come back with."""
 
     due: int
-    attempts: int
-    condemned: Refusal | None
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A delivery whose time has come."""
-
-    record: Record
     attempts: int
     condemned: Refusal | None
 
@@ -98,7 +90,7 @@ class Deferrals:
         self._taken = {}
         self._forget()
 
-    async def due(self, store: Store, room: int) -> Sequence[Due | None]:
+    async def due(self, store: Store, room: int) -> Sequence[Held[Record] | None]:
         """Take up to ``room`` deliveries whose time has come, most overdue first.
 
         None stands for one whose event the retention has removed while the trigger was gone.
@@ -128,7 +120,7 @@ class Deferrals:
 
     def _select(
         self, reader: sqlite3.Connection, time: int, room: int, hidden: AbstractSet[int]
-    ) -> tuple[dict[int, Due | None], bool, int | None]:
+    ) -> tuple[dict[int, Held[Record] | None], bool, int | None]:
         """Return what is due, whether more is, and when the first is that is not due yet."""
         limit = room + len(hidden)
         rows = reader.execute(
@@ -140,9 +132,9 @@ class Deferrals:
             "SELECT min(due) FROM deferred WHERE place = ? AND due > ?", (self._place, time)
         ).fetchone()
         shown = [row for row in rows if row[0] not in hidden][:room]
-        found: dict[int, Due | None] = {}
+        found: dict[int, Held[Record] | None] = {}
         for position, attempts, condemned in shown:
             row = reader.execute(self._query, (position,)).fetchone()
             why = None if condemned is None else decode_refusal(condemned)
-            found[position] = None if row is None else Due(decode_record(*row), attempts, why)
+            found[position] = None if row is None else Held(decode_record(*row), attempts, why)
         return found, len(rows) == limit, later

@@ -6,8 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.channels.embedded.backlog import Tally
-from broker.channels.embedded.place import Stored
+from broker.channels.backlog import Tally
+from broker.channels.embedded.place import StoredPlace
 from broker.channels.embedded.records import decode_open
 from broker.channels.embedded.schema import LOG_TABLE
 from broker.channels.embedded.store import now
@@ -22,7 +22,7 @@ class StoredBroker:
     tail: int
     total: int
     accepted: int
-    places: Sequence[Stored]
+    places: Sequence[StoredPlace]
 
 
 def settle_accounts(writer: sqlite3.Connection) -> None:
@@ -64,9 +64,9 @@ def last_place(writer: sqlite3.Connection) -> int:
     return int(last)
 
 
-def new_place(number: int, trigger: str, filter: str, swept: int) -> Stored:
+def new_place(number: int, trigger: str, filter: str, swept: int) -> StoredPlace:
     """Return the place of a trigger that is new: it begins after what has been swept."""
-    return Stored(
+    return StoredPlace(
         id=number,
         trigger=trigger,
         filter=filter,
@@ -83,7 +83,7 @@ def new_place(number: int, trigger: str, filter: str, swept: int) -> Stored:
     )
 
 
-def _load_places(writer: sqlite3.Connection, broker: int) -> list[Stored]:
+def _load_places(writer: sqlite3.Connection, broker: int) -> list[StoredPlace]:
     waiting = {
         place: (count, next_due)
         for place, count, next_due in writer.execute(
@@ -100,7 +100,7 @@ def _load_places(writer: sqlite3.Connection, broker: int) -> list[Stored]:
     ):
         deferred, next_due = waiting.get(row[0], (0, None))
         places.append(
-            Stored(
+            StoredPlace(
                 id=row[0],
                 trigger=row[1],
                 filter=row[2],

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from broker.channels.embedded.records import COLUMNS, Record, decode_record
-from broker.channels.embedded.store import Store
-from broker.filters import Filter
+from typing import Final, Generic, Protocol, TypeVar
 
 BUFFER_EVENTS: Final = 1_000
 BUFFER_BYTES: Final = 8 << 20
 """Bounds of what one trigger keeps in memory of the events that it has not claimed."""
 
-_CHUNK_EVENTS: Final = 1_000
-_CHUNK_BYTES: Final = 2 << 20
+
+class Entry(Protocol):
+    """An event in a log. ``size`` is what it takes in memory, in bytes."""
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+Read = Callable[[int, int], Awaitable[tuple[Sequence[E], int]]]
+"""``read(start, end)`` returns entries of the trigger in (start, end], and up to where it came."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,7 +56,7 @@ class Tally:
             self.unread -= 1
 
 
-class Backlog:
+class Backlog(Generic[E]):
     """A buffer at the head of the log's unread part.
 
     While the buffer has room, events come to it as they are swept, and the file is not read
@@ -56,13 +64,11 @@ class Backlog:
     its backlog, read in chunks as room comes, until it has caught up.
     """
 
-    def __init__(self, trigger: str, log_table: str, *, read: int, tally: Tally) -> None:
+    def __init__(self, *, read: int, tally: Tally) -> None:
         self.tally = tally
         self.behind = True
-        self._trigger = trigger
-        self._log = log_table
         self._read = read  # all up to here is in the buffer or was taken; of use while behind
-        self._buffer: deque[Record] = deque()
+        self._buffer: deque[E] = deque()
         self._bytes = 0
         self._epoch = 0  # changes when a chunk that is being read is of no use any more
 
@@ -99,10 +105,10 @@ class Backlog:
             ),
         )
 
-    def oldest(self) -> Record | None:
+    def oldest(self) -> E | None:
         return self._buffer[0] if self._buffer else None
 
-    def offer(self, record: Record) -> None:
+    def offer(self, record: E) -> None:
         """Take in a match as it is swept."""
         self.tally.matched += 1
         if self.behind:
@@ -114,7 +120,7 @@ class Backlog:
             self.behind = True
             self._read = record.position - 1
 
-    def take(self) -> Record | None:
+    def take(self) -> E | None:
         """Return the next event, or None where none is at hand."""
         if not self._buffer:
             return None
@@ -151,42 +157,18 @@ class Backlog:
             self.tally.gap = (left_at, swept)
         self.behind = self._read < swept
 
-    async def read_chunk(self, store: Store, filter: Filter, swept: Callable[[], int]) -> None:
-        """Read on in the log, up to what has been swept. Raises `ChannelUnavailable`."""
-        start, end, epoch = self._read, swept(), self._epoch
-        found, reached = await store.read(lambda reader: self._select(reader, filter, start, end))
+    async def read_chunk(self, read: Read[E], swept: Callable[[], int]) -> None:
+        """Read on in the log, up to what has been swept. Raises what ``read`` raises."""
+        epoch = self._epoch
+        found, reached = await read(self._read, swept())
         if self._epoch != epoch:  # meanwhile put down, or filtered otherwise
             return
-        for record in found:
-            self.tally.read(record.position)
-            self._push(record)
+        for entry in found:
+            self.tally.read(entry.position)
+            self._push(entry)
         self._read = reached
         self.behind = reached < swept()
 
-    def _push(self, record: Record) -> None:
+    def _push(self, record: E) -> None:
         self._buffer.append(record)
         self._bytes += record.size
-
-    def _select(
-        self, reader: sqlite3.Connection, filter: Filter, start: int, end: int
-    ) -> tuple[list[Record], int]:
-        found: list[Record] = []
-        size, reached = 0, end
-        rows = reader.execute(
-            f"SELECT {COLUMNS} FROM {self._log} WHERE position > ? AND position <= ?"
-            " ORDER BY position",
-            (start, end),
-        )
-        for taken, row in enumerate(rows, start=1):
-            record = decode_record(*row)
-            if record.addressee is not None:
-                mine = record.addressee == self._trigger
-            else:
-                mine = filter.matches(record.event.attributes)
-            if mine:
-                found.append(record)
-                size += record.size
-            if taken == _CHUNK_EVENTS or len(found) == BUFFER_EVENTS // 2 or size > _CHUNK_BYTES:
-                reached = record.position
-                break
-        return found, reached
