@@ -209,11 +209,15 @@ class Place(Generic[E]):
             entry = self.backlog.take()
             if entry is None:
                 return None
-            held = self._open[entry.position] = Held(entry)
+            held = self._open[entry.position] = self.first_held(entry)
             self._changed()
         if self.hungry():
             self.fill()
         return held
+
+    def first_held(self, entry: E) -> Held[E]:
+        """Return what is known of an entry that is claimed for the first time."""
+        return Held(entry)
 
     def settle(self, position: int, outcome: Outcome) -> None:
         self.close(position)

@@ -1,0 +1,169 @@
+"""One partition that this process holds: swept here, and nowhere else meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+
+from broker.channels.kafka.entries import Entry
+from broker.channels.kafka.place import KafkaPlace, StoredPlace, new_place, stored_place
+from broker.channels.place import Log, Spawn
+from broker.filters import Filter, FilterIndex
+
+
+class _Swept(msgspec.Struct, frozen=True):
+    """How far a partition was swept, as it stands in the topic of states."""
+
+    swept: int
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(_Swept)
+
+
+class Cursor(Protocol):
+    """What a partition sees of a subscription."""
+
+    @property
+    def filter(self) -> Filter: ...
+
+    def ready(self, place: KafkaPlace) -> None:
+        """The place may have something to claim."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPartition:
+    """A partition as it was stored: up to which offset it was swept, and trigger → place."""
+
+    swept: int
+    places: Mapping[str, bytes]
+
+
+def stored_swept(value: bytes) -> int:
+    """Return how far a partition was swept."""
+    return _decoder.decode(value).swept
+
+
+class Partition:
+    """Sweeps what it is given in the order of the offsets, and keeps the triggers' places.
+
+    The state of the partition itself has the key ``""``, that of a place its trigger's.
+    """
+
+    def __init__(
+        self,
+        stored: StoredPartition,
+        *,
+        log: Callable[[str], Log[Entry]],
+        spawn: Spawn,
+    ) -> None:
+        self.swept = stored.swept
+        self._log = log
+        self._spawn = spawn
+        self._index = FilterIndex()
+        self._cursors: dict[str, Cursor] = {}
+        self._places = {
+            trigger: self._place(stored_place(trigger, value, stored.swept))
+            for trigger, value in stored.places.items()
+        }
+        self._changed: dict[str, KafkaPlace] = {}
+        self._taken: dict[str, KafkaPlace] = {}
+        self._stored_swept = stored.swept
+        self._taken_swept = stored.swept
+
+    # --- subscriptions ---------------------------------------------------------------------
+
+    def enter(self, trigger: str, cursor: Cursor, *, behind: int | None = None) -> KafkaPlace:
+        """Subscribe the trigger.
+
+        One that is new begins behind the offset ``behind``, or behind what has been swept.
+        """
+        place = self._places.get(trigger)
+        if place is None:
+            begins = self.swept if behind is None else behind
+            place = self._add(new_place(trigger, repr(cursor.filter), begins))
+        self._cursors[trigger] = cursor
+        self._index.put(trigger, cursor.filter)
+        entered = place
+        place.enter(cursor.filter, lambda: cursor.ready(entered))
+        cursor.ready(place)  # with what it was given back
+        return place
+
+    def leave(self, trigger: str) -> None:
+        """End the subscription."""
+        del self._cursors[trigger]
+        self._index.discard(trigger)
+        self._places[trigger].leave()
+
+    def take_off(self, trigger: str) -> None:
+        """Note that the trigger is gone, so that its place holds nothing back."""
+        place = self._places.get(trigger)
+        if place is not None and not place.subscribed:
+            place.gone = True
+            self._note(place)
+
+    # --- sweeping --------------------------------------------------------------------------
+
+    def sweep(self, entries: Iterable[Entry]) -> None:
+        """Offer each entry to the triggers that it is for."""
+        for entry in entries:
+            self.swept = entry.position
+            if entry.to is None:
+                for trigger in self._index.matching(entry.event.attributes):
+                    self._places[trigger].offer(entry)
+            elif entry.to in self._cursors:
+                self._places[entry.to].offer(entry)
+            elif entry.to not in self._places:
+                # It finds this when it comes: a place that is new begins with what comes then.
+                self._note(self._add(new_place(entry.to, "", entry.position - 1)))
+
+    def skip(self, offset: int) -> None:
+        """Go past what holds no event."""
+        self.swept = max(self.swept, offset)
+
+    # --- what is stored --------------------------------------------------------------------
+
+    def take_changes(self) -> dict[str, bytes]:
+        """Return what has changed, to be stored in this order, as one or not at all."""
+        self._taken, self._changed = self._changed, {}
+        self._taken_swept = self.swept
+        changes = {trigger: place.encoded() for trigger, place in self._taken.items()}
+        if self._taken_swept != self._stored_swept:
+            changes[""] = _encoder.encode(_Swept(self._taken_swept))
+        return changes
+
+    def stored(self) -> None:
+        """All of the changes that were taken are durable."""
+        self._stored_swept = self._taken_swept
+        self._taken = {}
+
+    def failed(self) -> None:
+        """None of them may be."""
+        self._changed = {**self._taken, **self._changed}
+        self._taken = {}
+
+    # --- the account -----------------------------------------------------------------------
+
+    def places(self) -> Mapping[str, KafkaPlace]:
+        """Return the places by trigger, of those that have gone as well."""
+        return self._places
+
+    def _add(self, stored: StoredPlace) -> KafkaPlace:
+        place = self._places[stored.trigger] = self._place(stored)
+        return place
+
+    def _place(self, stored: StoredPlace) -> KafkaPlace:
+        return KafkaPlace(
+            stored,
+            self._log(stored.trigger),
+            swept=lambda: self.swept,
+            changed=self._note,
+            spawn=self._spawn,
+        )
+
+    def _note(self, place: KafkaPlace) -> None:
+        self._changed[place.trigger] = place

@@ -1,0 +1,205 @@
+"""What a place and a partition of Kafka make of what was stored of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from broker.channels.kafka.entries import Entry
+from broker.channels.kafka.partition import Partition, StoredPartition, stored_swept
+from broker.channels.kafka.place import KafkaPlace, PlaceRecord, stored_place
+from broker.event import Event
+from broker.filters import EVERYTHING, Filter
+from broker.ports import Outcome, Refusal
+
+TRIGGER = "default/audit"
+WHY = Refusal(destination="http://x/", reason="no", status=None, body=b"", attempts=3)
+
+
+def entry(offset: int, to: str | None = None, attempts: int = 0) -> Entry:
+    attributes = {"specversion": "1.0", "id": str(offset), "source": "/", "type": "order"}
+    condemned = WHY if attempts else None
+    return Entry(offset, 0, Event(attributes), to, attempts, condemned, 100)
+
+
+class Log:
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+
+    async def read(self, filter: Filter, start: int, end: int) -> tuple[Sequence[Entry], int]:
+        return [each for each in self._entries if start < each.position <= end], end
+
+    async def fetch(self, positions: Sequence[int]) -> Sequence[Entry]:
+        return [each for each in self._entries if each.position in positions]
+
+
+class Here:
+    """A subscription that remembers nothing but its filter."""
+
+    filter: Filter = EVERYTHING
+
+    def ready(self, place: KafkaPlace) -> None:
+        pass
+
+
+class Work:
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.ensure_future(work))
+
+    async def done(self) -> None:
+        while self._tasks:
+            await self._tasks.pop()
+
+
+def partition(
+    work: Work, entries: Sequence[Entry] = (), *, swept: int = -1, **places: PlaceRecord
+) -> Partition:
+    stored = {name.replace("_", "/"): msgspec.json.encode(row) for name, row in places.items()}
+    return Partition(
+        StoredPartition(swept=swept, places=stored),
+        log=lambda _: Log(entries),
+        spawn=work.spawn,
+    )
+
+
+def taken(place: KafkaPlace) -> list[int]:
+    found = []
+    while (held := place.claim()) is not None:
+        found.append(held.entry.position)
+    return found
+
+
+async def test_what_was_left_unread_before_a_crash_is_read_although_the_partition_lags() -> None:
+    work, entries = Work(), [entry(offset) for offset in range(21)]
+    behind = PlaceRecord(filter=repr(EVERYTHING), counted=20, read=10, matched=10, unread=10)
+    lagging = partition(work, entries, swept=10, default_audit=behind)
+
+    place = lagging.enter(TRIGGER, Here())
+    await work.done()
+    lagging.sweep(entries[11:])
+
+    assert taken(place) == list(range(11, 21))
+    assert place.waiting == 10
+
+
+async def test_what_a_place_counted_before_a_crash_is_offered_to_it_no_more() -> None:
+    work, entries = Work(), [entry(offset) for offset in range(12)]
+    caught_up = PlaceRecord(filter=repr(EVERYTHING), counted=9, matched=5, delivered=5)
+    lagging = partition(work, entries, swept=4, default_audit=caught_up)
+
+    place = lagging.enter(TRIGGER, Here())
+    await work.done()
+    lagging.sweep(entries[5:])
+
+    assert taken(place) == [10, 11]
+    assert (place.matched, place.waiting) == (7, 2)
+
+
+async def test_what_was_swept_while_a_place_met_nothing_is_not_read_again() -> None:
+    work, entries = Work(), [entry(offset) for offset in range(12)]
+    quiet = PlaceRecord(filter=repr(EVERYTHING), counted=2, matched=1, delivered=1)
+
+    place = partition(work, entries, swept=9, default_audit=quiet).enter(TRIGGER, Here())
+    await work.done()
+
+    assert taken(place) == []
+
+
+async def test_a_trigger_that_was_away_reads_what_passed_meanwhile() -> None:
+    work, entries = Work(), [entry(offset) for offset in range(12)]
+    away = PlaceRecord(filter=repr(EVERYTHING), counted=4, matched=5, delivered=5, left_at=4)
+
+    place = partition(work, entries, swept=9, default_audit=away).enter(TRIGGER, Here())
+    await work.done()
+
+    assert taken(place) == [5, 6, 7, 8, 9]
+
+
+async def test_an_open_claim_comes_back_with_its_attempts() -> None:
+    work, entries = Work(), [entry(offset) for offset in range(3)]
+    open_one = PlaceRecord(filter=repr(EVERYTHING), counted=2, open=[(1, 4, WHY)], matched=1)
+
+    place = partition(work, entries, swept=2, default_audit=open_one).enter(TRIGGER, Here())
+    await work.done()
+
+    held = place.claim()
+    assert held is not None
+    assert (held.entry.position, held.attempts, held.condemned) == (1, 4, WHY)
+
+
+async def test_a_delivery_that_was_put_off_comes_with_its_attempts() -> None:
+    work = Work()
+    delays = partition(work)
+    place = delays.enter(TRIGGER, Here())
+
+    delays.sweep([entry(0, TRIGGER, attempts=2), entry(1, "default/other", attempts=1)])
+
+    held = place.claim()
+    assert held is not None
+    assert (held.attempts, held.condemned) == (2, WHY)
+    assert place.claim() is None
+
+
+async def test_what_comes_for_a_trigger_that_is_not_there_is_found_when_it_comes() -> None:
+    work, entries = Work(), [entry(0, "default/other"), entry(1, TRIGGER), entry(2, TRIGGER)]
+    delays = partition(work, entries)
+    delays.sweep(entries)
+    stored = delays.take_changes()
+
+    after = Partition(
+        StoredPartition(swept=stored_swept(stored.pop("")), places=stored),
+        log=lambda trigger: Log([each for each in entries if each.to == trigger]),
+        spawn=work.spawn,
+    )
+    place = after.enter(TRIGGER, Here())
+    await work.done()
+
+    assert taken(place) == [1, 2]
+
+
+async def test_a_crash_while_a_delivery_is_put_off_repeats_it_with_the_new_attempts() -> None:
+    work, entries = Work(), [entry(0)]
+    events = partition(work, entries)
+    place = events.enter(TRIGGER, Here())
+    events.sweep(entries)
+    place.claim()
+    through = asyncio.Event()
+
+    async def store() -> None:
+        await through.wait()
+
+    place.defer(0, 3, WHY, store)
+    before = stored_place(TRIGGER, events.take_changes()[TRIGGER], 0)
+    through.set()
+    await work.done()
+    after = stored_place(TRIGGER, events.take_changes()[TRIGGER], 0)
+
+    assert (before.open, before.put_off) == ([(0, 3, WHY)], 0)
+    assert (after.open, after.put_off) == ([], 1)
+
+
+async def test_what_could_not_be_stored_is_stored_the_next_time() -> None:
+    work, entries = Work(), [entry(0)]
+    events = partition(work, entries)
+    place = events.enter(TRIGGER, Here())
+    events.sweep(entries)
+    lost = events.take_changes()
+    events.failed()
+
+    again = events.take_changes()
+    events.stored()
+    nothing = events.take_changes()
+    taken(place)
+    place.settle(0, Outcome.DELIVERED)
+
+    assert lost.keys() == again.keys() == {TRIGGER, ""}
+    assert list(again)[-1] == ""
+    assert stored_swept(again[""]) == 0
+    assert nothing == {}
+    assert events.take_changes().keys() == {TRIGGER}
