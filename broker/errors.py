@@ -34,6 +34,10 @@ class InvalidEvent(CemeshError):
         return InvalidEvent(self.detail, attribute=self.attribute, index=index)
 
 
+class TooLarge(InvalidEvent):
+    """The message is larger than the mesh, or the store that is to keep it, takes (HTTP 413)."""
+
+
 class HopsExhausted(InvalidEvent):
     """The event has gone round through replies as often as the mesh allows (HTTP 400)."""
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from broker.errors import ChannelFull
-from broker.ingress.problems import TooLarge
+from broker.errors import ChannelFull, TooLarge
 
 
 class Intake:

@@ -15,6 +15,7 @@ from broker.errors import (
     ChannelFull,
     ChannelUnavailable,
     InvalidEvent,
+    TooLarge,
     UnknownBroker,
     UnsupportedContent,
 )
@@ -32,14 +33,12 @@ class Forbidden(CemeshError):
     """The client is known, and may not send to this broker (HTTP 403)."""
 
 
-class TooLarge(CemeshError):
-    """The body is larger than the mesh takes (HTTP 413)."""
-
-
 def answer_to(error: Exception) -> Response | None:
     """Return the answer that tells the client this, or None where it is not for the client."""
     detail = str(error)
     match error:
+        case TooLarge():
+            return problem(413, detail)
         case InvalidEvent():
             return problem(400, detail, attribute=error.attribute, index=error.index)
         case Unauthenticated():
@@ -48,8 +47,6 @@ def answer_to(error: Exception) -> Response | None:
             return problem(403, detail)
         case UnknownBroker():
             return problem(404, detail)
-        case TooLarge():
-            return problem(413, detail)
         case UnsupportedContent():
             return problem(415, detail)
         case ChannelFull():
