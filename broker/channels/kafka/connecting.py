@@ -1,0 +1,119 @@
+"""Connections to Kafka: open, closed within bounds, and why there are none.
+
+aiokafka logs why it could not connect, but does not say it, and a producer whose servers are
+gone cannot be stopped (https://github.com/aio-libs/aiokafka/issues/1101).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import BrokerResponseError, KafkaError
+
+from broker.channels.kafka.lanes import BATCH_BYTES
+from broker.channels.kafka.settings import ClientOptions
+from broker.errors import ChannelUnavailable
+
+ANSWER_WITHIN: Final = timedelta(seconds=4)
+"""What a request may take. A 503 is due after 5 s."""
+
+_CLOSED_WITHIN: Final = 1.0
+
+
+def at(options: ClientOptions) -> str:
+    """Return how errors call the cluster."""
+    return f"Kafka at {', '.join(options['bootstrap_servers'])}"
+
+
+def said(error: BaseException) -> str:
+    """Return in words what aiokafka or the network told."""
+    while error.__cause__ is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error.reason or error}"
+    if isinstance(error, asyncio.IncompleteReadError):
+        return "it closed the connection; does it expect TLS, another mechanism or a certificate?"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, BrokerResponseError):
+        told = ", ".join(map(str, error.args)) or error.description
+        return f"{error.message}: {told}"
+    return str(error) or type(error).__name__
+
+
+async def check_reachable(options: ClientOptions, *, within: timedelta = ANSWER_WITHIN) -> None:
+    """Return if any of the servers lets us in; raise `ChannelUnavailable` with why none does."""
+    servers = options["bootstrap_servers"]
+    causes = await asyncio.gather(*(_cause(server, options, within) for server in servers))
+    if None not in causes:
+        raise ChannelUnavailable(
+            "; ".join(
+                f"Kafka at {server} cannot be used: {cause}"
+                for server, cause in zip(servers, causes, strict=True)
+            )
+        )
+
+
+async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  # noqa: ANN401
+    """Return a producer that has started and knows the topics. Raises `ChannelUnavailable`."""
+    await check_reachable(options)
+    producer = AIOKafkaProducer(
+        **options,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=0,
+        max_batch_size=BATCH_BYTES,
+        request_timeout_ms=round(ANSWER_WITHIN / timedelta(milliseconds=1)),
+    )
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+            await producer.start()
+            await producer.client.set_topics(list(topics))
+    except (KafkaError, OSError, TimeoutError) as error:
+        await close_producer(producer, grace=timedelta(0))
+        raise ChannelUnavailable(f"{at(options)} takes no producer: {said(error)}") from error
+    except BaseException:
+        await close_producer(producer, grace=timedelta(0))
+        raise
+    return producer
+
+
+async def close_producer(producer: Any, *, grace: timedelta) -> None:  # noqa: ANN401
+    """Close the producer. What is on its way is answered within ``grace``, or abandoned."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(grace.total_seconds()):
+            await producer.flush()
+    # `stop` would wait for every answer; what it does beside that has no public name.
+    producer._closed = True
+    for close in (producer._sender.close, producer.client.close):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSED_WITHIN):
+                await close()
+
+
+async def _cause(server: str, options: ClientOptions, within: timedelta) -> str | None:
+    """Return why the server does not let us in, or None."""
+    ((host, port, _),) = collect_hosts([server])
+    rest = {key: value for key, value in options.items() if key != "bootstrap_servers"}
+    seconds = within.total_seconds()
+    try:
+        async with asyncio.timeout(seconds):
+            connection = await create_conn(
+                host, port, request_timeout_ms=round(seconds * 1000), **rest
+            )
+    except (KafkaError, OSError, TimeoutError, ValueError) as error:
+        return said(error)
+    await connection.close()
+    return None

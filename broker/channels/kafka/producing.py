@@ -1,0 +1,348 @@
+"""Producing: appends that come while others are on their way go out together.
+
+A producer is replaced by a fresh one whenever a batch was refused or not answered. aiokafka
+numbers the batches of a partition, for Kafka to tell repetitions, and does not take back the
+number of one that failed, so that Kafka would refuse all that come after it; nor does it ever
+give up one that is not answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, Self
+
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from broker.channels.kafka.connecting import (
+    ANSWER_WITHIN,
+    at,
+    check_reachable,
+    close_producer,
+    open_producer,
+    said,
+)
+from broker.channels.kafka.lanes import Append, Batch, Lane, Topic, size_of
+from broker.channels.kafka.settings import ClientOptions
+from broker.codecs.kafka import Record
+from broker.errors import CemeshError, ChannelFull, ChannelUnavailable, TooLarge
+
+MAX_PENDING_RECORDS: Final = 100_000
+MAX_PENDING_BYTES: Final = 64 << 20
+"""What may wait to be stored; beyond, an append is refused."""
+
+_GIVEN_UP_AFTER: Final = ANSWER_WITHIN.total_seconds()
+_DOUBTED_AFTER: Final = 3.0
+_PROBED_WITHIN: Final = timedelta(seconds=1)
+_LOOKS_EVERY: Final = 0.25
+_TRIES_EVERY: Final = 0.5
+_REPLACED_EVERY: Final = 0.1
+
+_log: Final = logging.getLogger("cemesh.channel")
+
+
+class Producing:
+    """Stores records in the topics of one cluster while entered; heals by itself.
+
+    Entering takes one attempt to connect and does not raise: `check` tells how it went.
+    """
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
+        self._topics: dict[str, Topic] = {}
+        self._pending_records = 0
+        self._pending_bytes = 0
+        self._appends: deque[Append] = deque()
+        self._ready: dict[Lane, None] = {}
+        self._to_send = asyncio.Event()
+        self._sent: dict[Lane, None] = {}
+        self._producer: Any = None
+        self._opened = asyncio.Event()
+        self._replace = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._outage: ChannelUnavailable | None = None
+        self._running = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as running:
+            self._group = await running.enter_async_context(asyncio.TaskGroup())
+            running.push_async_callback(self._close)
+            for work in (self._send(), self._keep_open(), self._watch()):
+                running.callback(self._group.create_task(work).cancel)
+            await self._tried.wait()
+            self._running = running.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._running.aclose()  # the task group would wrap what was raised in the context
+
+    async def append(self, topic: str, records: Sequence[Record]) -> None:
+        """Return once all the records are durable: acknowledged by all replicas in sync.
+
+        Records with a key go to the partition that Java's producers choose, the others all to
+        one. Those that share a partition are stored all or none, if they fit into a batch of
+        256 KiB. Where it raises, those of other partitions and batches may be stored, and after
+        `ChannelUnavailable` any may: it is not known what became of a batch that was not
+        answered. So repeat the call; every event is then stored at least once.
+
+        Raises `ChannelFull` and, within 5 s, `ChannelUnavailable`, or `TooLarge` where a record
+        is larger than the topic takes, so that repeating it is of no use.
+        """
+        if not records:
+            return
+        self.check()
+        sizes = [size_of(record) for record in records]
+        size = sum(sizes)
+        self._admit(len(records), size)
+        self._pending_records += len(records)
+        self._pending_bytes += size
+        try:
+            loop = asyncio.get_running_loop()
+            since = loop.time()
+            found = self._topics.get(topic)
+            # The oldest are first, and finding a topic takes a while.
+            put = self._appends.append if found else self._appends.appendleft
+            found = found or await self._find(topic)
+            append = Append(loop.create_future(), topic, since)
+            put(append)
+            for lane in found.spread(append, records, sizes):
+                if lane.sent is None:
+                    self._let_go(lane)
+            await append.durable
+        finally:
+            self._pending_records -= len(records)
+            self._pending_bytes -= size
+
+    def check(self) -> None:
+        """Raise `ChannelUnavailable` if Kafka is known not to be reachable."""
+        if self._outage is not None:
+            raise ChannelUnavailable(str(self._outage), retry_after=self._outage.retry_after)
+
+    def _admit(self, records: int, size: int) -> None:
+        if self._pending_records and (
+            self._pending_records + records > MAX_PENDING_RECORDS
+            or self._pending_bytes + size > MAX_PENDING_BYTES
+        ):
+            raise ChannelFull(
+                f"{self._pending_records:,} events ({self._pending_bytes >> 20} MiB) are waiting "
+                f"to be stored in {at(self._options)}, which does not keep up"
+            )
+
+    async def _find(self, name: str) -> Topic:
+        """Return the topic once Kafka tells its partitions. Raises `ChannelUnavailable`."""
+        try:
+            async with asyncio.timeout(_GIVEN_UP_AFTER + _LOOKS_EVERY):
+                await self._opened.wait()
+                partitions = await self._producer.partitions_for(name)
+        except TimeoutError as error:
+            self.check()
+            raise self._late(name) from error
+        except UnknownTopicOrPartitionError as error:
+            raise ChannelUnavailable(f"{at(self._options)} has no topic '{name}'") from error
+        except KafkaError as error:
+            raise self._refusal(name, error) from error
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = Topic(name)
+            topic.learn(len(partitions), sorted(partitions))
+            self._topics[name] = topic
+        return topic
+
+    # --- what goes out -------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        while True:
+            await self._to_send.wait()
+            await self._opened.wait()  # more gathers meanwhile
+            self._to_send.clear()
+            lanes, self._ready = self._ready, {}
+            for lane in lanes:
+                if self._producer is None:  # as of the batch before
+                    self._let_go(lane)
+                elif lane.topic.known:
+                    await self._send_batch(lane, self._producer)
+
+    async def _send_batch(self, lane: Lane, producer: Any) -> None:  # noqa: ANN401
+        builder = producer.create_batch()
+        parts = lane.fill(builder)
+        if not parts:
+            return
+        batch = Batch(parts=parts, producer=producer, since=asyncio.get_running_loop().time())
+        lane.sent = batch
+        self._sent[lane] = None
+        try:
+            async with asyncio.timeout(_GIVEN_UP_AFTER):
+                answer = await producer.send_batch(
+                    builder, lane.topic.name, partition=lane.partition
+                )
+        except (KafkaError, TimeoutError, AssertionError) as error:  # the last: no such partition
+            self._settle(lane, batch, error)
+        else:
+            answer.add_done_callback(partial(self._answered, lane, batch))
+
+    def _answered(self, lane: Lane, batch: Batch, answer: asyncio.Future[object]) -> None:
+        self._settle(lane, batch, answer.exception())
+
+    def _settle(self, lane: Lane, batch: Batch, error: BaseException | None) -> None:
+        """Tell those who wait for the batch how it ended, and let the next one go."""
+        if lane.sent is not batch:
+            return  # it was given up
+        lane.sent = None
+        self._sent.pop(lane, None)
+        if error is None:
+            for part in batch.parts:
+                part.append.part_stored()
+        else:
+            if isinstance(error, MessageSizeTooLargeError) and batch.records > 1:
+                lane.divide(batch)
+            else:
+                refusal = self._refusal(lane.topic.name, error, batch.size)
+                for part in batch.parts:
+                    part.append.fail(refusal)
+            self._give_up(batch.producer)
+        if lane.waiting:
+            self._let_go(lane)
+
+    def _let_go(self, lane: Lane) -> None:
+        self._ready[lane] = None
+        self._to_send.set()
+
+    def _refusal(self, topic: str, error: BaseException, size: int = 0) -> CemeshError:
+        if isinstance(error, MessageSizeTooLargeError):
+            return TooLarge(
+                f"the event takes about {size:,} bytes in Kafka, more than the topic '{topic}' "
+                "takes (max.message.bytes)"
+            )
+        if isinstance(error, TopicAuthorizationFailedError):
+            user = self._options["sasl_plain_username"]
+            return ChannelUnavailable(
+                f"{at(self._options)} does not let {user or 'this client'} write to the topic "
+                f"'{topic}': it takes an ACL that allows Describe and Write"
+            )
+        if isinstance(error, TimeoutError):
+            return self._late(topic)
+        return ChannelUnavailable(
+            f"{at(self._options)} has not stored events in the topic '{topic}': {said(error)}"
+        )
+
+    # --- the producer --------------------------------------------------------------------
+
+    async def _keep_open(self) -> None:
+        while True:
+            try:
+                producer = await open_producer(self._options, self._topics)
+            except ChannelUnavailable as error:
+                self._went(error)
+                self._tried.set()
+                await asyncio.sleep(_TRIES_EVERY)
+                continue
+            if self._outage is not None:
+                _log.info("kafka reachable again", extra={"servers": at(self._options)})
+            self._outage = None
+            self._producer = producer
+            producer.client.cluster.add_listener(self._learn)
+            self._learn(producer.client.cluster)
+            self._opened.set()
+            self._tried.set()
+            await self._replace.wait()
+            self._replace.clear()
+            await asyncio.sleep(_REPLACED_EVERY)
+
+    def _give_up(self, producer: Any, *, grace: timedelta = ANSWER_WITHIN) -> None:  # noqa: ANN401
+        """Send no more by this producer, but let what is on its way arrive, for a while."""
+        if producer is None or producer is not self._producer:
+            return
+        self._producer = None
+        self._opened.clear()
+        self._replace.set()
+        self._group.create_task(close_producer(producer, grace=grace))
+
+    def _went(self, error: ChannelUnavailable) -> None:
+        """Tell everybody who waits that Kafka is away, and nobody else will wait."""
+        if self._outage is None:
+            _log.warning("kafka unreachable", extra={"why": str(error)})
+        self._outage = error
+        self._fail_all(error)
+
+    def _fail_all(self, error: ChannelUnavailable) -> None:
+        while self._appends:
+            self._appends.popleft().fail(error)
+        for topic in self._topics.values():
+            for lane in topic.lanes:
+                lane.waiting.clear()
+                lane.sent = None
+        self._sent.clear()
+        self._ready.clear()
+
+    def _learn(self, cluster: Any) -> None:  # noqa: ANN401
+        """Note the partitions that Kafka tells of now."""
+        if self._producer is None or cluster is not self._producer.client.cluster:
+            return
+        for topic in self._topics.values():
+            partitions = cluster.partitions_for_topic(topic.name) or ()
+            led = cluster.available_partitions_for_topic(topic.name) or ()
+            was_known = topic.known
+            topic.learn(len(partitions), sorted(led))
+            if topic.known and not was_known:
+                for lane in topic.lanes:
+                    if lane.waiting and lane.sent is None:
+                        self._let_go(lane)
+
+    async def _close(self) -> None:
+        self._fail_all(ChannelUnavailable("the mesh is shutting down"))
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await close_producer(producer, grace=_PROBED_WITHIN)
+
+    # --- what takes too long ---------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_LOOKS_EVERY)
+            overdue = loop.time() - _GIVEN_UP_AFTER
+            while self._appends and (
+                self._appends[0].durable.done() or self._appends[0].since < overdue
+            ):
+                append = self._appends.popleft()
+                append.fail(self._late(append.topic))
+            doubted = loop.time() - _DOUBTED_AFTER
+            late = [lane for lane in self._sent if lane.sent and lane.sent.since < doubted]
+            if late:
+                await self._doubt(late)
+            if self._producer is not None and not all(
+                topic.known for topic in self._topics.values()
+            ):
+                self._producer.client.force_metadata_update()
+
+    async def _doubt(self, late: Sequence[Lane]) -> None:
+        """Find out why these batches are not answered, and give up all of them."""
+        batches = [(lane, lane.sent) for lane in late]
+        try:
+            await check_reachable(self._options, within=_PROBED_WITHIN)
+        except ChannelUnavailable as error:
+            self._give_up(self._producer, grace=timedelta(0))
+            self._went(error)
+            return
+        for lane, batch in batches:
+            if batch is not None and lane.sent is batch:
+                self._settle(lane, batch, TimeoutError())
+
+    def _late(self, topic: str) -> ChannelUnavailable:
+        found = self._topics.get(topic)
+        if found is not None and not found.known:
+            return ChannelUnavailable(f"{at(self._options)} has no topic '{topic}' any more")
+        return ChannelUnavailable(
+            f"{at(self._options)} has not stored events in the topic '{topic}' within "
+            f"{_GIVEN_UP_AFTER:.0f} s: too few replicas may be in sync, or it does not keep up"
+        )
