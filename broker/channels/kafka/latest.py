@@ -37,7 +37,7 @@ class Latest:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._overtaken: set[str] = set()
+        self._overtaken: dict[str, None] = {}
         self._number = 0
 
     def get(self, key: str) -> bytes | None:
@@ -78,13 +78,13 @@ class Latest:
         known = self._entries.get(key)
         if entry is None or (known is not None and entry.stamp < known.stamp):
             if known is not None:
-                self._overtaken.add(key)
+                self._overtaken[key] = None
             return False
-        self._overtaken.discard(key)
+        self._overtaken.pop(key, None)
         self._entries[key] = entry
         self._number = max(self._number, entry.stamp.number)
         return known is None or entry.stamp > known.stamp
 
     def overtaken(self) -> Mapping[str, Entry]:
-        """Return what is to be written again: what counts, and was not last when it was read."""
+        """Return what is to be written again, in the order in which it was overtaken."""
         return {key: self._entries[key] for key in self._overtaken}

@@ -1,0 +1,205 @@
+"""Compacted topics of one partition: their configuration, and following them.
+
+A broker keeps in them what is not a log: `state` and `deadletters`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final, Protocol, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from broker.channels.kafka.connecting import at, said
+from broker.channels.kafka.settings import ClientOptions
+from broker.codecs.kafka import Headers, Record
+from broker.errors import ChannelUnavailable
+
+Append = Callable[[str, Sequence[Record]], Awaitable[None]]
+"""Return once the records are durable in the topic, in this order and in that of calls.
+
+Raises `ChannelUnavailable` or `ChannelFull`; some of the records may be stored all the same.
+"""
+
+PATIENCE: Final = timedelta(seconds=5)
+"""How long Kafka may take to say what is in a topic."""
+
+_log: Final = logging.getLogger("cemesh.channel")
+
+_PAUSE: Final = timedelta(seconds=0.5)
+_CHUNK: Final = 500  # records, taken in about 5 ms: nothing else runs meanwhile
+_FETCH_BYTES: Final = 4 << 20
+_LARGEST_MESSAGE: Final = 1_048_588  # Kafka's default
+_ADDED_BYTES: Final = 64 << 10
+
+
+class Read(Protocol):
+    """A record as aiokafka hands it out. ``timestamp`` is in milliseconds since 1970."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def configuration(
+    of_events: Mapping[str, str], *, segment_bytes: int, segment_age: timedelta
+) -> Mapping[str, str]:
+    """Return the configuration of a compacted topic, beside a topic of events that has another.
+
+    Segments are what compaction works by: the newest is left alone, so all that was written to
+    it is read again by whoever starts. A record is never refused for its size here that was
+    taken there, whatever was added to it.
+    """
+    told = of_events.get("max.message.bytes", "")
+    largest = int(told) if told.isascii() and told.isdigit() else _LARGEST_MESSAGE
+    kept = {name: of_events[name] for name in ("min.insync.replicas",) if name in of_events}
+    return {
+        "cleanup.policy": "compact",
+        "segment.bytes": str(max(segment_bytes, 2 * largest)),
+        "segment.ms": str(segment_age // timedelta(milliseconds=1)),
+        "min.cleanable.dirty.ratio": "0.2",
+        "max.message.bytes": str(largest + _ADDED_BYTES),
+        **kept,
+    }
+
+
+def consumer(options: ClientOptions) -> AIOKafkaConsumer:
+    """Return a consumer, not started, of no group."""
+    return AIOKafkaConsumer(
+        **options,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        request_timeout_ms=PATIENCE // timedelta(milliseconds=1),
+        max_partition_fetch_bytes=_FETCH_BYTES,
+    )
+
+
+async def close_consumer(reader: AIOKafkaConsumer) -> None:
+    """Close the consumer, whatever it is doing.
+
+    aiokafka cancels a fetch that has just failed and is about to be repeated, and then raises
+    that as if its caller had been cancelled, with the connections still open.
+    """
+    try:
+        await reader.stop()
+    except asyncio.CancelledError:
+        await reader._client.close()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
+class Following:
+    """A compacted topic, read to its end while this is entered, and followed from there.
+
+    ``take`` is called with each record; ``at_end`` whenever all is read that Kafka has told of.
+    Outages are sat out. Entering raises `ChannelUnavailable`.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        options: ClientOptions,
+        *,
+        take: Callable[[Read], None],
+        at_end: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._options = options
+        self._partition = TopicPartition(topic, 0)
+        self._take = take
+        self._at_end = at_end
+        self._consumer: AIOKafkaConsumer | None = None
+        self._position = 0
+        self._news = asyncio.Condition()
+        self._resources = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as resources:
+            resources.push_async_callback(self._close)
+            try:
+                reader = await self._open()
+                end = await self._end()
+                while self._position < end:
+                    await self._read(reader)
+            except KafkaError as error:
+                raise self._unavailable(said(error)) from error
+            tasks = await resources.enter_async_context(asyncio.TaskGroup())
+            resources.callback(tasks.create_task(self._follow()).cancel)
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._resources.aclose()
+
+    async def caught_up(self) -> None:
+        """Return once all is read that is in the topic now; raises `ChannelUnavailable`."""
+        end = await self._end()
+        async with self._news:
+            await self._news.wait_for(lambda: self._position >= end)
+
+    async def is_at_end(self) -> bool:
+        """Return whether all is read that is in the topic now; raises `ChannelUnavailable`."""
+        return await self._end() <= self._position
+
+    async def _end(self) -> int:
+        if self._consumer is None:
+            raise self._unavailable("the connection was lost")
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                ends = await self._consumer.end_offsets([self._partition])
+        except (KafkaError, TimeoutError) as error:
+            raise self._unavailable(said(error)) from error
+        end: int = ends[self._partition]
+        return end
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                reader = self._consumer or await self._open()
+                while True:
+                    await self._read(reader)
+                    if self._position >= (reader.highwater(self._partition) or 0):
+                        await self._at_end()
+            except KafkaError as error:
+                topic = self._partition.topic
+                _log.warning("cannot follow", extra={"topic": topic, "why": said(error)})
+                await self._close()
+                await asyncio.sleep(_PAUSE.total_seconds())
+
+    async def _read(self, reader: AIOKafkaConsumer) -> None:
+        """Take the next records; those that only bear an offset are passed over."""
+        found = await reader.getmany(
+            timeout_ms=_PAUSE // timedelta(milliseconds=1), max_records=_CHUNK
+        )
+        for record in found.get(self._partition, ()):
+            self._take(record)
+        self._position = await reader.position(self._partition)
+        async with self._news:
+            self._news.notify_all()
+        await asyncio.sleep(0)  # what has been fetched is handed out without waiting for anything
+
+    async def _open(self) -> AIOKafkaConsumer:
+        reader = self._consumer = consumer(self._options)
+        await reader.start()
+        reader.assign([self._partition])
+        if self._position:
+            reader.seek(self._partition, self._position)
+        return reader
+
+    async def _close(self) -> None:
+        reader, self._consumer = self._consumer, None
+        if reader is not None:
+            await close_consumer(reader)
+
+    def _unavailable(self, why: str) -> ChannelUnavailable:
+        return ChannelUnavailable(
+            f"the topic {self._partition.topic} of {at(self._options)} cannot be read: {why}"
+        )
