@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import BrokerResponseError, KafkaError
+from aiokafka.errors import BrokerResponseError, ClusterAuthorizationFailedError, KafkaError
 
 from broker.channels.kafka.lanes import BATCH_BYTES
 from broker.channels.kafka.settings import ClientOptions
@@ -31,6 +31,11 @@ _CLOSED_WITHIN: Final = 1.0
 def at(options: ClientOptions) -> str:
     """Return how errors call the cluster."""
     return f"Kafka at {', '.join(options['bootstrap_servers'])}"
+
+
+def who(options: ClientOptions) -> str:
+    """Return how errors call the client that is to be let in."""
+    return options["sasl_plain_username"] or "this client"
 
 
 def said(error: BaseException) -> str:
@@ -81,6 +86,12 @@ async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  
         async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
             await producer.start()
             await producer.client.set_topics(list(topics))
+    except ClusterAuthorizationFailedError as error:
+        await close_producer(producer, grace=timedelta(0))
+        raise ChannelUnavailable(
+            f"{at(options)} does not let {who(options)} produce: it takes an ACL that allows "
+            "Write on the topic, or IdempotentWrite on a cluster before 2.8"
+        ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         await close_producer(producer, grace=timedelta(0))
         raise ChannelUnavailable(f"{at(options)} takes no producer: {said(error)}") from error

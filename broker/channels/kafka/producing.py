@@ -31,6 +31,7 @@ from broker.channels.kafka.connecting import (
     close_producer,
     open_producer,
     said,
+    who,
 )
 from broker.channels.kafka.lanes import Append, Batch, Lane, Topic, size_of
 from broker.channels.kafka.settings import ClientOptions
@@ -101,8 +102,7 @@ class Producing:
         if not records:
             return
         self.check()
-        sizes = [size_of(record) for record in records]
-        size = sum(sizes)
+        size = size_of(records[0]) if len(records) == 1 else sum(map(size_of, records))
         self._admit(len(records), size)
         self._pending_records += len(records)
         self._pending_bytes += size
@@ -115,8 +115,8 @@ class Producing:
             found = found or await self._find(topic)
             append = Append(loop.create_future(), topic, since)
             put(append)
-            for lane in found.spread(append, records, sizes):
-                if lane.sent is None:
+            for lane in found.spread(append, records, size):
+                if lane.sent is None and lane not in self._ready:
                     self._let_go(lane)
             await append.durable
         finally:
@@ -224,9 +224,8 @@ class Producing:
                 "takes (max.message.bytes)"
             )
         if isinstance(error, TopicAuthorizationFailedError):
-            user = self._options["sasl_plain_username"]
             return ChannelUnavailable(
-                f"{at(self._options)} does not let {user or 'this client'} write to the topic "
+                f"{at(self._options)} does not let {who(self._options)} write to the topic "
                 f"'{topic}': it takes an ACL that allows Describe and Write"
             )
         if isinstance(error, TimeoutError):
@@ -315,7 +314,8 @@ class Producing:
                 self._appends[0].durable.done() or self._appends[0].since < overdue
             ):
                 append = self._appends.popleft()
-                append.fail(self._late(append.topic))
+                if not append.durable.done():
+                    append.fail(self._late(append.topic))
             doubted = loop.time() - _DOUBTED_AFTER
             late = [lane for lane in self._sent if lane.sent and lane.sent.since < doubted]
             if late:

@@ -21,7 +21,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import CreateTopicsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
-from broker.channels.kafka.connecting import ANSWER_WITHIN, at, check_reachable, said
+from broker.channels.kafka.connecting import ANSWER_WITHIN, at, check_reachable, said, who
 from broker.channels.kafka.settings import ClientOptions
 from broker.errors import ChannelUnavailable
 
@@ -63,8 +63,8 @@ async def ensure_topic(
                 return found
         except TopicAuthorizationFailedError as error:
             raise ChannelUnavailable(
-                f"{at(options)} does not let {options['sasl_plain_username'] or 'this client'} use "
-                f"the topic '{topic}': it takes ACLs that allow Create, Describe, Read and Write"
+                f"{at(options)} does not let {who(options)} use the topic '{topic}': it takes ACLs "
+                "that allow Create, Describe, Read and Write"
             ) from error
         except TimeoutError as error:
             raise ChannelUnavailable(
