@@ -6,17 +6,21 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from broker.channels.kafka.deadletters import KafkaDeadLetters, dead_letter_topic
 from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import ClientOptions, Settings
 from broker.channels.kafka.state import StateTopic, state_topic
 from broker.channels.kafka.topics import ensure_topic
 from broker.codecs.kafka import Record
 from broker.errors import ChannelUnavailable
+from broker.event import Event
+from broker.ports import Refusal
 from tests.services.kafka.server import KafkaServer
 
 SOON = 20.0
@@ -48,7 +52,10 @@ async def records(address: str, topic: str) -> Sequence[tuple[str, bytes | None]
         (end,) = (await consumer.end_offsets([partition])).values()
         while await consumer.position(partition) < end:
             batches = await consumer.getmany(timeout_ms=100)
-            found += [(each.key.decode(), each.value) for each in batches.get(partition, ())]
+            found += [
+                (each.key.decode(errors="replace"), each.value)
+                for each in batches.get(partition, ())
+            ]
     return found
 
 
@@ -242,6 +249,196 @@ async def eventually(it: Dispatcher, changes: Mapping[str, bytes | None]) -> Non
         while True:
             try:
                 await it.state.write(changes, epoch=1)
+            except ChannelUnavailable:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+# --- dead letters --------------------------------------------------------------------------
+
+A, B = "default/a", "default/b"
+
+WHY = Refusal(
+    destination="http://a/", reason="answered 500", status=500, body=b"\xff\x00", attempts=3
+)
+
+
+def event(id: str, data: bytes | None = None) -> Event:
+    return Event({"specversion": "1.0", "id": id, "source": "/test", "type": "order"}, data)
+
+
+@asynccontextmanager
+async def dead_letters(address: str, topic: str) -> AsyncIterator[KafkaDeadLetters]:
+    async with (
+        Producing(client(address)) as producing,
+        KafkaDeadLetters(topic, producing.append, client(address)) as store,
+    ):
+        yield store
+
+
+async def buried(
+    store: KafkaDeadLetters, trigger: str | None = None, after: str | None = None, limit: int = 100
+) -> Sequence[str]:
+    letters = await store.list(trigger=trigger, after=after, limit=limit)
+    return [letter.event.id for letter in letters]
+
+
+async def test_a_dead_letter_has_its_event_as_it_was_and_why_it_was_given_up(kafka: str) -> None:
+    topic = await new_topic(kafka, dead_letter_topic({}))
+    attributes = {**event("1").attributes, "flag": "true", "partitionkey": "ü"}
+    whole = Event(attributes, b'{"a": 1,  "a": 2}', {"flag": "boolean"}, hops=3)
+    async with dead_letters(kafka, topic) as store:
+        await store.bury(A, whole, WHY)
+        await store.bury(A, event("2", None), WHY)
+        await store.bury(A, event("3", b""), WHY)
+
+    async with dead_letters(kafka, topic) as store:
+        first, *rest = await store.list()
+
+    assert first.event == whole
+    assert (first.trigger, first.why) == (A, WHY)
+    assert abs(datetime.now(UTC) - first.buried_at) < timedelta(seconds=SOON)
+    assert [letter.event.data for letter in rest] == [None, b""]
+
+
+async def test_dead_letters_are_listed_in_pages_oldest_first(kafka: str) -> None:
+    topic = await new_topic(kafka, dead_letter_topic({}))
+    async with dead_letters(kafka, topic) as store:
+        for number in range(5):
+            await store.bury(A, event(f"a{number}"), WHY)
+            await store.bury(B, event(f"b{number}"), WHY)
+
+        page = await store.list(trigger=B, limit=2)
+        rest = await store.list(trigger=B, after=page[-1].id)
+
+        assert [letter.event.id for letter in page] == ["b0", "b1"]
+        assert [letter.event.id for letter in rest] == ["b2", "b3", "b4"]
+        assert await buried(store, after=rest[0].id, limit=3) == ["a3", "b3", "a4"]
+        assert await buried(store, trigger="default/none") == []
+        assert await buried(store, trigger="default") == []
+        assert await buried(store, after="nonsense") == await buried(store)
+        assert len({len(letter.id) for letter in [*page, *rest]}) == 1
+
+
+async def test_what_one_process_buries_and_removes_another_sees_at_once(kafka: str) -> None:
+    topic = await new_topic(kafka, dead_letter_topic({}))
+    async with dead_letters(kafka, topic) as one, dead_letters(kafka, topic) as other:
+        assert await other.list() == []
+        for number in range(3):
+            await one.bury(A, event(f"{number}"), WHY)
+            assert len(await other.list()) == number + 1
+        first, second, third = await other.list()
+
+        assert await other.get(second.id) == second
+        assert await one.remove([first.id, third.id, first.id, "nonsense", "0" * 16 + "9"]) == 2
+
+        assert await other.list() == await one.list() == [second]
+        assert await other.get(first.id) is await one.get(first.id) is None
+        assert await other.remove([first.id]) == 0
+
+
+async def test_a_delivery_that_is_buried_again_is_there_once(kafka: str) -> None:
+    topic = await new_topic(kafka, dead_letter_topic({}))
+    async with dead_letters(kafka, topic) as store:
+        for trigger, delivery in ((A, "0-7"), (B, "0-7"), (A, "0-8"), (A, "0-7")):
+            await store.bury(trigger, event(delivery), WHY, delivery=delivery)
+
+        assert [(each.trigger, each.event.id) for each in await store.list()] == [
+            (B, "0-7"),
+            (A, "0-8"),
+            (A, "0-7"),
+        ]
+
+
+async def test_what_is_left_after_a_compaction_can_be_read(kafka: str) -> None:
+    topic = await new_topic(kafka, {**dead_letter_topic({}), **RESTLESS})
+    async with dead_letters(kafka, topic) as store, dead_letters(kafka, topic) as other:
+        for number in range(30):
+            await store.bury(A, event(f"{number}", b"x" * number), WHY)
+        letters = await other.list()
+        await store.remove([letter.id for letter in letters if letter.event.id not in "3579"])
+        await gone(kafka, topic, store)
+
+        for each in (store, other):
+            assert await buried(each, trigger=A) == ["3", "5", "7", "9"]
+            assert await each.get(letters[4].id) is None
+
+    async with dead_letters(kafka, topic) as later:
+        assert [letter.event.data for letter in await later.list(trigger=A)] == [
+            b"x" * number for number in (3, 5, 7, 9)
+        ]
+
+
+async def gone(address: str, topic: str, store: KafkaDeadLetters) -> None:
+    """Return once nothing is left of what was removed, but for the removals."""
+    async with asyncio.timeout(40):
+        while True:
+            await store.bury("move/on", event("on"), WHY, delivery="-")
+            values = [value for key, value in await records(address, topic) if key.startswith(A)]
+            if len([value for value in values if value is not None]) == 4:
+                return
+            await asyncio.sleep(0.5)
+
+
+async def test_an_event_as_large_as_any_can_be_buried(kafka: str) -> None:
+    topic = await new_topic(kafka, dead_letter_topic({}))
+    largest = event("1", b"x" * (1_048_588 - 200))
+    async with dead_letters(kafka, topic) as store:
+        await store.bury(A, largest, replace(WHY, body=b"y" * 1024))
+
+        (letter,) = await store.list()
+
+    assert letter.event == largest
+
+
+async def test_a_record_that_is_no_dead_letter_hides_no_other(
+    kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = await new_topic(kafka, dead_letter_topic({}))
+    async with Producing(client(kafka)) as producing, dead_letters(kafka, topic) as store:
+        await producing.append(topic, [Record(key=b"\xff", value=b"?", headers=[])])
+        await store.bury(A, event("1"), WHY)
+        await producing.append(topic, [Record(key=b"gone", value=None, headers=[])])
+
+        assert await buried(store, limit=1) == ["1"]
+        assert await store.get("0" * 16) is None
+
+    assert caplog.records[0].getMessage() == "dead letter not readable"
+
+
+@pytest.mark.timeout(180)
+async def test_dead_letters_outlive_an_outage(kafka_server: KafkaServer) -> None:
+    with kafka_server:
+        address = kafka_server.address
+        topic = await new_topic(address, dead_letter_topic({}))
+        async with dead_letters(address, topic) as store, dead_letters(address, topic) as other:
+            await store.bury(A, event("1"), WHY)
+            (letter,) = await store.list()
+            kafka_server.kill()
+
+            with pytest.raises(ChannelUnavailable):
+                await store.bury(A, event("2"), WHY, delivery="2")
+            for each in (store, other):
+                with pytest.raises(ChannelUnavailable):
+                    await each.list()
+            with pytest.raises(ChannelUnavailable):
+                await store.remove([letter.id])
+
+            await asyncio.to_thread(kafka_server.start)
+            await healed(store)
+            for each in (store, other):
+                assert await buried(each) == ["1", "2"]
+                assert await each.get(letter.id) == letter
+
+
+async def healed(store: KafkaDeadLetters) -> None:
+    """Bury, again and again until that is possible, and wait for what can be listed."""
+    async with asyncio.timeout(SOON):
+        while True:
+            try:
+                await store.bury(A, event("2"), WHY, delivery="2")
+                await store.list()
             except ChannelUnavailable:
                 await asyncio.sleep(0.1)
             else:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -33,7 +32,6 @@ _log: Final = logging.getLogger("cemesh.channel")
 
 _PAUSE: Final = timedelta(seconds=0.5)
 _CHUNK: Final = 500  # records, taken in about 5 ms: nothing else runs meanwhile
-_FETCH_BYTES: Final = 4 << 20
 _LARGEST_MESSAGE: Final = 1_048_588  # Kafka's default
 _ADDED_BYTES: Final = 64 << 10
 
@@ -41,6 +39,8 @@ _ADDED_BYTES: Final = 64 << 10
 class Read(Protocol):
     """A record as aiokafka hands it out. ``timestamp`` is in milliseconds since 1970."""
 
+    topic: str
+    partition: int
     offset: int
     timestamp: int
     key: bytes | None
@@ -70,15 +70,18 @@ def configuration(
     }
 
 
-def consumer(options: ClientOptions) -> AIOKafkaConsumer:
-    """Return a consumer, not started, of no group."""
+def consumer(
+    options: ClientOptions, *, fetch_bytes: int = 4 << 20, wait: timedelta = _PAUSE
+) -> AIOKafkaConsumer:
+    """Return a consumer, not started, of no group, whose fetches wait so long for something new."""
     return AIOKafkaConsumer(
         **options,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         request_timeout_ms=PATIENCE // timedelta(milliseconds=1),
-        max_partition_fetch_bytes=_FETCH_BYTES,
+        fetch_max_wait_ms=wait // timedelta(milliseconds=1),
+        max_partition_fetch_bytes=fetch_bytes,
     )
 
 
@@ -98,10 +101,9 @@ async def close_consumer(reader: AIOKafkaConsumer) -> None:
 
 
 class Following:
-    """A compacted topic, read to its end while this is entered, and followed from there.
+    """A compacted topic: read to its end, and followed from there, whatever outages there are.
 
     ``take`` is called with each record; ``at_end`` whenever all is read that Kafka has told of.
-    Outages are sat out. Entering raises `ChannelUnavailable`.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class Following:
         options: ClientOptions,
         *,
         take: Callable[[Read], None],
-        at_end: Callable[[], Awaitable[None]],
+        at_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._options = options
         self._partition = TopicPartition(topic, 0)
@@ -119,25 +121,31 @@ class Following:
         self._consumer: AIOKafkaConsumer | None = None
         self._position = 0
         self._news = asyncio.Condition()
-        self._resources = AsyncExitStack()
+        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as resources:
-            resources.push_async_callback(self._close)
-            try:
-                reader = await self._open()
-                end = await self._end()
-                while self._position < end:
-                    await self._read(reader)
-            except KafkaError as error:
-                raise self._unavailable(said(error)) from error
-            tasks = await resources.enter_async_context(asyncio.TaskGroup())
-            resources.callback(tasks.create_task(self._follow()).cancel)
-            self._resources = resources.pop_all()
-        return self
+    async def load(self) -> None:
+        """Read all that is in the topic now; what was read before a failure is not read again."""
+        try:
+            reader = await self._open()
+            end = await self._end()
+            while self._position < end:
+                await self._read(reader)
+        except KafkaError as error:
+            await self._close()
+            raise self._unavailable(said(error)) from error
+        except BaseException:
+            await self._close()
+            raise
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self._resources.aclose()
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Follow the topic from where `load` has come to."""
+        self._task = tasks.create_task(self._follow())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._close()
 
     async def caught_up(self) -> None:
         """Return once all is read that is in the topic now; raises `ChannelUnavailable`."""
@@ -166,7 +174,8 @@ class Following:
                 reader = self._consumer or await self._open()
                 while True:
                     await self._read(reader)
-                    if self._position >= (reader.highwater(self._partition) or 0):
+                    told = reader.highwater(self._partition) or 0
+                    if self._at_end is not None and self._position >= told:
                         await self._at_end()
             except KafkaError as error:
                 topic = self._partition.topic

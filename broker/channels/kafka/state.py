@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Self
@@ -64,15 +65,19 @@ class StateTopic:
         self._turn = asyncio.Lock()
         self._next = _Batch()
         self._on_its_way: Mapping[str, Entry] = {}
+        self._resources = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Read all that is in the topic; raise `ChannelUnavailable` if that cannot be."""
-        await self._following.__aenter__()
+        await self._following.load()
+        tasks = await self._resources.enter_async_context(asyncio.TaskGroup())
+        self._resources.push_async_callback(self._following.close)
+        self._following.start(tasks)
         self._entered = True
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._following.__aexit__(*exc)
+        await self._resources.aclose()
 
     def get(self, key: str) -> bytes | None:
         return self._latest.get(key)
@@ -154,11 +159,10 @@ class StateTopic:
                 entries = self._latest.overtaken()
                 await self._write(entries)
             except CemeshError as error:
-                extra = {"topic": self._topic, "why": str(error)}
-                _log.warning("state not written again", extra=extra)
+                why = {"topic": self._topic, "why": str(error)}
+                _log.warning("state not written again", extra=why)
             else:
-                extra = {"topic": self._topic, "count": len(entries)}
-                _log.info("state written again", extra=extra)
+                _log.info("state written again", extra={"topic": self._topic, "keys": [*entries]})
 
     def _take(self, record: Read) -> None:
         key = (record.key or b"").decode(errors="replace")
