@@ -1,15 +1,8 @@
-"""Producing: appends that come while others are on their way go out together.
-
-A producer is replaced by a fresh one whenever a batch was refused or not answered. aiokafka
-numbers the batches of a partition, for Kafka to tell repetitions, and does not take back the
-number of one that failed, so that Kafka would refuse all that come after it; nor does it ever
-give up one that is not answered.
-"""
+"""Producing: appends that come while others are on their way go out together."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -28,12 +21,11 @@ from broker.channels.kafka.connecting import (
     ANSWER_WITHIN,
     at,
     check_reachable,
-    close_producer,
-    open_producer,
     said,
     who,
 )
 from broker.channels.kafka.lanes import Append, Batch, Lane, Topic, size_of
+from broker.channels.kafka.producers import Producers
 from broker.channels.kafka.settings import ClientOptions
 from broker.codecs.kafka import Record
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable, TooLarge
@@ -46,10 +38,6 @@ _GIVEN_UP_AFTER: Final = ANSWER_WITHIN.total_seconds()
 _DOUBTED_AFTER: Final = 3.0
 _PROBED_WITHIN: Final = timedelta(seconds=1)
 _LOOKS_EVERY: Final = 0.25
-_TRIES_EVERY: Final = 0.5
-_REPLACED_EVERY: Final = 0.1
-
-_log: Final = logging.getLogger("cemesh.channel")
 
 
 class Producing:
@@ -67,20 +55,19 @@ class Producing:
         self._ready: dict[Lane, None] = {}
         self._to_send = asyncio.Event()
         self._sent: dict[Lane, None] = {}
-        self._producer: Any = None
-        self._opened = asyncio.Event()
-        self._replace = asyncio.Event()
-        self._tried = asyncio.Event()
-        self._outage: ChannelUnavailable | None = None
+        self._producers = Producers(
+            options, topics=self._topics, on_opened=self._opened, on_outage=self._fail_all
+        )
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as running:
-            self._group = await running.enter_async_context(asyncio.TaskGroup())
-            running.push_async_callback(self._close)
-            for work in (self._send(), self._keep_open(), self._watch()):
-                running.callback(self._group.create_task(work).cancel)
-            await self._tried.wait()
+            running.push_async_callback(self._producers.close)
+            group = await running.enter_async_context(asyncio.TaskGroup())
+            for work in (self._send(), self._producers.run(group), self._watch()):
+                running.callback(group.create_task(work).cancel)
+            running.callback(self._fail_all, ChannelUnavailable("the mesh is shutting down"))
+            await self._producers.tried.wait()
             self._running = running.pop_all()
         return self
 
@@ -125,8 +112,9 @@ class Producing:
 
     def check(self) -> None:
         """Raise `ChannelUnavailable` if Kafka is known not to be reachable."""
-        if self._outage is not None:
-            raise ChannelUnavailable(str(self._outage), retry_after=self._outage.retry_after)
+        outage = self._producers.outage
+        if outage is not None:
+            raise ChannelUnavailable(str(outage), retry_after=outage.retry_after)
 
     def _admit(self, records: int, size: int) -> None:
         if self._pending_records and (
@@ -142,8 +130,8 @@ class Producing:
         """Return the topic once Kafka tells its partitions. Raises `ChannelUnavailable`."""
         try:
             async with asyncio.timeout(_GIVEN_UP_AFTER + _LOOKS_EVERY):
-                await self._opened.wait()
-                partitions = await self._producer.partitions_for(name)
+                await self._producers.opened.wait()
+                partitions = await self._producers.current.partitions_for(name)
         except TimeoutError as error:
             self.check()
             raise self._late(name) from error
@@ -163,14 +151,14 @@ class Producing:
     async def _send(self) -> None:
         while True:
             await self._to_send.wait()
-            await self._opened.wait()  # more gathers meanwhile
+            await self._producers.opened.wait()  # more gathers meanwhile
             self._to_send.clear()
             lanes, self._ready = self._ready, {}
             for lane in lanes:
-                if self._producer is None:  # as of the batch before
+                if self._producers.current is None:  # as of the batch before
                     self._let_go(lane)
                 elif lane.topic.known:
-                    await self._send_batch(lane, self._producer)
+                    await self._send_batch(lane, self._producers.current)
 
     async def _send_batch(self, lane: Lane, producer: Any) -> None:  # noqa: ANN401
         builder = producer.create_batch()
@@ -209,7 +197,7 @@ class Producing:
                 refusal = self._refusal(lane.topic.name, error, batch.size)
                 for part in batch.parts:
                     part.append.fail(refusal)
-            self._give_up(batch.producer)
+            self._producers.give_up(batch.producer)
         if lane.waiting:
             self._let_go(lane)
 
@@ -234,44 +222,7 @@ class Producing:
             f"{at(self._options)} has not stored events in the topic '{topic}': {said(error)}"
         )
 
-    # --- the producer --------------------------------------------------------------------
-
-    async def _keep_open(self) -> None:
-        while True:
-            try:
-                producer = await open_producer(self._options, self._topics)
-            except ChannelUnavailable as error:
-                self._went(error)
-                self._tried.set()
-                await asyncio.sleep(_TRIES_EVERY)
-                continue
-            if self._outage is not None:
-                _log.info("kafka reachable again", extra={"servers": at(self._options)})
-            self._outage = None
-            self._producer = producer
-            producer.client.cluster.add_listener(self._learn)
-            self._learn(producer.client.cluster)
-            self._opened.set()
-            self._tried.set()
-            await self._replace.wait()
-            self._replace.clear()
-            await asyncio.sleep(_REPLACED_EVERY)
-
-    def _give_up(self, producer: Any, *, grace: timedelta = ANSWER_WITHIN) -> None:  # noqa: ANN401
-        """Send no more by this producer, but let what is on its way arrive, for a while."""
-        if producer is None or producer is not self._producer:
-            return
-        self._producer = None
-        self._opened.clear()
-        self._replace.set()
-        self._group.create_task(close_producer(producer, grace=grace))
-
-    def _went(self, error: ChannelUnavailable) -> None:
-        """Tell everybody who waits that Kafka is away, and nobody else will wait."""
-        if self._outage is None:
-            _log.warning("kafka unreachable", extra={"why": str(error)})
-        self._outage = error
-        self._fail_all(error)
+    # --- what is known of Kafka ------------------------------------------------------------
 
     def _fail_all(self, error: ChannelUnavailable) -> None:
         while self._appends:
@@ -283,9 +234,14 @@ class Producing:
         self._sent.clear()
         self._ready.clear()
 
+    def _opened(self, producer: Any) -> None:  # noqa: ANN401
+        producer.client.cluster.add_listener(self._learn)
+        self._learn(producer.client.cluster)
+
     def _learn(self, cluster: Any) -> None:  # noqa: ANN401
         """Note the partitions that Kafka tells of now."""
-        if self._producer is None or cluster is not self._producer.client.cluster:
+        producer = self._producers.current
+        if producer is None or cluster is not producer.client.cluster:
             return
         for topic in self._topics.values():
             partitions = cluster.partitions_for_topic(topic.name) or ()
@@ -296,12 +252,6 @@ class Producing:
                 for lane in topic.lanes:
                     if lane.waiting and lane.sent is None:
                         self._let_go(lane)
-
-    async def _close(self) -> None:
-        self._fail_all(ChannelUnavailable("the mesh is shutting down"))
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await close_producer(producer, grace=_PROBED_WITHIN)
 
     # --- what takes too long ---------------------------------------------------------------
 
@@ -320,10 +270,9 @@ class Producing:
             late = [lane for lane in self._sent if lane.sent and lane.sent.since < doubted]
             if late:
                 await self._doubt(late)
-            if self._producer is not None and not all(
-                topic.known for topic in self._topics.values()
-            ):
-                self._producer.client.force_metadata_update()
+            producer = self._producers.current
+            if producer is not None and not all(each.known for each in self._topics.values()):
+                producer.client.force_metadata_update()
 
     async def _doubt(self, late: Sequence[Lane]) -> None:
         """Find out why these batches are not answered, and give up all of them."""
@@ -331,8 +280,8 @@ class Producing:
         try:
             await check_reachable(self._options, within=_PROBED_WITHIN)
         except ChannelUnavailable as error:
-            self._give_up(self._producer, grace=timedelta(0))
-            self._went(error)
+            self._producers.give_up(self._producers.current, grace=timedelta(0))
+            self._producers.missed(error)
             return
         for lane, batch in batches:
             if batch is not None and lane.sent is batch:
