@@ -154,6 +154,7 @@ async def test_a_former_owner_is_told_so_and_changes_nothing(kafka: str) -> None
     topic = await new_topic(kafka, state_topic({}))
     async with dispatcher(kafka, topic) as former, dispatcher(kafka, topic) as owner:
         await former.state.write({"a": b"old", "b": b"old"}, epoch=4)
+        await owner.state.caught_up()
         await owner.state.write({"a": b"new"}, epoch=5)
         await former.state.caught_up()
 
@@ -173,6 +174,7 @@ async def test_a_former_owner_that_writes_late_does_not_win_even_after_compactio
     topic = await new_topic(kafka, RESTLESS)
     async with dispatcher(kafka, topic) as former, dispatcher(kafka, topic) as owner:
         await former.state.write({"a": b"old", "b": b"old"}, epoch=4)
+        await owner.state.caught_up()
         await owner.state.write({"a": b"new", "b": None}, epoch=5)
 
         await former.producing.append(topic, former.appended[0])

@@ -70,11 +70,11 @@ def configuration(
     }
 
 
-def consumer(
+async def open_consumer(
     options: ClientOptions, *, fetch_bytes: int = 4 << 20, wait: timedelta = _PAUSE
 ) -> AIOKafkaConsumer:
-    """Return a consumer, not started, of no group, whose fetches wait so long for something new."""
-    return AIOKafkaConsumer(
+    """Return a consumer of no group that has started; its fetches ``wait`` for something new."""
+    consumer = AIOKafkaConsumer(
         **options,
         group_id=None,
         enable_auto_commit=False,
@@ -83,21 +83,32 @@ def consumer(
         fetch_max_wait_ms=wait // timedelta(milliseconds=1),
         max_partition_fetch_bytes=fetch_bytes,
     )
+    try:
+        await consumer.start()
+    except BaseException:
+        await close_consumer(consumer)
+        raise
+    return consumer
 
 
-async def close_consumer(reader: AIOKafkaConsumer) -> None:
+async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     """Close the consumer, whatever it is doing.
 
     aiokafka cancels a fetch that has just failed and is about to be repeated, and then raises
     that as if its caller had been cancelled, with the connections still open.
     """
     try:
-        await reader.stop()
+        await consumer.stop()
     except asyncio.CancelledError:
-        await reader._client.close()
+        await consumer._client.close()
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
+
+
+def unavailable(topic: str, options: ClientOptions, error: BaseException) -> ChannelUnavailable:
+    """Return that the topic cannot be read now, and why."""
+    return ChannelUnavailable(f"the topic {topic} of {at(options)} cannot be read: {said(error)}")
 
 
 class Following:
@@ -118,24 +129,23 @@ class Following:
         self._partition = TopicPartition(topic, 0)
         self._take = take
         self._at_end = at_end
-        self._consumer: AIOKafkaConsumer | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        # A connection of its own: on the other one all waits behind a fetch, which waits for news.
+        self._asker: AIOKafkaConsumer | None = None
+        self._asking = asyncio.Lock()
         self._position = 0
         self._news = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         """Read all that is in the topic now; what was read before a failure is not read again."""
+        end = await self._end()
         try:
-            reader = await self._open()
-            end = await self._end()
             while self._position < end:
-                await self._read(reader)
+                await self._read(self._reader or await self._open())
         except KafkaError as error:
             await self._close()
-            raise self._unavailable(said(error)) from error
-        except BaseException:
-            await self._close()
-            raise
+            raise self._unavailable(error) from error
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         """Follow the topic from where `load` has come to."""
@@ -146,6 +156,9 @@ class Following:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._close()
+        asker, self._asker = self._asker, None
+        if asker is not None:
+            await close_consumer(asker)
 
     async def caught_up(self) -> None:
         """Return once all is read that is in the topic now; raises `ChannelUnavailable`."""
@@ -158,20 +171,20 @@ class Following:
         return await self._end() <= self._position
 
     async def _end(self) -> int:
-        if self._consumer is None:
-            raise self._unavailable("the connection was lost")
         try:
             async with asyncio.timeout(PATIENCE.total_seconds()):
-                ends = await self._consumer.end_offsets([self._partition])
+                async with self._asking:
+                    self._asker = self._asker or await open_consumer(self._options)
+                ends = await self._asker.end_offsets([self._partition])
         except (KafkaError, TimeoutError) as error:
-            raise self._unavailable(said(error)) from error
+            raise self._unavailable(error) from error
         end: int = ends[self._partition]
         return end
 
     async def _follow(self) -> None:
         while True:
             try:
-                reader = self._consumer or await self._open()
+                reader = self._reader or await self._open()
                 while True:
                     await self._read(reader)
                     told = reader.highwater(self._partition) or 0
@@ -196,19 +209,16 @@ class Following:
         await asyncio.sleep(0)  # what has been fetched is handed out without waiting for anything
 
     async def _open(self) -> AIOKafkaConsumer:
-        reader = self._consumer = consumer(self._options)
-        await reader.start()
+        reader = self._reader = await open_consumer(self._options)
         reader.assign([self._partition])
         if self._position:
             reader.seek(self._partition, self._position)
         return reader
 
     async def _close(self) -> None:
-        reader, self._consumer = self._consumer, None
+        reader, self._reader = self._reader, None
         if reader is not None:
             await close_consumer(reader)
 
-    def _unavailable(self, why: str) -> ChannelUnavailable:
-        return ChannelUnavailable(
-            f"the topic {self._partition.topic} of {at(self._options)} cannot be read: {why}"
-        )
+    def _unavailable(self, error: BaseException) -> ChannelUnavailable:
+        return unavailable(self._partition.topic, self._options, error)

@@ -10,10 +10,14 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from broker.channels.kafka.compacted import PATIENCE, Read, close_consumer, consumer
-from broker.channels.kafka.connecting import at, said
+from broker.channels.kafka.compacted import (
+    PATIENCE,
+    Read,
+    close_consumer,
+    open_consumer,
+    unavailable,
+)
 from broker.channels.kafka.settings import ClientOptions
-from broker.errors import ChannelUnavailable
 
 _FETCH_BYTES: Final = 256 << 10
 _NEAR: Final = 200  # offsets that are sooner read through than jumped over
@@ -42,10 +46,7 @@ class Fetching:
                     reader.pause(self._partition)
             except (KafkaError, TimeoutError) as error:
                 await self.close()
-                raise ChannelUnavailable(
-                    f"the topic {self._partition.topic} of {at(self._options)} cannot be read: "
-                    f"{said(error)}"
-                ) from error
+                raise unavailable(self._partition.topic, self._options, error) from error
             except BaseException:
                 await self.close()
                 raise
@@ -76,9 +77,8 @@ class Fetching:
 
     async def _open(self) -> AIOKafkaConsumer:
         # Whatever is on its way has to arrive before the next can be asked for.
-        reader = self._reader = consumer(
-            self._options, fetch_bytes=_FETCH_BYTES, wait=timedelta(milliseconds=5)
-        )
-        await reader.start()
+        wait = timedelta(milliseconds=5)
+        reader = await open_consumer(self._options, fetch_bytes=_FETCH_BYTES, wait=wait)
         reader.assign([self._partition])
+        self._reader = reader
         return reader

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from broker.channels.backlog import BUFFER_EVENTS
-from broker.channels.kafka.compacted import PATIENCE, Read, close_consumer, consumer
+from broker.channels.kafka.compacted import PATIENCE, Read, close_consumer, open_consumer
 from broker.channels.kafka.connecting import at, said
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.settings import ClientOptions
@@ -110,13 +110,7 @@ class Rereading:
 
     async def _open(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            reader = consumer(self._options)
-            try:
-                await reader.start()
-            except BaseException:
-                await close_consumer(reader)
-                raise
-            self._consumer = reader
+            self._consumer = await open_consumer(self._options)
         return self._consumer
 
     async def _close(self) -> None:

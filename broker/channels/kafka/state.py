@@ -69,11 +69,14 @@ class StateTopic:
 
     async def __aenter__(self) -> Self:
         """Read all that is in the topic; raise `ChannelUnavailable` if that cannot be."""
-        await self._following.load()
-        tasks = await self._resources.enter_async_context(asyncio.TaskGroup())
-        self._resources.push_async_callback(self._following.close)
-        self._following.start(tasks)
-        self._entered = True
+        async with AsyncExitStack() as resources:
+            resources.push_async_callback(self._following.close)
+            await self._following.load()
+            tasks = await resources.enter_async_context(asyncio.TaskGroup())
+            resources.push_async_callback(self._following.close)  # or the tasks would not end
+            self._following.start(tasks)
+            self._entered = True
+            self._resources = resources.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
