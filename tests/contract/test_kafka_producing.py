@@ -146,6 +146,22 @@ async def test_records_with_one_key_stay_in_the_order_of_their_appends(kafka: st
     assert sorted(await stored(kafka, topic), key=len) == [[], [], [], values]
 
 
+async def test_what_comes_while_a_batch_is_on_its_way_follows_it(
+    kafka: str, batches: list[int]
+) -> None:
+    topic = await new_topic(kafka)
+    values = [str(number) for number in range(300)]
+    async with Producing(options(kafka)) as producing:
+        await producing.append(topic, [record("first")])
+        async with asyncio.TaskGroup() as appends:
+            for value in values:
+                appends.create_task(producing.append(topic, [record(value)]))
+                await asyncio.sleep(0)
+
+    assert await stored(kafka, topic) == [["first", *values]]
+    assert len(batches) > 2
+
+
 async def test_appends_without_keys_take_turns_among_the_partitions(kafka: str) -> None:
     topic = await new_topic(kafka, partitions=3)
     async with Producing(options(kafka)) as producing:
@@ -312,6 +328,9 @@ async def test_a_full_buffer_refuses_more_and_takes_more_once_it_is_empty(
             await asyncio.wait(pending)
             await asyncio.to_thread(kafka_server.start)
             await append_until_stored(producing, topic, "after")
+
+            large = [producing.append(topic, [record(b"x" * 900_000)]) for _ in range(10)]
+            await asyncio.gather(*large)
 
             assert all(isinstance(task.exception(), ChannelUnavailable) for task in pending)
 
