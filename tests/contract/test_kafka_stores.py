@@ -32,6 +32,11 @@ RESTLESS: Mapping[str, str] = {
 }
 """The configuration of a topic that is compacted as soon as that can be."""
 
+# aiokafka forgets a connection that it was opening when it is told to close.
+abandons_connections = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+
 
 def client(address: str) -> ClientOptions:
     return Settings(bootstrap_servers=(address,), topic="any").client_options()
@@ -214,6 +219,7 @@ async def test_after_a_compaction_everything_is_as_it_was(kafka: str) -> None:
         assert later.state.items() == {f"{each}": b"19" for each in range(1, 10)}
 
 
+@abandons_connections
 @pytest.mark.timeout(180)
 async def test_an_outage_is_sat_out_or_left_and_nothing_is_lost(kafka_server: KafkaServer) -> None:
     with kafka_server:
@@ -409,6 +415,7 @@ async def test_a_record_that_is_no_dead_letter_hides_no_other(
     assert caplog.records[0].getMessage() == "dead letter not readable"
 
 
+@abandons_connections
 @pytest.mark.timeout(180)
 async def test_dead_letters_outlive_an_outage(kafka_server: KafkaServer) -> None:
     with kafka_server:
