@@ -13,6 +13,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from broker.channels.kafka.deadletters import KafkaDeadLetters, dead_letter_topic
+from broker.channels.kafka.fetching import Fetching
 from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import ClientOptions, Settings
 from broker.channels.kafka.state import StateTopic, state_topic
@@ -371,6 +372,14 @@ async def test_what_is_left_after_a_compaction_can_be_read(kafka: str) -> None:
         for each in (store, other):
             assert await buried(each, trigger=A) == ["3", "5", "7", "9"]
             assert await each.get(letters[4].id) is None
+
+    # One that lists while another removes asks for records that are there no more.
+    fetching = Fetching(topic, client(kafka))
+    found = await fetching.records(range(len(letters)))
+    await fetching.close()
+    assert [f"{record.offset:016d}" for record in found] == [
+        letter.id for letter in letters if letter.event.id in "3579"
+    ]
 
     async with dead_letters(kafka, topic) as later:
         assert [letter.event.data for letter in await later.list(trigger=A)] == [
