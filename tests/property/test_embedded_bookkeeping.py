@@ -221,11 +221,19 @@ class Story:
     async def finish(self) -> None:
         """Settle all that comes, until nothing waits any more."""
         async with asyncio.timeout(SOON):
-            while await self.take(0.03) or (await self.channel.books())[TRIGGER].waiting:
+            while await self.take(0.03) or self._is_behind() or await self._waiting():
                 for claim in self.out:
                     await self.end(claim, "settle")
                 self.out.clear()
         await self.restart(crash=False)
+
+    def _is_behind(self) -> bool:
+        """Return whether something is still to be read: only then is all of it counted."""
+        assert isinstance(self.channel, EmbeddedChannel)
+        return self.channel._places[TRIGGER].backlog.behind
+
+    async def _waiting(self) -> int:
+        return (await self.channel.books())[TRIGGER].waiting
 
 
 async def _between_commits(store: Store, data: Path, image: Path) -> None:

@@ -10,9 +10,11 @@ that server is the shared one; tests that need more of a server than its address
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
@@ -90,6 +92,27 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     # Fetching the jars may take longer than a test may.
     if not os.environ.get(GIVEN) and any(map(_asks, session.items)):
         session.config.stash[_FOUND] = find()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "kafka_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.filterwarnings("ignore::ResourceWarning"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    """Let go of what a test left, so that no later one is blamed for it.
+
+    aiokafka forgets a connection that it was opening when it is told to close.
+    """
+    try:
+        return (yield)
+    finally:
+        if _asks(item):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)
