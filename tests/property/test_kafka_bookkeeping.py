@@ -22,6 +22,7 @@ from broker.channels.kafka.account import account
 from broker.channels.kafka.cursor import KafkaCursor, PutOff
 from broker.channels.kafka.entries import Entry
 from broker.channels.kafka.partition import Partition, StoredPartition, stored_swept
+from broker.channels.kafka.subscriptions import Subscriptions
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import EVERYTHING, Exact, Filter
@@ -152,6 +153,7 @@ class Process:
         self.cluster = cluster
         self.refusals = 1
         self._work: set[asyncio.Task[None]] = set()
+        self.subscriptions: Subscriptions[KafkaCursor] = Subscriptions()
         self.partitions = {name: self._partition(name) for name in (MAIN, DELAYS)}
 
     def _partition(self, name: str) -> Partition:
@@ -159,6 +161,7 @@ class Process:
         swept = states.pop("", None)
         return Partition(
             StoredPartition(swept=-1 if swept is None else stored_swept(swept), places=states),
+            subscriptions=self.subscriptions,
             log=lambda trigger: LogOfTrigger(self.cluster.logs[name], trigger),
             spawn=self._spawn,
         )
@@ -180,6 +183,7 @@ class Process:
 
     def subscribe(self, filter: Filter) -> KafkaCursor:
         cursor = KafkaCursor(TRIGGER, filter, 5, self)
+        self.subscriptions.put(TRIGGER, cursor)
         for partition in self.partitions.values():
             partition.enter(TRIGGER, cursor)
         return cursor
@@ -187,6 +191,7 @@ class Process:
     def leave(self, cursor: KafkaCursor) -> None:
         cursor.retire()
         cursor.return_claims()
+        self.subscriptions.discard(TRIGGER)
         for partition in self.partitions.values():
             partition.leave(TRIGGER)
 
@@ -207,7 +212,8 @@ class Process:
     def sweep(self, name: str, count: int) -> None:
         partition = self.partitions[name]
         start = partition.swept + 1
-        partition.sweep(self.cluster.logs[name][start : start + count])
+        for entry in self.cluster.logs[name][start : start + count]:
+            partition.sweep(entry)
 
     def flush(self, values: int) -> None:
         for name, partition in self.partitions.items():

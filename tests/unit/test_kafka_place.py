@@ -11,6 +11,7 @@ import msgspec
 from broker.channels.kafka.entries import Entry
 from broker.channels.kafka.partition import Partition, StoredPartition, stored_swept
 from broker.channels.kafka.place import KafkaPlace, PlaceRecord, stored_place
+from broker.channels.kafka.subscriptions import Subscriptions
 from broker.event import Event
 from broker.filters import EVERYTHING, Filter
 from broker.ports import Outcome, Refusal
@@ -47,6 +48,7 @@ class Here:
 
 class Work:
     def __init__(self) -> None:
+        self.subscriptions: Subscriptions[Here] = Subscriptions()
         self._tasks: list[asyncio.Task[None]] = []
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -57,12 +59,24 @@ class Work:
             await self._tasks.pop()
 
 
+def enter(partition: Partition, work: Work) -> KafkaPlace:
+    cursor = Here()
+    work.subscriptions.put(TRIGGER, cursor)
+    return partition.enter(TRIGGER, cursor)
+
+
+def sweep(partition: Partition, entries: Sequence[Entry]) -> None:
+    for each in entries:
+        partition.sweep(each)
+
+
 def partition(
     work: Work, entries: Sequence[Entry] = (), *, swept: int = -1, **places: PlaceRecord
 ) -> Partition:
     stored = {name.replace("_", "/"): msgspec.json.encode(row) for name, row in places.items()}
     return Partition(
         StoredPartition(swept=swept, places=stored),
+        subscriptions=work.subscriptions,
         log=lambda _: Log(entries),
         spawn=work.spawn,
     )
@@ -80,9 +94,9 @@ async def test_what_was_left_unread_before_a_crash_is_read_although_the_partitio
     behind = PlaceRecord(filter=repr(EVERYTHING), counted=20, read=10, matched=10, unread=10)
     lagging = partition(work, entries, swept=10, default_audit=behind)
 
-    place = lagging.enter(TRIGGER, Here())
+    place = enter(lagging, work)
     await work.done()
-    lagging.sweep(entries[11:])
+    sweep(lagging, entries[11:])
 
     assert taken(place) == list(range(11, 21))
     assert place.waiting == 10
@@ -93,9 +107,9 @@ async def test_what_a_place_counted_before_a_crash_is_offered_to_it_no_more() ->
     caught_up = PlaceRecord(filter=repr(EVERYTHING), counted=9, matched=5, delivered=5)
     lagging = partition(work, entries, swept=4, default_audit=caught_up)
 
-    place = lagging.enter(TRIGGER, Here())
+    place = enter(lagging, work)
     await work.done()
-    lagging.sweep(entries[5:])
+    sweep(lagging, entries[5:])
 
     assert taken(place) == [10, 11]
     assert (place.matched, place.waiting) == (7, 2)
@@ -105,7 +119,7 @@ async def test_what_was_swept_while_a_place_met_nothing_is_not_read_again() -> N
     work, entries = Work(), [entry(offset) for offset in range(12)]
     quiet = PlaceRecord(filter=repr(EVERYTHING), counted=2, matched=1, delivered=1)
 
-    place = partition(work, entries, swept=9, default_audit=quiet).enter(TRIGGER, Here())
+    place = enter(partition(work, entries, swept=9, default_audit=quiet), work)
     await work.done()
 
     assert taken(place) == []
@@ -115,7 +129,7 @@ async def test_a_trigger_that_was_away_reads_what_passed_meanwhile() -> None:
     work, entries = Work(), [entry(offset) for offset in range(12)]
     away = PlaceRecord(filter=repr(EVERYTHING), counted=4, matched=5, delivered=5, left_at=4)
 
-    place = partition(work, entries, swept=9, default_audit=away).enter(TRIGGER, Here())
+    place = enter(partition(work, entries, swept=9, default_audit=away), work)
     await work.done()
 
     assert taken(place) == [5, 6, 7, 8, 9]
@@ -125,7 +139,7 @@ async def test_an_open_claim_comes_back_with_its_attempts() -> None:
     work, entries = Work(), [entry(offset) for offset in range(3)]
     open_one = PlaceRecord(filter=repr(EVERYTHING), counted=2, open=[(1, 4, WHY)], matched=1)
 
-    place = partition(work, entries, swept=2, default_audit=open_one).enter(TRIGGER, Here())
+    place = enter(partition(work, entries, swept=2, default_audit=open_one), work)
     await work.done()
 
     held = place.claim()
@@ -136,9 +150,9 @@ async def test_an_open_claim_comes_back_with_its_attempts() -> None:
 async def test_a_delivery_that_was_put_off_comes_with_its_attempts() -> None:
     work = Work()
     delays = partition(work)
-    place = delays.enter(TRIGGER, Here())
+    place = enter(delays, work)
 
-    delays.sweep([entry(0, TRIGGER, attempts=2), entry(1, "default/other", attempts=1)])
+    sweep(delays, [entry(0, TRIGGER, attempts=2), entry(1, "default/other", attempts=1)])
 
     held = place.claim()
     assert held is not None
@@ -149,15 +163,16 @@ async def test_a_delivery_that_was_put_off_comes_with_its_attempts() -> None:
 async def test_what_comes_for_a_trigger_that_is_not_there_is_found_when_it_comes() -> None:
     work, entries = Work(), [entry(0, "default/other"), entry(1, TRIGGER), entry(2, TRIGGER)]
     delays = partition(work, entries)
-    delays.sweep(entries)
+    sweep(delays, entries)
     stored = delays.take_changes()
 
     after = Partition(
         StoredPartition(swept=stored_swept(stored.pop("")), places=stored),
+        subscriptions=work.subscriptions,
         log=lambda trigger: Log([each for each in entries if each.to == trigger]),
         spawn=work.spawn,
     )
-    place = after.enter(TRIGGER, Here())
+    place = enter(after, work)
     await work.done()
 
     assert taken(place) == [1, 2]
@@ -166,8 +181,8 @@ async def test_what_comes_for_a_trigger_that_is_not_there_is_found_when_it_comes
 async def test_a_crash_while_a_delivery_is_put_off_repeats_it_with_the_new_attempts() -> None:
     work, entries = Work(), [entry(0)]
     events = partition(work, entries)
-    place = events.enter(TRIGGER, Here())
-    events.sweep(entries)
+    place = enter(events, work)
+    sweep(events, entries)
     place.claim()
     through = asyncio.Event()
 
@@ -187,8 +202,8 @@ async def test_a_crash_while_a_delivery_is_put_off_repeats_it_with_the_new_attem
 async def test_what_could_not_be_stored_is_stored_the_next_time() -> None:
     work, entries = Work(), [entry(0)]
     events = partition(work, entries)
-    place = events.enter(TRIGGER, Here())
-    events.sweep(entries)
+    place = enter(events, work)
+    sweep(events, entries)
     lost = events.take_changes()
     events.failed()
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from broker.channels.kafka.entries import Entry
 from broker.channels.kafka.place import KafkaPlace, StoredPlace, new_place, stored_place
+from broker.channels.kafka.subscriptions import Subscriptions
 from broker.channels.place import Log, Spawn
-from broker.filters import Filter, FilterIndex
+from broker.filters import Filter
 
 
 class _Swept(msgspec.Struct, frozen=True):
@@ -58,27 +59,27 @@ class Partition:
         self,
         stored: StoredPartition,
         *,
+        subscriptions: Subscriptions[Any],
         log: Callable[[str], Log[Entry]],
         spawn: Spawn,
     ) -> None:
         self.swept = stored.swept
+        self._subscriptions: Subscriptions[Cursor] = subscriptions
         self._log = log
         self._spawn = spawn
-        self._index = FilterIndex()
-        self._cursors: dict[str, Cursor] = {}
         self._places = {
             trigger: self._place(stored_place(trigger, value, stored.swept))
             for trigger, value in stored.places.items()
         }
         self._changed: dict[str, KafkaPlace] = {}
         self._taken: dict[str, KafkaPlace] = {}
-        self._stored_swept = stored.swept
+        self._stored_swept: int | None = None  # it is stored anew by whoever takes it over
         self._taken_swept = stored.swept
 
     # --- subscriptions ---------------------------------------------------------------------
 
     def enter(self, trigger: str, cursor: Cursor, *, behind: int | None = None) -> KafkaPlace:
-        """Subscribe the trigger.
+        """Let the trigger's place be claimed from by the cursor, which is subscribed already.
 
         One that is new begins behind the offset ``behind``, or behind what has been swept.
         """
@@ -86,8 +87,6 @@ class Partition:
         if place is None:
             begins = self.swept if behind is None else behind
             place = self._add(new_place(trigger, repr(cursor.filter), begins))
-        self._cursors[trigger] = cursor
-        self._index.put(trigger, cursor.filter)
         entered = place
         place.enter(cursor.filter, lambda: cursor.ready(entered))
         cursor.ready(place)  # with what it was given back
@@ -95,31 +94,45 @@ class Partition:
 
     def leave(self, trigger: str) -> None:
         """End the subscription."""
-        del self._cursors[trigger]
-        self._index.discard(trigger)
-        self._places[trigger].leave()
+        place = self._places.get(trigger)
+        if place is not None and place.subscribed:
+            place.leave()
 
     def take_off(self, trigger: str) -> None:
         """Note that the trigger is gone, so that its place holds nothing back."""
         place = self._places.get(trigger)
-        if place is not None and not place.subscribed:
+        if place is not None and not place.subscribed and not place.gone:
             place.gone = True
             self._note(place)
 
     # --- sweeping --------------------------------------------------------------------------
 
-    def sweep(self, entries: Iterable[Entry]) -> None:
-        """Offer each entry to the triggers that it is for."""
-        for entry in entries:
+    def sweep(self, entry: Entry) -> None:
+        """Offer the entry, which is the next, to the triggers that it is for."""
+        if entry.to is None:
+            matching = self._subscriptions.matching(entry.event.attributes)
             self.swept = entry.position
-            if entry.to is None:
-                for trigger in self._index.matching(entry.event.attributes):
-                    self._places[trigger].offer(entry)
-            elif entry.to in self._cursors:
-                self._places[entry.to].offer(entry)
-            elif entry.to not in self._places:
-                # It finds this when it comes: a place that is new begins with what comes then.
-                self._note(self._add(new_place(entry.to, "", entry.position - 1)))
+            for trigger in matching:
+                self._places[trigger].offer(entry)
+        else:
+            place = self._place_of(entry.to)
+            self.swept = entry.position
+            if place.subscribed:
+                place.offer(entry)
+
+    def _place_of(self, trigger: str) -> KafkaPlace:
+        """Return the trigger's place, which begins here if it is new.
+
+        So one that is not subscribed finds what is for it when it comes.
+        """
+        place = self._places.get(trigger)
+        if place is None:
+            cursor = self._subscriptions.get(trigger)
+            if cursor is not None:
+                return self.enter(trigger, cursor)
+            place = self._add(new_place(trigger, "", self.swept))
+            self._note(place)
+        return place
 
     def skip(self, offset: int) -> None:
         """Go past what holds no event."""
