@@ -387,7 +387,13 @@ _OBJECTS: Final = {"config": "ConfigMap", "secret": "Secret"}
 
 
 class Backend(AbstractAsyncContextManager["Backend"], Protocol):
-    """A storage system: holds the channels of any number of brokers while entered."""
+    """A storage system: holds the channels of any number of brokers while entered.
+
+    ``shared`` says whether other processes, with backends of their own, can have the same
+    channels at the same time; it is taken for True where it is missing.
+    """
+
+    shared: ClassVar[bool] = True
 
     @classmethod
     def from_url(cls, url: str, options: BackendOptions) -> Self: ...

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from broker.channels.memory_log import MemoryLog
 from broker.channels.observers import Observers
@@ -28,6 +28,8 @@ MAX_WAITING: Final = 1_000_000
 
 class MemoryBackend:
     """Channels in memory. While ``outage`` holds a text, the store is gone for that reason."""
+
+    shared: ClassVar[bool] = False
 
     def __init__(self, options: BackendOptions) -> None:
         self._history = options.retention_bytes

@@ -46,6 +46,18 @@ class Resources:
         # A class that asks for what the default is gets what the operator said about it, too.
         return self._default if asked in (None, _scheme(self._default)) else f"{asked}:"
 
+    def channel_scheme(self, broker: Broker) -> str:
+        """Return the scheme of that URL, which is what a channel is called."""
+        return _scheme(self.channel_url(broker))
+
+    def is_shared(self, broker: Broker) -> bool:
+        """Return whether other processes can have the broker's channel at the same time.
+
+        Raises `PluginNotFound`.
+        """
+        backend = plugins.channel_backend(self.channel_scheme(broker))
+        return getattr(backend, "shared", True)
+
     async def channel(self, broker: Broker) -> Channel:
         """Return the broker's channel.
 

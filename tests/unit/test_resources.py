@@ -72,3 +72,19 @@ async def test_a_backend_is_opened_once_and_told_each_brokers_configuration_and_
 
     assert [each.url for each in opened] == ["told://a"]
     assert opened[0].brokers == [("default/a", {"x": "1"}, {"y": "2"}), ("default/b", {}, {})]
+
+
+@pytest.mark.parametrize("channel", ["memory:", "sqlite:"])
+def test_a_channel_of_one_process_says_so(channel: str) -> None:
+    assert not resources(channel).is_shared(Broker(key="default/b"))
+
+
+def test_a_channel_that_does_not_say_is_taken_for_one_that_processes_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Silent:
+        """Has none of it."""
+
+    monkeypatch.setattr("broker.plugins.channel_backend", lambda scheme: Silent)
+
+    assert resources("silent:").is_shared(Broker(key="default/b"))

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from broker.channels.embedded.channel import EmbeddedChannel
 from broker.channels.embedded.loading import last_place, load_broker, new_place, settle_accounts
@@ -29,6 +29,8 @@ class EmbeddedBackend:
     Entering it raises `DataDirectoryInUse` while another process has the folder, and
     `ChannelUnavailable` if the file cannot be used.
     """
+
+    shared: ClassVar[bool] = False
 
     def __init__(self, folder: Path, options: BackendOptions) -> None:
         self._folder = folder
