@@ -22,6 +22,7 @@ from tests.services.kafka import leash
 from tests.services.kafka.distribution import Distribution, Jars, Missing, find
 from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import PASSWORD, SASL_MECHANISMS, USER, Listeners
+from tests.services.relay import Relay
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -165,6 +166,20 @@ async def test_a_listener_refuses_whom_it_does_not_know(
             await producer.start()
     finally:
         await producer.stop()
+
+
+async def test_whoever_comes_through_the_relay_stays_there_and_is_cut_off_with_it(
+    kafka_relay: Relay, kafka_listeners: Listeners
+) -> None:
+    through = {"bootstrap_servers": kafka_relay.address}
+    topic = await stored(through, b"1")
+
+    async with AIOKafkaProducer(**through, request_timeout_ms=2000) as producer:
+        with kafka_relay.cut():
+            with pytest.raises(KafkaError):
+                await producer.send_and_wait(topic, b"2")
+            assert await first_of(plaintext(kafka_listeners), topic) == b"1"
+        await producer.send_and_wait(topic, b"3")
 
 
 # --- a server of one's own -----------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Kafka for any test that asks for it, as a plug-in of pytest.
 
 ``kafka`` is the address of the server that one test run shares, ``kafka_listeners`` all of its
-listeners, and ``kafka_server`` a server of the test's own, to be entered, killed and restarted.
+listeners, ``kafka_relay`` a way to it that a test can cut, and ``kafka_server`` a server of the
+test's own, to be entered, killed and restarted.
 
 The shared server is started by the first test that asks, in whichever worker that runs, and
 lives until the run ends, whatever becomes of that worker. With ``CEMESH_TEST_KAFKA=host:port``
@@ -15,7 +16,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -26,8 +27,11 @@ from tests.services.kafka.distribution import Distribution, Missing, find
 from tests.services.kafka.locks import locked
 from tests.services.kafka.server import KafkaServer, answers, log_end
 from tests.services.kafka.settings import Listeners
+from tests.services.relay import Relay
 
 GIVEN: Final = "CEMESH_TEST_KAFKA"
+
+_RELAYS: Final = 8  # as many as `make test` starts workers, so that none waits for another
 
 _FOUND: Final = pytest.StashKey[Distribution | Missing]()
 _STARTED: Final = pytest.StashKey[KafkaServer]()
@@ -52,16 +56,15 @@ def kafka_listeners(
     pytestconfig: pytest.Config,
 ) -> Listeners:
     """Return every listener of the shared server."""
-    in_worker = hasattr(pytestconfig, "workerinput")
-    run = tmp_path_factory.getbasetemp()
-    run = run.parent if in_worker else run
+    run = _folder_of_the_run(tmp_path_factory, pytestconfig)
     record = run / "kafka.json"
     with locked(run / "kafka.lock"):
         if not record.exists():
             server = KafkaServer(
                 Path(tempfile.mkdtemp(prefix="kafka-", dir=run)),
                 kafka_distribution,
-                owner=os.getppid() if in_worker else os.getpid(),
+                owner=os.getppid() if _worker(pytestconfig) else os.getpid(),
+                relays=_RELAYS,
             )
             server.start()
             pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
@@ -69,6 +72,22 @@ def kafka_listeners(
     listeners = Listeners(**json.loads(record.read_text()))
     pytestconfig.stash[_LOG] = listeners.log
     return listeners
+
+
+@pytest.fixture
+async def kafka_relay(
+    kafka_listeners: Listeners,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+) -> AsyncIterator[Relay]:
+    """Return a relay before the shared server, which sends whoever comes through it there again."""
+    number = int(_worker(pytestconfig).removeprefix("gw") or 0) % _RELAYS
+    address, behind = list(kafka_listeners.relayed.items())[number]
+    run = _folder_of_the_run(tmp_path_factory, pytestconfig)
+    # No other worker has it meanwhile, also where there are more of them than relays.
+    with locked(run / f"kafka-relay-{number}.lock"):
+        async with Relay(address, to=behind) as relay:
+            yield relay
 
 
 @pytest.fixture
@@ -123,6 +142,17 @@ def pytest_runtest_makereport(
     if report.failed and _asks(item) and (log := item.config.stash.get(_LOG, None)):
         report.sections.append(("the shared Kafka", log_end(log)))
     return report
+
+
+def _worker(config: pytest.Config) -> str:
+    """Return the name of the worker that this is, like gw0; or nothing, where there are none."""
+    name: str = getattr(config, "workerinput", {}).get("workerid", "")
+    return name
+
+
+def _folder_of_the_run(factory: pytest.TempPathFactory, config: pytest.Config) -> Path:
+    folder = factory.getbasetemp()
+    return folder.parent if _worker(config) else folder
 
 
 def _asks(item: pytest.Item) -> bool:

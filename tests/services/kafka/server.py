@@ -42,7 +42,8 @@ class KafkaServer:
     """One node of Kafka, broker and controller, running while this is entered.
 
     ``folder`` takes everything. The server does not outlive the process with the id ``owner``:
-    this one, unless told otherwise. Its ports are free ones, or PORTS from ``first_port`` on.
+    this one, unless told otherwise. Its ports are free ones, or PORTS from ``first_port`` on,
+    and free ones for as many ``relays``.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class KafkaServer:
         *,
         owner: int | None = None,
         first_port: int | None = None,
+        relays: int = 0,
     ) -> None:
         self._folder = folder.resolve()
         self._distribution = distribution
@@ -60,7 +62,8 @@ class KafkaServer:
         ports = [
             free_port() if first_port is None else first_port + index for index in range(PORTS)
         ]
-        self.listeners = write_settings(self._folder, ports)
+        relayed = {free_port(): free_port() for _ in range(relays)}
+        self.listeners = write_settings(self._folder, ports, relayed)
 
     def __enter__(self) -> Self:
         self.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from tests.services.certificates import write_certificates
@@ -25,7 +26,7 @@ _PROTOCOLS: Final = {
 _CONTROLLER: Final = "CONTROLLER"
 
 PORTS: Final = len(_PROTOCOLS) + 1
-"""How many ports a server takes."""
+"""How many ports a server takes, without relays."""
 
 _ONE_NODE: Final = {
     "process.roles": "broker,controller",
@@ -66,6 +67,9 @@ class Listeners:
 
     SASL knows USER with PASSWORD by each of SASL_MECHANISMS. The server's certificate, and that
     of a client that ``mtls`` lets in, are vouched for by ``authority``.
+
+    ``relayed`` are listeners without any security that say of themselves that they are
+    elsewhere, where a relay has to be: where it listens → where the server does.
     """
 
     plaintext: str
@@ -73,11 +77,13 @@ class Listeners:
     ssl: str
     mtls: str
     sasl_ssl: str
+    relayed: Mapping[str, str]
     folder: str
 
     def addresses(self) -> Sequence[str]:
         """Return where each of them is."""
-        return [self.plaintext, self.sasl_plaintext, self.ssl, self.mtls, self.sasl_ssl]
+        named = [self.plaintext, self.sasl_plaintext, self.ssl, self.mtls, self.sasl_ssl]
+        return [*named, *self.relayed.values()]
 
     @property
     def authority(self) -> str:
@@ -95,18 +101,22 @@ class Listeners:
         return Path(self.folder, "kafka.log")
 
 
-def write_settings(folder: Path, ports: Sequence[int]) -> Listeners:
+def write_settings(
+    folder: Path, ports: Sequence[int], relayed: Mapping[int, int] = MappingProxyType({})
+) -> Listeners:
     """Write ``server.properties``, certificates and all else that the server reads.
 
     The first port is that of the listener without any security; there are PORTS of them.
+    ``relayed`` are those of relays, each with that of the listener behind it.
     """
-    *others, controller = [f"{HOST}:{port}" for port in ports]
+    *others, controller = [_at(port) for port in ports]
     addresses = dict(zip(_PROTOCOLS, others, strict=True))
+    behind = {_at(relay): _at(port) for relay, port in relayed.items()}
     properties = {
         **_ONE_NODE,
         **_IN_A_HURRY,
         **_SMALL,
-        **_listening(addresses, controller),
+        **_listening(addresses, controller, behind),
         **_securing(folder),
         "log.dirs": f"{folder}/data",
     }
@@ -117,18 +127,37 @@ def write_settings(folder: Path, ports: Sequence[int]) -> Listeners:
     Path(folder, logging.name).write_text(logging.read_text())
     write_certificates(folder, HOST, "localhost")
     return Listeners(
-        **{name.lower(): address for name, address in addresses.items()}, folder=str(folder)
+        **{name.lower(): address for name, address in addresses.items()},
+        relayed=behind,
+        folder=str(folder),
     )
 
 
-def _listening(addresses: Mapping[str, str], controller: str) -> dict[str, str]:
-    listeners = {_CONTROLLER: controller, **addresses}
-    protocols = {_CONTROLLER: "PLAINTEXT", **_PROTOCOLS}
+def _at(port: int) -> str:
+    return f"{HOST}:{port}"
+
+
+def _listening(
+    addresses: Mapping[str, str], controller: str, relayed: Mapping[str, str]
+) -> dict[str, str]:
+    names = [f"RELAYED_{number}" for number, _ in enumerate(relayed)]
+    listeners = {
+        _CONTROLLER: controller,
+        **addresses,
+        **dict(zip(names, relayed.values(), strict=True)),
+    }
+    advertised = {**addresses, **dict(zip(names, relayed, strict=True))}
+    protocols = {_CONTROLLER: "PLAINTEXT", **_PROTOCOLS, **dict.fromkeys(names, "PLAINTEXT")}
     return {
-        "listeners": ",".join(f"{name}://{address}" for name, address in listeners.items()),
+        "listeners": _listed(listeners),
+        "advertised.listeners": _listed(advertised),
         "listener.security.protocol.map": ",".join(map(":".join, protocols.items())),
         "controller.quorum.voters": f"1@{controller}",
     }
+
+
+def _listed(listeners: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in listeners.items())
 
 
 def _securing(folder: Path) -> dict[str, str]:
