@@ -70,6 +70,7 @@ class Backlog(Generic[E]):
         self._read = read  # all up to here is in the buffer or was taken; of use while behind
         self._buffer: deque[E] = deque()
         self._bytes = 0
+        self._refiltered = -1  # what is buffered up to here may have matched another filter
         self._epoch = 0  # changes when a chunk that is being read is of no use any more
 
     @property
@@ -94,6 +95,8 @@ class Backlog(Generic[E]):
 
         None stands for whatever has been swept.
         """
+        if self._buffer and self._buffer[0].position <= self._refiltered:
+            return self._stored_anew(self._buffer[0].position - 1)
         start, end = self.tally.gap
         counted_to = self._read if self.behind else end  # in the gap, by reading it
         return (
@@ -103,6 +106,15 @@ class Backlog(Generic[E]):
                 unread=self.tally.unread + len(self._buffer),
                 gap=(max(start, counted_to), end),
             ),
+        )
+
+    def _stored_anew(self, read: int) -> tuple[int, Tally]:
+        """Let what matched an earlier filter be counted by the one that it is read again by."""
+        older = sum(entry.position <= self._refiltered for entry in self._buffer)
+        return read, Tally(
+            matched=self.tally.matched - older,
+            unread=self.tally.unread + len(self._buffer) - older,
+            gap=(read, self._refiltered),
         )
 
     def oldest(self) -> E | None:
@@ -132,6 +144,7 @@ class Backlog(Generic[E]):
         """Let go of the buffer, as the trigger stops: the log still has what is in it."""
         read, self.tally = self.as_stored()
         self._epoch += 1
+        self._refiltered = -1
         self._buffer.clear()
         self._bytes = 0
         self._read = swept if read is None else read
@@ -140,6 +153,7 @@ class Backlog(Generic[E]):
     def refilter(self, swept: int) -> None:
         """Count what is unread anew, as the filter has changed. What is buffered stays."""
         self._epoch += 1
+        self._refiltered = swept
         if self.behind:
             self.tally.uncount(self._read, swept)
 
