@@ -105,7 +105,7 @@ class Relay:
                 ways.create_task(self._pass(client, server))
                 ways.create_task(self._pass(server, client))
         except* OSError:  # either side is gone, and so is the link
-            await self._flows.wait()
+            pass
 
     async def _pass(self, source: socket.socket, target: socket.socket) -> None:
         loop = asyncio.get_running_loop()
