@@ -8,20 +8,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+class Part(Enum):
+    """What a mesh does. Each part can be a process of its own: ``cemesh`` and the value."""
+
+    INGRESS = "ingress"
+    DISPATCHER = "dispatcher"
+    SOURCES = "sources"
+
+
+WHOLE: Final = frozenset(Part)
+"""All parts in one process: ``cemesh run``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of ``cemesh run``.
+    """The settings of ``cemesh run``, and of the commands that run a part of the mesh.
 
     ``channel`` is the URL of the default channel, or None for the embedded one in
     ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it.
-    A port of 0 takes any that is free.
+    A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
     """
 
     paths: tuple[Path, ...]
+    parts: frozenset[Part] = WHOLE
     data_dir: Path = Path(".cemesh")
     host: str = "127.0.0.1"
     port: int = 8080
@@ -33,5 +50,5 @@ class Settings:
     retention_bytes: int = 1 << 30
     max_event_bytes: int = 1 << 20
     drain_timeout: timedelta = timedelta(seconds=30)
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from broker.errors import Problem
 from broker.ports import Books, Channel
+from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
 
 
@@ -46,11 +47,15 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshStatus:
-    """The whole mesh. ``problems`` are those of the last change of the files that was refused."""
+    """What runs in one process: the whole mesh, or ``parts`` of it.
+
+    ``problems`` are those of the last change of the files that was refused.
+    """
 
     brokers: Sequence[BrokerStatus]
     sources: Sequence[SourceStatus]
     problems: Sequence[Problem]
+    parts: frozenset[Part] = WHOLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +70,7 @@ class Operated(Protocol):
     """A mesh as its operator handles it."""
 
     async def not_ready(self) -> Sequence[str]:
-        """Return what keeps the mesh from taking events, one sentence each; empty when ready."""
+        """Return what keeps the mesh from its work, one sentence each; empty when ready."""
         ...
 
     async def status(self) -> MeshStatus: ...
@@ -75,13 +80,13 @@ class Operated(Protocol):
         ...
 
     def triggers(self, broker: str) -> Sequence[Trigger]:
-        """Return the triggers that run on the broker; raises `UnknownBroker`."""
+        """Return the broker's triggers, wherever they run; raises `UnknownBroker`."""
         ...
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         """Hand dead letters back to the triggers that gave them up, with no attempts counted.
 
-        One whose trigger is gone, or that is not there, is kept and said. Raises
+        One whose trigger does not run here, or that is not there, is kept and said. Raises
         `UnknownBroker`, `ChannelUnavailable`, `ChannelFull`.
         """
         ...

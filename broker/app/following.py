@@ -51,14 +51,13 @@ async def _reload(settings: Settings, mesh: Mesh) -> bool:
     """Return whether nothing is left to be tried again."""
     try:
         loaded = await asyncio.to_thread(load, settings.paths, resolve=settings.resolve)
+        tell(loaded.warnings)
+        await mesh.apply(loaded.desired)
     except InvalidManifest as error:
         mesh.problems = error.problems
         tell(error.problems)
         _log.error("change refused", extra={"problems": len(error.problems)})
         return True
-    tell(loaded.warnings)
-    try:
-        await mesh.apply(loaded.desired)
     except CemeshError as error:
         mesh.problems = [Problem(file=None, line=None, message=str(error))]
         _log.error("change not taken up", extra={"why": str(error), "again_in": str(_RETRY)})

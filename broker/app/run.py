@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from typing import Final
@@ -23,7 +23,7 @@ from broker.mesh import Mesh
 from broker.observe.logging import configure
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions
-from broker.settings import Settings
+from broker.settings import WHOLE, Part, Settings
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
@@ -40,7 +40,7 @@ STOPPED, REFUSED, CANNOT_START = 0, 1, 3
 
 
 def run(settings: Settings) -> int:
-    """Run the mesh until SIGINT or SIGTERM, and return the process's exit code.
+    """Run the mesh, or parts of it, until SIGINT or SIGTERM; return the process's exit code.
 
     0: stopped when asked to; 1: the manifests are refused; 3: it cannot start.
     """
@@ -71,6 +71,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         ),
         drain_timeout=settings.drain_timeout,
         metrics=metrics,
+        parts=settings.parts,
     )
     stopping, closing = asyncio.Event(), asyncio.Event()
     producers = ingress(
@@ -81,22 +82,29 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         on_refused=metrics.refused,
     )
     operators = admin(mesh, metrics, closing)
+    taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []
     async with AsyncExitStack() as running:
         hurry = running.enter_context(_signals(stopping))
         hurry.append(mesh.hurry)
-        data_port = running.enter_context(listening(settings.host, settings.port))
+        data_ports = [running.enter_context(listening(*each)) for each in taking_events]
         admin_port = running.enter_context(listening(settings.admin_host, settings.admin_port))
         await running.enter_async_context(mesh)
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
         await mesh.apply(loaded.desired)
-        async with served(producers, data_port, linger=settings.drain_timeout) as door:
-            hurry.append(door.break_off)
-            _welcome(settings, loaded.desired, url(data_port), url(admin_port))
-            await follow(settings, mesh, changed, stopping)
-            _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
+        doors = [
+            await running.enter_async_context(
+                served(producers, each, linger=settings.drain_timeout)
+            )
+            for each in data_ports
+        ]
+        hurry += [door.break_off for door in doors]
+        _welcome(settings, loaded.desired, [url(each) for each in data_ports], url(admin_port))
+        await follow(settings, mesh, changed, stopping)
+        _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
+        for door in doors:
             door.close()
-            await mesh.drain()
+        await mesh.drain()
     _log.info("stopped")
 
 
@@ -122,21 +130,26 @@ def _signals(stopping: asyncio.Event) -> Iterator[list[Callable[[], None]]]:
         loop.remove_signal_handler(number)
 
 
-def _welcome(settings: Settings, desired: Desired, data: str, operators: str) -> None:
+def _welcome(
+    settings: Settings, desired: Desired, data_ports: Sequence[str], admin_port: str
+) -> None:
+    runs = [
+        (Part.INGRESS, "broker", desired.brokers),
+        (Part.DISPATCHER, "trigger", desired.triggers),
+        (Part.SOURCES, "source", desired.sources),
+    ]
     counts = ", ".join(
         f"{len(each)} {name}{'' if len(each) == 1 else 's'}"
-        for name, each in (
-            ("broker", desired.brokers),
-            ("trigger", desired.triggers),
-            ("source", desired.sources),
-        )
+        for part, name, each in runs
+        if part in settings.parts
     )
-    lines = [f"cemesh runs {counts}"]
-    lines += [f"  POST events to  {data}/{key}" for key in desired.brokers]
-    lines += [
-        f"  admin port      {operators} (asks nobody who they are)",
-        f"  data            {settings.channel or settings.data_dir}",
-        "  Ctrl-C stops it: what is under way is finished, what waits is kept",
-    ]
+    whole = settings.parts == WHOLE
+    command = " ".join(["cemesh", *(part.value for part in settings.parts if not whole)])
+    lines = [f"{command} runs {counts}"]
+    lines += [f"  POST events to  {port}/{key}" for port in data_ports for key in desired.brokers]
+    lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
+    if whole or settings.channel:
+        lines += [f"  data            {settings.channel or settings.data_dir}"]
+    lines += ["  Ctrl-C stops it: what is under way is finished, what waits is kept"]
     sys.stderr.writelines(f"{line}\n" for line in lines)
     sys.stderr.flush()

@@ -12,11 +12,13 @@ from typing import Final, Self
 from broker.errors import ChannelUnavailable, Problem, UnknownBroker
 from broker.event import Event
 from broker.ingress import Entrance
+from broker.mesh.parts import of_parts, refuse_unshared
 from broker.mesh.resources import Resources
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Channel, Emit, Sink, SinkOptions
+from broker.settings import WHOLE, Part
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
 from broker.trigger import Access, Broker, Desired, Target, Trigger
 from delivery.delivery import Attempt, Delivery
@@ -37,8 +39,9 @@ class _Running:
 class Mesh:
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
-    ``problems`` are those of the last change of the files that was refused; whoever reads the
-    files sets them. To be entered, changed and left by one and the same task.
+    Of that, ``parts`` run here, the others in processes of their own. ``problems`` are those of
+    the last change of the files that was refused; whoever reads the files sets them. To be
+    entered, changed and left by one and the same task.
     """
 
     def __init__(
@@ -48,8 +51,11 @@ class Mesh:
         options: BackendOptions,
         drain_timeout: timedelta,
         metrics: Metrics,
+        parts: frozenset[Part] = WHOLE,
     ) -> None:
         self.problems: Sequence[Problem] = ()
+        self._parts = parts
+        self._desired = Desired()
         self._brokers: dict[str, _Running] = {}
         self._triggers: dict[str, TriggerRun] = {}
         self._sources: dict[str, SourceRun] = {}
@@ -78,13 +84,16 @@ class Mesh:
         """Make the mesh run what is desired, and return once it does.
 
         Deliveries under way are finished by what they were begun with. Raises a `CemeshError`,
-        and has changed nothing, if a channel cannot be opened or a sink not be made.
+        and has changed nothing, if a channel cannot be opened or a sink not be made;
+        `InvalidManifest` if a part of the mesh would run apart on a channel of one process.
         """
+        refuse_unshared(desired, self._parts, self._resources)
+        here = of_parts(desired, self._parts)
         brokers = {key: await self._open(broker) for key, broker in desired.brokers.items()}
-        runs = await self._new_runs(desired, brokers)
+        runs = await self._new_runs(here, brokers)
 
         for key, source in list(self._sources.items()):
-            if desired.sources.get(key) != source.source:
+            if here.sources.get(key) != source.source:
                 await self._sources.pop(key).stop()
         # Nothing is taken for a broker that goes; one that comes, or changes its channel, takes
         # events there once its triggers have subscribed.
@@ -93,10 +102,11 @@ class Mesh:
             for key, running in self._brokers.items()
             if key in brokers
         }
-        await self._change_triggers(desired, runs)
-        self._brokers = brokers
-        await self._take_off_the_gone()
-        for key, wanted in desired.sources.items():
+        await self._change_triggers(here, runs)
+        self._brokers, self._desired = brokers, desired
+        if Part.DISPATCHER in self._parts:
+            await self._take_off_the_gone()
+        for key, wanted in here.sources.items():
             if key not in self._sources:
                 run = self._sources[key] = SourceRun(wanted, self._emit_into(wanted.broker))
                 run.start(self._tasks)
@@ -230,14 +240,16 @@ class Mesh:
             )
             for run in self._sources.values()
         ]
-        return MeshStatus(brokers=brokers, sources=sources, problems=self.problems)
+        return MeshStatus(
+            brokers=brokers, sources=sources, problems=self.problems, parts=self._parts
+        )
 
     async def _broker_status(self, running: _Running) -> BrokerStatus:
         key = running.broker.key
         books = await running.channel.books()
         return BrokerStatus(
             key=key,
-            channel=self._resources.channel_url(running.broker).partition(":")[0],
+            channel=self._resources.channel_scheme(running.broker),
             accepted=await running.channel.accepted(),
             unavailable=await _unavailable(running.channel),
             triggers=[
@@ -261,12 +273,12 @@ class Mesh:
 
     def triggers(self, broker: str) -> Sequence[Trigger]:
         self.channel(broker)  # which says so where there is none
-        runs = self._triggers.values()
-        return [run.trigger for run in runs if run.trigger.broker == broker]
+        return [each for each in self._desired.triggers.values() if each.broker == broker]
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         channel = self.channel(broker)
         subscribed = await channel.books()
+        where = "on this broker" if Part.DISPATCHER in self._parts else "here: ask a dispatcher"
         redriven: list[str] = []
         kept: dict[str, str] = {}
         for each in ids:
@@ -274,7 +286,7 @@ class Mesh:
             if letter is None:
                 kept[each] = "there is no such dead letter"
             elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
-                kept[each] = f"its trigger {letter.trigger} does not run on this broker"
+                kept[each] = f"its trigger {letter.trigger} does not run {where}"
             else:
                 # Appended before it is removed: a crash between the two repeats, and loses not.
                 await channel.append([replace(letter.event, hops=0)], to=letter.trigger)

@@ -17,6 +17,7 @@ from broker.filters import Filter
 from broker.mesh import Mesh
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions
+from broker.settings import WHOLE, Part
 from broker.trigger import Broker, DeliveryPolicy, Target, Trigger
 
 BROKER = Broker(key="default/default")
@@ -61,7 +62,12 @@ class HeldChannel(MemoryChannel):
 
 
 class Store(MemoryBackend):
-    """A backend whose data outlives the mesh that uses it, as that of a durable one does."""
+    """A backend whose data outlives the mesh that uses it, as that of a durable one does.
+
+    The meshes of a test stand for processes that share it.
+    """
+
+    shared = True
 
     def __init__(self) -> None:
         super().__init__(OPTIONS)
@@ -90,6 +96,7 @@ def install(monkeypatch: pytest.MonkeyPatch, **stores: Store) -> None:
     class Opened:
         def __init__(self, store: Store) -> None:
             self._store = store
+            self.shared = store.shared
 
         def from_url(self, url: str, options: BackendOptions) -> Store:
             return self._store
@@ -97,9 +104,15 @@ def install(monkeypatch: pytest.MonkeyPatch, **stores: Store) -> None:
     monkeypatch.setattr("broker.plugins.channel_backend", lambda scheme: Opened(stores[scheme]))
 
 
-def make_mesh(drain_timeout: timedelta = timedelta(seconds=10)) -> Mesh:
-    """Return a mesh on the store installed as ``store``."""
-    return Mesh(channel="store:", options=OPTIONS, drain_timeout=drain_timeout, metrics=Metrics())
+def make_mesh(*parts: Part, drain_timeout: timedelta = timedelta(seconds=10)) -> Mesh:
+    """Return a mesh, or these parts of it, on the store installed as ``store``."""
+    return Mesh(
+        channel="store:",
+        options=OPTIONS,
+        drain_timeout=drain_timeout,
+        metrics=Metrics(),
+        parts=frozenset(parts) or WHOLE,
+    )
 
 
 def make_trigger(

@@ -23,6 +23,7 @@ from broker.event import Event
 from broker.filters import EVERYTHING
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Refusal
+from broker.settings import WHOLE, Part
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
 from broker.trigger import Trigger
 
@@ -55,6 +56,7 @@ class StandIn:
     sources: Sequence[SourceStatus] = ()
     problems: Sequence[Problem] = ()
     running: Sequence[Trigger] = ()
+    parts: frozenset[Part] = WHOLE
     redriven_batches: list[Sequence[str]] = field(default_factory=list)
     broken: Exception | None = None
 
@@ -86,7 +88,9 @@ class StandIn:
             unavailable=self.backend.outage,
             triggers=triggers,
         )
-        return MeshStatus(brokers=[broker], sources=self.sources, problems=self.problems)
+        return MeshStatus(
+            brokers=[broker], sources=self.sources, problems=self.problems, parts=self.parts
+        )
 
     def channel(self, broker: str) -> MemoryChannel:
         if broker != BROKER:

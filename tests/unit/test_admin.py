@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.errors import ChannelFull, ChannelUnavailable, Problem
 from broker.filters import EVERYTHING
+from broker.settings import Part
 from broker.status import SourceStatus
 from tests.unit.stand_in import StandIn, admin_port, ask, event
 
@@ -52,6 +53,15 @@ async def test_metrics_tell_what_the_mesh_counts() -> None:
     assert values["cemesh_accepted_events_total"] == 2
 
 
+async def test_the_status_of_a_part_that_runs_apart_names_it() -> None:
+    mesh = await StandIn.start()
+    mesh.parts = frozenset({Part.DISPATCHER})
+    async with admin_port(mesh) as port:
+        found = json.loads((await ask(port, "GET", "/api/v1/status")).body)
+
+    assert found["parts"] == ["dispatcher"]
+
+
 async def test_the_status_names_brokers_triggers_sources_and_problems() -> None:
     mesh = await StandIn.start()
     mesh.sources = [
@@ -73,6 +83,7 @@ async def test_the_status_names_brokers_triggers_sources_and_problems() -> None:
         await mesh.mesh_channel.append([event()])
         found = json.loads((await ask(port, "GET", "/api/v1/status")).body)
 
+    assert found["parts"] == ["ingress", "dispatcher", "sources"]
     (broker,) = found["brokers"]
     (trigger,) = broker.pop("triggers")
     oldest = datetime.fromisoformat(trigger.pop("oldestWaiting"))

@@ -12,7 +12,7 @@ import pytest
 from broker.app import following
 from broker.app.following import follow
 from broker.mesh import Mesh
-from broker.settings import Settings
+from broker.settings import Part, Settings
 from tests.unit.meshes import Store, install, make_mesh, until
 
 BROKER = """
@@ -53,14 +53,14 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @asynccontextmanager
-async def followed(files: Files) -> AsyncIterator[Mesh]:
-    """Have a mesh follow the files while the context lasts."""
+async def followed(files: Files, *parts: Part) -> AsyncIterator[Mesh]:
+    """Have a mesh, or these parts of it, follow the files while the context lasts."""
     stopping = asyncio.Event()
     done = asyncio.Event()
     meshes: asyncio.Queue[Mesh] = asyncio.Queue()
 
     async def run() -> None:  # the mesh is entered, changed and left by one task
-        async with make_mesh() as mesh:
+        async with make_mesh(*parts) as mesh:
             meshes.put_nowait(mesh)
             await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping)
             await done.wait()
@@ -123,6 +123,29 @@ async def test_a_good_change_that_cannot_be_taken_up_now_is_tried_again(
         store.outage = None
         await until(lambda: runs(mesh, "first"))
         await until(lambda: not mesh.problems)
+
+
+async def test_a_change_that_a_part_must_refuse_is_told_once_and_not_tried_again(
+    files: Files,
+    store: Store,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "_RETRY", timedelta(0))
+    async with followed(files, Part.INGRESS) as mesh:
+        files.write(BROKER.format("first"))
+        await until(lambda: runs(mesh, "first"))
+        monkeypatch.setattr(Store, "shared", False)
+        with caplog.at_level(logging.ERROR):
+            files.write(BROKER.format("second"))
+            await until(lambda: bool(mesh.problems))
+        assert "its channel 'store' is of one process alone" in str(mesh.problems[0])
+        assert runs(mesh, "first")
+
+        monkeypatch.setattr(Store, "shared", True)
+        files.write(BROKER.format("third"))
+        await until(lambda: runs(mesh, "third"))
+        assert caplog.messages == ["manifest", "change refused"]
 
 
 async def test_told_to_stop_it_takes_up_nothing_more(files: Files, store: Store) -> None:

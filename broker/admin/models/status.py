@@ -7,6 +7,7 @@ from datetime import datetime
 
 from broker.admin.models.base import Document, without_credentials
 from broker.errors import Problem
+from broker.settings import Part
 from broker.status import BrokerStatus, MeshStatus, SourceStatus, TriggerStatus
 
 
@@ -103,6 +104,9 @@ class ManifestProblem(Document, frozen=True, kw_only=True):
 
 
 class StatusDocument(Document, frozen=True, kw_only=True):
+    """``parts`` are those of the mesh that run in this process, all of them by `cemesh run`."""
+
+    parts: Sequence[str]
     brokers: Sequence[BrokerDocument]
     sources: Sequence[SourceDocument]
     problems: Sequence[ManifestProblem]
@@ -110,6 +114,7 @@ class StatusDocument(Document, frozen=True, kw_only=True):
     @classmethod
     def of(cls, status: MeshStatus) -> StatusDocument:
         return cls(
+            parts=[part.value for part in Part if part in status.parts],
             brokers=[BrokerDocument.of(broker) for broker in status.brokers],
             sources=[SourceDocument.of(source) for source in status.sources],
             problems=[ManifestProblem.of(problem) for problem in status.problems],
