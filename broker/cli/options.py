@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -93,6 +94,17 @@ class Key(click.ParamType[str]):
         return str(value)
 
 
+def manifest_paths(command: Decorated) -> Decorated:
+    """Add the argument ``PATHS`` of a command that runs manifests."""
+    return click.argument(
+        "paths",
+        nargs=-1,
+        required=True,
+        envvar="CEMESH_PATHS",
+        type=click.Path(path_type=Path),
+    )(command)
+
+
 def admin_address(command: Decorated) -> Decorated:
     """Add ``--admin-host`` and ``--admin-port``."""
     port = click.option(
@@ -135,6 +147,60 @@ def data_address(command: Decorated) -> Decorated:
         help="Host that takes events.",
     )
     return host(port(command))
+
+
+def channel_option(help: str) -> Callable[[Decorated], Decorated]:
+    """Return what adds ``--channel``."""
+    return click.option(
+        "--channel", metavar="URL", envvar="CEMESH_CHANNEL", show_envvar=True, help=help
+    )
+
+
+def max_event_size_option(command: Decorated) -> Decorated:
+    """Add ``--max-event-size``."""
+    return click.option(
+        "--max-event-size",
+        type=Size(),
+        default="1MiB",
+        show_default=True,
+        envvar="CEMESH_MAX_EVENT_SIZE",
+        show_envvar=True,
+        help="The largest request that is taken.",
+    )(command)
+
+
+def drain_timeout_option(help: str) -> Callable[[Decorated], Decorated]:
+    """Return what adds ``--drain-timeout``."""
+    return click.option(
+        "--drain-timeout",
+        type=Duration(),
+        default="30s",
+        show_default=True,
+        envvar="CEMESH_DRAIN_TIMEOUT",
+        show_envvar=True,
+        help=help,
+    )
+
+
+def log_options(command: Decorated) -> Decorated:
+    """Add ``--log-format`` and ``--log-level``."""
+    level = click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        show_default=True,
+        envvar="CEMESH_LOG_LEVEL",
+        show_envvar=True,
+    )
+    form = click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        envvar="CEMESH_LOG_FORMAT",
+        show_envvar=True,
+    )
+    return form(level(command))
 
 
 def resolve_option(command: Decorated) -> Decorated:

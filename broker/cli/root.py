@@ -13,6 +13,7 @@ from broker.cli.display import display
 from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
+from broker.cli.parts import dispatcher, ingress, sources
 from broker.cli.plan import plan
 from broker.cli.run import run
 from broker.cli.send import send
@@ -65,6 +66,9 @@ for _command in (
     status,
     deadletters,
     display,
+    ingress,
+    dispatcher,
+    sources,
     show_version,
 ):
     cli.add_command(_command)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import Duration, Size, admin_address, data_address, resolve_option
-from broker.settings import Settings
+from broker.cli.options import (
+    Duration,
+    Size,
+    admin_address,
+    channel_option,
+    data_address,
+    drain_timeout_option,
+    log_options,
+    manifest_paths,
+    max_event_size_option,
+    resolve_option,
+)
+from broker.settings import LogFormat, LogLevel, Settings
 
 
 @click.command(
@@ -34,13 +44,7 @@ from broker.settings import Settings
       3  it cannot start: a port or the data directory is taken, the channel is unavailable
     """,
 )
-@click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    envvar="CEMESH_PATHS",
-    type=click.Path(path_type=Path),
-)
+@manifest_paths
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -52,12 +56,8 @@ from broker.settings import Settings
 )
 @data_address
 @admin_address
-@click.option(
-    "--channel",
-    metavar="URL",
-    envvar="CEMESH_CHANNEL",
-    show_envvar=True,
-    help="Channel of the brokers that ask for none. Default: the embedded one, in the data dir.",
+@channel_option(
+    "Channel of the brokers that ask for none. Default: the embedded one, in the data dir."
 )
 @resolve_option
 @click.option(
@@ -78,40 +78,9 @@ from broker.settings import Settings
     show_envvar=True,
     help="How much of them is kept for each broker.",
 )
-@click.option(
-    "--max-event-size",
-    type=Size(),
-    default="1MiB",
-    show_default=True,
-    envvar="CEMESH_MAX_EVENT_SIZE",
-    show_envvar=True,
-    help="The largest request that is taken.",
-)
-@click.option(
-    "--drain-timeout",
-    type=Duration(),
-    default="30s",
-    show_default=True,
-    envvar="CEMESH_DRAIN_TIMEOUT",
-    show_envvar=True,
-    help="How long attempts under way may take to finish when the mesh stops.",
-)
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    envvar="CEMESH_LOG_FORMAT",
-    show_envvar=True,
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    envvar="CEMESH_LOG_LEVEL",
-    show_envvar=True,
-)
+@max_event_size_option
+@drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
+@log_options
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -128,8 +97,8 @@ def run(
     retention_size: int,
     max_event_size: int,
     drain_timeout: timedelta,
-    log_format: Literal["text", "json"],
-    log_level: Literal["debug", "info", "warning", "error"],
+    log_format: LogFormat,
+    log_level: LogLevel,
 ) -> None:
     """Run the mesh that the manifests in PATHS (YAML files and folders) describe.
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from broker.cli.help import Command
 from broker.cli.options import admin_address, output_option
+from broker.settings import Part
 
 if TYPE_CHECKING:
     from broker.admin.models import BrokerDocument, StatusDocument, TriggerDocument
+
+_RUNS: Final = {
+    Part.INGRESS: "ingress",
+    Part.DISPATCHER: "triggers",
+    Part.SOURCES: "sources",
+}
+"""What each part runs."""
 
 
 @click.command(
@@ -35,7 +43,8 @@ if TYPE_CHECKING:
 def status(*, admin_host: str, admin_port: int, output: str) -> None:
     """Show every broker, trigger and source: what was delivered, what waits, what is dead.
 
-    The column UNACCOUNTED appears only where the books do not balance.
+    The column UNACCOUNTED appears only where the books do not balance. A part of a mesh that
+    runs apart tells of itself alone: of what triggers do, ask the admin port of a dispatcher.
     """
     import msgspec
 
@@ -51,13 +60,17 @@ def status(*, admin_host: str, admin_port: int, output: str) -> None:
 def _print(found: StatusDocument) -> None:
     from broker.cli.tables import print_table
 
+    elsewhere = [name for part, name in _RUNS.items() if part.value not in found.parts]
+    if elsewhere:
+        here = ", ".join(found.parts)
+        click.echo(f"cemesh {here}: {' and '.join(elsewhere)} run in other processes\n")
     if not found.brokers:
         click.echo("No brokers.")
     for broker in found.brokers:
         click.echo(f"{_heading(broker)}")
         if broker.triggers:
             _print_triggers(broker.triggers)
-        else:
+        elif Part.DISPATCHER.value in found.parts:
             click.echo("  no triggers")
     if found.sources:
         click.echo()

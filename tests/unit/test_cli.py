@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,10 +20,13 @@ from broker.errors import (
     PluginNotFound,
     Problem,
 )
-from broker.settings import Settings
+from broker.settings import Part, Settings
 
 COMMANDS = [
     ["run"],
+    ["ingress"],
+    ["dispatcher"],
+    ["sources"],
     ["check"],
     ["test"],
     ["explain"],
@@ -140,6 +144,83 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
     )
 
 
+OF_ANY_PART = Settings(
+    paths=(Path("a.yaml"), Path("b")),
+    admin_host="::1",
+    admin_port=1,
+    channel="k:",
+    resolve={"A/b/c": "http://x/"},
+    log_format="json",
+    log_level="debug",
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "settings"),
+    [
+        (
+            Part.INGRESS,
+            "--host 0.0.0.0 --port 2 --max-event-size 64KiB --drain-timeout 5s",
+            replace(
+                OF_ANY_PART,
+                host="0.0.0.0",
+                port=2,
+                max_event_bytes=65536,
+                drain_timeout=timedelta(seconds=5),
+            ),
+        ),
+        (
+            Part.DISPATCHER,
+            "--drain-timeout 5s",
+            replace(OF_ANY_PART, drain_timeout=timedelta(seconds=5)),
+        ),
+        (Part.SOURCES, "", OF_ANY_PART),
+    ],
+)
+def test_a_part_takes_the_settings_that_mean_something_to_it(
+    app: App, part: Part, options: str, settings: Settings
+) -> None:
+    of_any_part = (
+        "--admin-host ::1 --admin-port 1 --channel k: --resolve A/b/c=http://x/ "
+        "--log-format json --log-level debug"
+    )
+
+    result = invoke(part.value, "a.yaml", "b", *of_any_part.split(), *options.split())
+
+    assert result.exit_code == 0, result.output
+    assert app.settings == replace(settings, parts=frozenset({part}))
+
+
+NOT_OF_INGRESS = ("--data-dir d", "--retention-age 1d", "--retention-size 1GB")
+NOT_OF_DISPATCHER = (*NOT_OF_INGRESS, "--host ::1", "--port 1", "--max-event-size 1MB")
+NOT_OF_SOURCES = (*NOT_OF_DISPATCHER, "--drain-timeout 1s")
+
+
+@pytest.mark.parametrize(
+    ("part", "option"),
+    [
+        *((Part.INGRESS, each) for each in NOT_OF_INGRESS),
+        *((Part.DISPATCHER, each) for each in NOT_OF_DISPATCHER),
+        *((Part.SOURCES, each) for each in NOT_OF_SOURCES),
+    ],
+)
+def test_a_setting_that_means_nothing_to_a_part_is_wrong_usage(
+    app: App, part: Part, option: str
+) -> None:
+    result = invoke(part.value, "mesh.yaml", *option.split())
+
+    assert result.exit_code == 2
+    assert option.partition(" ")[0] in result.stderr
+    assert app.settings is None
+
+
+@pytest.mark.parametrize("part", Part)
+def test_a_part_without_options_takes_the_defaults_of_the_settings(app: App, part: Part) -> None:
+    assert invoke(part.value, "mesh.yaml").exit_code == 0
+
+    assert app.settings == Settings(paths=(Path("mesh.yaml"),), parts=frozenset({part}))
+
+
 def test_an_option_goes_before_its_variable(app: App) -> None:
     invoke("run", "a.yaml", "--port", "1", env={"CEMESH_PORT": "2"})
 
@@ -180,10 +261,11 @@ def test_run_needs_manifests(app: App) -> None:
 
 
 @pytest.mark.parametrize("ends", [0, 1, 3])
-def test_run_ends_with_the_code_of_the_mesh(app: App, ends: int) -> None:
+@pytest.mark.parametrize("command", ["run", "ingress", "dispatcher", "sources"])
+def test_it_ends_with_the_code_of_the_mesh(app: App, command: str, ends: int) -> None:
     app.ends = ends
 
-    assert invoke("run", "mesh.yaml").exit_code == ends
+    assert invoke(command, "mesh.yaml").exit_code == ends
 
 
 @pytest.mark.parametrize(

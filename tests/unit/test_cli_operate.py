@@ -14,6 +14,7 @@ import pytest
 from broker.errors import Problem
 from broker.filters import EVERYTHING
 from broker.ports import Outcome
+from broker.settings import Part
 from broker.status import SourceStatus
 from tests.unit.stand_in import (
     DEADLINE,
@@ -84,6 +85,31 @@ async def test_the_status_shows_what_is_wrong() -> None:
     assert (
         "The last change of the manifests was refused:\n  m.yaml:3: Trigger a/b: wrong" in ran.out
     )
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (Part.INGRESS, "cemesh ingress: triggers and sources run in other processes"),
+        (Part.DISPATCHER, "cemesh dispatcher: ingress and sources run in other processes"),
+        (Part.SOURCES, "cemesh sources: ingress and triggers run in other processes"),
+    ],
+)
+async def test_the_status_of_a_part_that_runs_apart_says_what_runs_elsewhere(
+    part: Part, told: str
+) -> None:
+    mesh = await StandIn.start()
+    mesh.parts = frozenset({part})
+    async with admin_port(mesh) as port:
+        ran = await cemesh("status", *at(port))
+
+    heading, blank, *brokers = ran.out.splitlines()
+    assert (heading, blank) == (told, "")
+    # Without triggers is only what would run them.
+    assert brokers == [
+        "default/default  memory  0 accepted",
+        *(["  no triggers"] if part is Part.DISPATCHER else []),
+    ]
 
 
 async def test_the_status_for_scripts_is_the_document_of_the_api() -> None:

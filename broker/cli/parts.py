@@ -1,0 +1,209 @@
+"""``cemesh ingress``, ``cemesh dispatcher`` and ``cemesh sources``: parts of a mesh, run apart."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from broker.cli.help import Command
+from broker.cli.options import (
+    admin_address,
+    channel_option,
+    data_address,
+    drain_timeout_option,
+    log_options,
+    manifest_paths,
+    max_event_size_option,
+    resolve_option,
+)
+from broker.settings import LogFormat, LogLevel, Part, Settings
+
+_EXIT_CODES = """
+      0  stopped when asked to (SIGINT, SIGTERM), with nothing left under way
+      1  the manifests are refused; every problem is printed
+      2  wrong usage
+      3  it cannot start: a port is taken, a channel is unavailable or of one process alone"""
+
+_channel = channel_option("Channel of the brokers that ask for none, such as kafka://HOST:PORT.")
+
+
+@click.command(
+    cls=Command,
+    short_help="Take events: a part of the mesh, run apart.",
+    epilog=f"""
+    Every option can also be given by the environment variable beside it, as for `cemesh run`.
+
+    Examples:
+
+      cemesh ingress mesh.yaml --channel kafka://localhost:9092
+      cemesh ingress manifests/ --host 0.0.0.0 --port 8080 --admin-port 8081
+
+    Exit codes:
+    {_EXIT_CODES}
+    """,
+)
+@manifest_paths
+@data_address
+@admin_address
+@_channel
+@resolve_option
+@max_event_size_option
+@drain_timeout_option("How long requests under way may take to finish when the mesh stops.")
+@log_options
+@click.pass_context
+def ingress(
+    ctx: click.Context,
+    *,
+    paths: tuple[Path, ...],
+    host: str,
+    port: int,
+    admin_host: str,
+    admin_port: int,
+    channel: str | None,
+    resolve: tuple[tuple[str, str], ...],
+    max_event_size: int,
+    drain_timeout: timedelta,
+    log_format: LogFormat,
+    log_level: LogLevel,
+) -> None:
+    """Take events for the brokers that the manifests in PATHS describe, and store them.
+
+    As many of these processes as wanted can run beside each other. Each reads all manifests,
+    and follows them as they change; `cemesh dispatcher` runs the triggers, `cemesh sources` the
+    sources. Brokers need a channel that processes share, such as Kafka.
+    """
+    _run(
+        ctx,
+        Settings(
+            paths=paths,
+            parts=frozenset({Part.INGRESS}),
+            host=host,
+            port=port,
+            admin_host=admin_host,
+            admin_port=admin_port,
+            channel=channel,
+            resolve=dict(resolve),
+            max_event_bytes=max_event_size,
+            drain_timeout=drain_timeout,
+            log_format=log_format,
+            log_level=log_level,
+        ),
+    )
+
+
+@click.command(
+    cls=Command,
+    short_help="Run the triggers: a part of the mesh, run apart.",
+    epilog=f"""
+    Every option can also be given by the environment variable beside it, as for `cemesh run`.
+
+    Examples:
+
+      cemesh dispatcher mesh.yaml --channel kafka://localhost:9092
+      cemesh dispatcher manifests/ --admin-port 8082
+
+    Exit codes:
+    {_EXIT_CODES}
+    """,
+)
+@manifest_paths
+@admin_address
+@_channel
+@resolve_option
+@drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
+@log_options
+@click.pass_context
+def dispatcher(
+    ctx: click.Context,
+    *,
+    paths: tuple[Path, ...],
+    admin_host: str,
+    admin_port: int,
+    channel: str | None,
+    resolve: tuple[tuple[str, str], ...],
+    drain_timeout: timedelta,
+    log_format: LogFormat,
+    log_level: LogLevel,
+) -> None:
+    """Run the triggers that the manifests in PATHS describe: deliver what the brokers store.
+
+    As many of these processes as wanted can run beside each other: the channel shares the
+    events out among them. Each reads all manifests, and follows them as they change. It listens
+    on the admin port only. Brokers need a channel that processes share, such as Kafka.
+    """
+    _run(
+        ctx,
+        Settings(
+            paths=paths,
+            parts=frozenset({Part.DISPATCHER}),
+            admin_host=admin_host,
+            admin_port=admin_port,
+            channel=channel,
+            resolve=dict(resolve),
+            drain_timeout=drain_timeout,
+            log_format=log_format,
+            log_level=log_level,
+        ),
+    )
+
+
+@click.command(
+    cls=Command,
+    short_help="Run the sources: a part of the mesh, run apart.",
+    epilog=f"""
+    Every option can also be given by the environment variable beside it, as for `cemesh run`.
+
+    Examples:
+
+      cemesh sources mesh.yaml --channel kafka://localhost:9092
+      cemesh sources manifests/ --admin-port 8083
+
+    Exit codes:
+    {_EXIT_CODES}
+    """,
+)
+@manifest_paths
+@admin_address
+@_channel
+@resolve_option
+@log_options
+@click.pass_context
+def sources(
+    ctx: click.Context,
+    *,
+    paths: tuple[Path, ...],
+    admin_host: str,
+    admin_port: int,
+    channel: str | None,
+    resolve: tuple[tuple[str, str], ...],
+    log_format: LogFormat,
+    log_level: LogLevel,
+) -> None:
+    """Run the sources that the manifests in PATHS describe, and store what they emit.
+
+    Run one such process: two would emit everything twice. It reads all manifests, follows them
+    as they change, and listens on the admin port only. Brokers need a channel that processes
+    share, such as Kafka.
+    """
+    _run(
+        ctx,
+        Settings(
+            paths=paths,
+            parts=frozenset({Part.SOURCES}),
+            admin_host=admin_host,
+            admin_port=admin_port,
+            channel=channel,
+            resolve=dict(resolve),
+            log_format=log_format,
+            log_level=log_level,
+        ),
+    )
+
+
+def _run(ctx: click.Context, settings: Settings) -> NoReturn:
+    from broker import app
+
+    ctx.exit(app.run(settings))
