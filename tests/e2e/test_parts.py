@@ -1,11 +1,7 @@
-"""Parts of a mesh as processes of their own: how they do not begin.
-
-What they do together is in test_scale_out.py.
-"""
+"""Parts of a mesh as processes of their own: how they do not begin."""
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from pathlib import Path
 
@@ -31,7 +27,7 @@ def cemesh(part: str, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("part", ["ingress", "dispatcher", "sources"])
 @pytest.mark.parametrize("channel", [None, "memory:"])
-async def test_a_part_does_not_start_on_a_channel_of_one_process(
+def test_a_part_does_not_start_on_a_channel_of_one_process(
     tmp_path: Path, part: str, channel: str | None
 ) -> None:
     folder = tmp_path / "manifests"
@@ -41,7 +37,7 @@ async def test_a_part_does_not_start_on_a_channel_of_one_process(
     arguments = () if channel is None else ("--channel", channel)
     port = ("--port", str(free_port())) if part == "ingress" else ()
 
-    ended = await asyncio.to_thread(cemesh, part, folder, *arguments, *port)
+    ended = cemesh(part, folder, *arguments, *port)
 
     assert ended.returncode == 3, ended
     first, second = ended.stderr.splitlines()
