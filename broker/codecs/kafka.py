@@ -8,7 +8,7 @@ consumers leave ours alone. Names of headers are taken as they are written: Kafk
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Final
@@ -110,9 +110,12 @@ def decode(headers: Headers, value: bytes | None) -> tuple[Event, Notes]:
 
     The header ``content-type`` alone tells the content mode. The key is not asked for, as no
     attribute comes from it. Anybody may write to a topic, so the mesh's own headers are checked
-    like those of attributes; any others may be whatever they are.
+    like those of attributes; any others may be whatever they are, under a name that is UTF-8.
+    What is not UTF-8 in a name has to be here as ``surrogateescape`` decodes it.
     """
     found = dict(headers)
+    if not "".join(found).isascii():
+        _refuse_what_is_no_text(found)
     content_type = _content(found, _CONTENT_TYPE)
     structured = content_type is not None and _is_cloudevents(content_type)
     if len(found) < len(headers):
@@ -143,6 +146,14 @@ def _refuse_duplicates(headers: Headers, *, structured: bool) -> None:
         if read and name in seen:
             raise _refused(name, "occurs twice")
         seen.add(name)
+
+
+def _refuse_what_is_no_text(names: Iterable[str]) -> None:
+    for name in names:
+        content = name.encode(errors="surrogateescape")
+        text = content.decode(errors="backslashreplace")
+        if text != name:
+            raise InvalidEvent(f"the name of the header '{shown(text)}' is not UTF-8")
 
 
 def _decode_structured(content_type: bytes, value: bytes | None) -> Event:

@@ -229,6 +229,22 @@ def test_a_header_that_can_be_no_attribute_is_refused_by_name(
     assert len(error.detail) < 300
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9", b"ce_\xff", b"cemesh-\xff", b"\xed\xa0\x80"])
+def test_a_header_whose_name_is_not_utf8_is_refused_with_a_text_that_is(name: bytes) -> None:
+    header = (name.decode(errors="surrogateescape"), b"x")
+
+    error = refusal([*CONTEXT, header])
+
+    told = name.decode(errors="backslashreplace")
+    assert error.detail == f"the name of the header '{told}' is not UTF-8"
+    assert refusal([STRUCTURED, header], BODY).detail == error.detail
+    assert str(error).isprintable()
+
+
+def test_a_name_in_any_script_is_no_reason_to_refuse_a_record() -> None:
+    assert event_of([*CONTEXT, ("é \\xff", b"x")]) == Event(REQUIRED, b"")
+
+
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_required_attribute_is_needed(name: str) -> None:
     assert refusal([each for each in CONTEXT if each[0] != f"ce_{name}"]).attribute == name

@@ -78,7 +78,17 @@ def test_a_content_type_that_is_none_is_kept_as_a_header() -> None:
     assert "datacontenttype" not in attributes
 
 
-names = st.one_of(st.sampled_from(["content-type", "ce_id", "cemesh-notes", ""]), st.text())
+def test_a_name_that_is_not_utf8_leaves_what_an_attribute_can_have_of_it() -> None:
+    name = b"X-Caf\xe9".decode(errors="surrogateescape")
+
+    assert event_of_record(Record(headers=[(name, b"1")])).attributes["kafkaheaderxcaf"] == "1"
+
+
+names = st.one_of(
+    st.sampled_from(["content-type", "ce_id", "cemesh-notes", ""]),
+    st.text(),
+    st.binary().map(lambda name: name.decode(errors="surrogateescape")),
+)
 values = st.none() | st.binary() | st.text().map(lambda text: text.encode(errors="replace"))
 contents = values | st.sampled_from([b"application/cloudevents+json", b"text/plain"])
 
