@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from uuid import uuid4
+from collections.abc import AsyncIterator
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.producer import message_accumulator, producer
-from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as PlainBuilder
 
-from broker.channels.kafka.entries import Entry
 from broker.channels.kafka.rereading import LogOfTrigger, Rereading
-from broker.channels.kafka.settings import ClientOptions, from_url, settings
-from broker.channels.kafka.topics import ensure_topic
-from broker.codecs.kafka import NO_NOTES, Notes, Record, encode
+from broker.codecs.kafka import Notes, Record, encode
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import EVERYTHING, Exact
-from tests.services.kafka.server import KafkaServer
+from tests.contract.batches import event, misnamed, new_topic, options, remove
+from tests.services.relay import Relay
 
-SOON = 30.0
 TRIGGER = "default/audit"
 ORDERS = Exact((("type", "order"),))
-
-
-def options(address: str) -> ClientOptions:
-    defaults = from_url(f"kafka://{address}")
-    return settings("default/default", {}, {}, defaults=defaults).client_options()
-
-
-def event(number: int, type: str = "order") -> Record:
-    attributes = {"specversion": "1.0", "id": str(number), "source": "/", "type": type}
-    return encode(Event(attributes, b"x"), NO_NOTES)
-
-
-async def written(address: str, records: Sequence[Record]) -> TopicPartition:
-    topic = f"rereading-{uuid4()}"
-    await ensure_topic(options(address), topic, partitions=1, replication_factor=1, config={})
-    async with AIOKafkaProducer(bootstrap_servers=address, linger_ms=20) as sender:
-        sent = [
-            await sender.send(topic, each.value, key=each.key, headers=each.headers)
-            for each in records
-        ]
-        for each in sent:
-            await each
-    return TopicPartition(topic, 0)
 
 
 @pytest.fixture
@@ -60,7 +28,7 @@ async def test_what_a_trigger_is_behind_with_is_what_its_filter_passes(
     kafka: str, rereading: Rereading
 ) -> None:
     kinds = ["order", "other", "order", "order", "other"]
-    partition = await written(kafka, [event(n, kind) for n, kind in enumerate(kinds)])
+    partition = await new_topic(kafka, [event(n, kind) for n, kind in enumerate(kinds)])
     log = LogOfTrigger(rereading, partition, TRIGGER)
 
     found, reached = await log.read(ORDERS, 0, 3)
@@ -73,7 +41,7 @@ async def test_what_a_trigger_is_behind_with_is_what_its_filter_passes(
 async def test_what_is_for_one_trigger_is_for_no_other(kafka: str, rereading: Rereading) -> None:
     plain = Event({"specversion": "1.0", "id": "x", "source": "/", "type": "other"})
     mine = encode(plain, Notes(to=TRIGGER, attempts=2))
-    partition = await written(kafka, [mine, encode(plain, Notes(to="default/else"))])
+    partition = await new_topic(kafka, [mine, encode(plain, Notes(to="default/else"))])
 
     found, _ = await LogOfTrigger(rereading, partition, TRIGGER).read(ORDERS, -1, 1)
 
@@ -83,7 +51,7 @@ async def test_what_is_for_one_trigger_is_for_no_other(kafka: str, rereading: Re
 async def test_a_long_backlog_is_read_in_pieces_that_miss_nothing(
     kafka: str, rereading: Rereading
 ) -> None:
-    partition = await written(kafka, [event(number) for number in range(2_500)])
+    partition = await new_topic(kafka, [event(number) for number in range(2_500)])
     log = LogOfTrigger(rereading, partition, TRIGGER)
     found, reached, pieces = [], -1, 0
 
@@ -97,7 +65,7 @@ async def test_a_long_backlog_is_read_in_pieces_that_miss_nothing(
 
 
 async def test_open_claims_are_fetched_wherever_they_are(kafka: str, rereading: Rereading) -> None:
-    partition = await written(kafka, [event(number) for number in range(2_000)])
+    partition = await new_topic(kafka, [event(number) for number in range(2_000)])
 
     found = await LogOfTrigger(rereading, partition, TRIGGER).fetch([1_900, 3, 4, 700])
 
@@ -105,21 +73,38 @@ async def test_open_claims_are_fetched_wherever_they_are(kafka: str, rereading: 
 
 
 async def test_what_the_retention_has_removed_is_left_out(kafka: str, rereading: Rereading) -> None:
-    partition = await written(kafka, [event(number) for number in range(10)])
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.delete_records({partition: RecordsToDelete(before_offset=6)})
-    await admin.close()
+    partition = await new_topic(kafka, [event(number) for number in range(10)])
+    await remove(kafka, partition, 6)
     log = LogOfTrigger(rereading, partition, TRIGGER)
 
     assert [entry.position for entry in await log.fetch([2, 5, 7])] == [7]
     found, reached = await log.read(EVERYTHING, 0, 8)
     assert ([entry.position for entry in found], reached) == ([6, 7, 8], 8)
+    assert await log.read(EVERYTHING, 0, 4) == ([], 4)
+    assert await log.fetch([2, 3]) == []
+
+
+async def test_what_is_removed_while_it_is_read_stalls_nobody(
+    kafka: str, rereading: Rereading
+) -> None:
+    partition = await new_topic(kafka, *([event(n)] * 500 for n in range(10)))
+    log = LogOfTrigger(rereading, partition, TRIGGER)
+    found, reached = await log.read(EVERYTHING, -1, 4_999)
+
+    await remove(kafka, partition, 4_990)
+    while reached < 4_999:
+        piece, reached = await log.read(EVERYTHING, reached, 4_999)
+        found = [*found, *piece]
+
+    positions = [entry.position for entry in found]
+    assert positions == sorted(set(positions))
+    assert positions[-10:] == list(range(4_990, 5_000))
+    assert len(positions) < 5_000
 
 
 async def test_records_that_are_no_events_are_passed_over(kafka: str, rereading: Rereading) -> None:
     foreign = Record(key=None, value=b"no event", headers=[("x", b"y")])
-    partition = await written(kafka, [event(0), foreign, event(2)])
+    partition = await new_topic(kafka, [event(0), foreign, event(2)])
     log = LogOfTrigger(rereading, partition, TRIGGER)
 
     found, reached = await log.read(EVERYTHING, -1, 2)
@@ -128,49 +113,31 @@ async def test_records_that_are_no_events_are_passed_over(kafka: str, rereading:
     assert [entry.position for entry in await log.fetch([1, 2])] == [2]
 
 
-class NotUtf8(str):
-    """A name that goes out as bytes which are no text."""
-
-    __slots__ = ()
-
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-        return b"\xff\xfe"
-
-
-async def test_a_header_that_nobody_can_read_is_told_and_not_passed_over(
-    kafka: str, rereading: Rereading, monkeypatch: pytest.MonkeyPatch
+async def test_a_header_whose_name_is_not_utf8_hides_no_event_of_its_batch(
+    kafka: str, rereading: Rereading
 ) -> None:
-    # The builder that is compiled takes no name but a text.
-    monkeypatch.setattr(message_accumulator, "DefaultRecordBatchBuilder", PlainBuilder)
-    monkeypatch.setattr(producer, "DefaultRecordBatchBuilder", PlainBuilder)
-    unreadable = Record(key=None, value=b"", headers=[(NotUtf8("bad"), b"y")])
-    partition = await written(kafka, [event(0), unreadable, event(2)])
+    partition = await new_topic(kafka, [event(0), misnamed(), event(2)])
+    log = LogOfTrigger(rereading, partition, TRIGGER)
 
-    with pytest.raises(ChannelUnavailable, match=r"from offset 0 on.*not UTF-8"):
-        await LogOfTrigger(rereading, partition, TRIGGER).read(EVERYTHING, -1, 2)
+    found, reached = await log.read(EVERYTHING, -1, 2)
+
+    assert ([entry.position for entry in found], reached) == ([0, 2], 2)
+    assert [entry.position for entry in await log.fetch([0, 1, 2])] == [0, 2]
 
 
-async def test_an_outage_is_told_and_over_when_kafka_is_back(kafka_server: KafkaServer) -> None:
-    with kafka_server:
-        partition = await written(kafka_server.address, [event(0)])
-        async with Rereading(options(kafka_server.address)) as rereading:
-            log = LogOfTrigger(rereading, partition, TRIGGER)
-            await log.read(EVERYTHING, -1, 0)
-            kafka_server.kill()
-
-            with pytest.raises(ChannelUnavailable, match="cannot be read"):
+async def test_an_outage_is_told_and_over_when_kafka_is_back(
+    kafka: str, kafka_relay: Relay
+) -> None:
+    partition = await new_topic(kafka, [event(0)])
+    async with Rereading(options(kafka_relay.address)) as rereading:
+        log = LogOfTrigger(rereading, partition, TRIGGER)
+        await log.read(EVERYTHING, -1, 0)
+        with kafka_relay.cut():
+            with pytest.raises(ChannelUnavailable, match="refused"):
                 await log.read(EVERYTHING, -1, 0)
+            with pytest.raises(ChannelUnavailable, match="refused"):
+                await log.fetch([0])
 
-            await asyncio.to_thread(kafka_server.restart)
-            found = await read_once_it_is_back(log)
+        found, _ = await log.read(EVERYTHING, -1, 0)
 
     assert [entry.event.id for entry in found] == ["0"]
-
-
-async def read_once_it_is_back(log: LogOfTrigger) -> Sequence[Entry]:
-    async with asyncio.timeout(SOON):
-        while True:
-            try:
-                return (await log.read(EVERYTHING, -1, 0))[0]
-            except ChannelUnavailable:  # Kafka answers before its partitions have leaders again
-                continue
