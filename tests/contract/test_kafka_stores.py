@@ -40,7 +40,9 @@ abandons_connections = pytest.mark.filterwarnings(
 
 
 def client(address: str) -> ClientOptions:
-    return Settings(bootstrap_servers=(address,), topic="any").client_options()
+    return Settings(
+        bootstrap_servers=(address,), topic="any", base="any", group="any"
+    ).client_options()
 
 
 async def new_topic(address: str, config: Mapping[str, str]) -> str:

@@ -160,6 +160,8 @@ class Process:
         states = dict(self.cluster.states[name])
         swept = states.pop("", None)
         return Partition(
+            0,
+            name,
             StoredPartition(swept=-1 if swept is None else stored_swept(swept), places=states),
             subscriptions=self.subscriptions,
             log=lambda trigger: LogOfTrigger(self.cluster.logs[name], trigger),
@@ -199,7 +201,7 @@ class Process:
         await self._refuse_at_times()
         self.cluster.append(DELAYS, delivery.event, delivery)
 
-    async def bury(self, trigger: str, event: Event, why: Refusal) -> None:
+    async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
         await self._refuse_at_times()
         self.cluster.buried.append(event.id)
 
@@ -227,7 +229,7 @@ class Process:
     def books(self) -> Books:
         main = self.partitions[MAIN].places()[TRIGGER]
         delays = self.partitions[DELAYS].places()[TRIGGER]
-        return account([main], [delays])
+        return account([(main, [delays])])
 
 
 @dataclass

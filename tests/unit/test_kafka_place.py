@@ -41,6 +41,7 @@ class Here:
     """A subscription that remembers nothing but its filter."""
 
     filter: Filter = EVERYTHING
+    ordered: bool = False
 
     def ready(self, place: KafkaPlace) -> None:
         pass
@@ -75,6 +76,8 @@ def partition(
 ) -> Partition:
     stored = {name.replace("_", "/"): msgspec.json.encode(row) for name, row in places.items()}
     return Partition(
+        0,
+        "0",
         StoredPartition(swept=swept, places=stored),
         subscriptions=work.subscriptions,
         log=lambda _: Log(entries),
@@ -167,6 +170,8 @@ async def test_what_comes_for_a_trigger_that_is_not_there_is_found_when_it_comes
     stored = delays.take_changes()
 
     after = Partition(
+        0,
+        "0",
         StoredPartition(swept=stored_swept(stored.pop("")), places=stored),
         subscriptions=work.subscriptions,
         log=lambda trigger: Log([each for each in entries if each.to == trigger]),

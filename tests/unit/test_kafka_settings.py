@@ -30,7 +30,7 @@ def test_what_a_config_map_does_not_say_is_as_with_knative() -> None:
 
     assert (found.partitions, found.replication_factor) == (10, 3)
     assert (found.topic, found.external) == ("knative-broker-shop-orders", False)
-    assert found.group("shop/audit") == "knative-trigger-shop-audit"
+    assert found.group == "knative-trigger-shop-orders"
     assert found.topic_config == {}
     assert found.security.protocol == "PLAINTEXT"
 
@@ -131,7 +131,7 @@ def test_topics_and_groups_are_named_by_templates() -> None:
     )
 
     assert found.topic == "shop.orders.events"
-    assert found.group("shop/audit") == "audit_of_shop"
+    assert found.group == "orders_of_shop"
 
 
 @pytest.mark.parametrize("at", ["brokers.topic.template", "triggers.consumergroup.template"])
@@ -154,8 +154,8 @@ def test_a_template_that_cannot_name_anything_is_told(at: str, template: str, wh
     assert why in fault
 
 
-def test_a_topic_of_more_than_249_characters_is_told() -> None:
-    longest = f"shop/{'x' * (249 - len('knative-broker-shop-'))}"
+def test_a_topic_of_more_than_249_characters_with_what_stands_behind_it_is_told() -> None:
+    longest = f"shop/{'x' * (249 - len('knative-broker-shop--delay-1024000ms'))}"
 
     assert check(longest, SERVERS, {}) == []
     (fault,) = check(f"{longest}x", SERVERS, {})
@@ -167,11 +167,12 @@ def test_an_external_topic_takes_the_place_of_the_template() -> None:
     found = read(
         {
             "kafka.eventing.knative.dev/external.topic": "Orders_2",
-            "brokers.topic.template": "of-no-use",
+            "brokers.topic.template": "of-{{ .Namespace }}-{{ .Name }}",
         }
     )
 
     assert (found.topic, found.external) == ("Orders_2", True)
+    assert found.base == "of-shop-orders"  # what is beside it is the mesh's own
 
 
 @pytest.mark.parametrize("topic", ["", ".", "..", "a b", "a/b", "ä", "x" * 250])

@@ -14,7 +14,7 @@ import trustme
 from broker.errors import InvalidManifest, Problem
 from broker.manifest import load
 from broker.trigger import EXTERNAL_TOPIC, Broker
-from tests.unit import kafka
+from tests.unit import rabbitmq
 
 Read = Callable[..., tuple[Broker | None, list[Problem]]]
 
@@ -47,7 +47,7 @@ stringData: {user: orders, password: sesame}
 @pytest.fixture
 def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     """Read a broker ``default/b`` of that class, and what else is in the file."""
-    kafka.install(tmp_path, monkeypatch)
+    rabbitmq.install(tmp_path, monkeypatch)
 
     def read(
         kind_of_broker: str, rest: str = "", *, topic: str | None = None
@@ -101,9 +101,9 @@ def test_a_class_whose_channel_is_not_installed_is_refused(
 def test_a_class_whose_channel_cannot_be_imported_is_refused(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(kafka, "Kafka")
+    monkeypatch.delattr(rabbitmq, "RabbitMQ")
 
-    _, (problem,) = read("Kafka")
+    _, (problem,) = read("RabbitMQBroker")
 
     assert problem.path == 'metadata.annotations["eventing.knative.dev/broker.class"]'
     assert "cannot be imported" in problem.message

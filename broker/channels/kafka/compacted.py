@@ -20,7 +20,9 @@ from broker.codecs.kafka import Headers, Record
 from broker.errors import ChannelUnavailable
 
 Append = Callable[[str, Sequence[Record]], Awaitable[None]]
-"""Return once the records are durable in the topic, in this order and in that of calls.
+"""`Producing.append`, to any partition.
+
+Return once the records are durable in the topic, in this order and in that of calls.
 
 Raises `ChannelUnavailable` or `ChannelFull`; some of the records may be stored all the same.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,8 +19,12 @@ from broker.ports import Claim, Outcome, Refusal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOff:
-    """A delivery that is to come back, and with what."""
+    """A delivery that is to come back, and with what.
 
+    ``partition`` is the number of the one that it is from.
+    """
+
+    partition: int
     trigger: str
     event: Event
     due: datetime
@@ -29,14 +33,14 @@ class PutOff:
 
 
 class Elsewhere(Protocol):
-    """Where deliveries go that are put off or given up. Both raise `ChannelUnavailable`."""
+    """Where deliveries go that are put off or given up. Both may raise a `CemeshError`."""
 
     async def put_off(self, delivery: PutOff) -> None:
         """Return once it is durable."""
         ...
 
-    async def bury(self, trigger: str, event: Event, why: Refusal) -> None:
-        """Return once the dead letter is durable."""
+    async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
+        """Return once the dead letter of that delivery is durable."""
         ...
 
 
@@ -51,8 +55,17 @@ class _Out:
 class KafkaCursor:
     """See `broker.ports.Cursor`. Places come and go with the partitions."""
 
-    def __init__(self, trigger: str, filter: Filter, window: int, elsewhere: Elsewhere) -> None:
+    def __init__(
+        self,
+        trigger: str,
+        filter: Filter,
+        window: int,
+        elsewhere: Elsewhere,
+        *,
+        ordered: bool = False,
+    ) -> None:
         self.filter = filter
+        self.ordered = ordered
         self._trigger = trigger
         self._window = window
         self._elsewhere = elsewhere
@@ -66,9 +79,9 @@ class KafkaCursor:
         self._ready[place] = None
         self._wake.set()
 
-    def forget(self, place: KafkaPlace) -> None:
-        """Claim no more there: its partition has gone. What is out may still be settled."""
-        self._ready.pop(place, None)
+    def places_out(self) -> Iterator[KafkaPlace]:
+        """Yield the place of every claim that is out."""
+        return (out.place for out in self._out)
 
     async def claims(self) -> AsyncIterator[Claim]:
         while not self._retired:
@@ -95,7 +108,11 @@ class KafkaCursor:
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
         out = self._take(claim)
+        if out.place.is_in_line(out.offset):
+            out.place.keep(out.offset, delay, attempts, condemned)
+            return
         delivery = PutOff(
+            partition=out.place.number,
             trigger=self._trigger,
             event=claim.event,
             due=datetime.now(UTC) + delay,
@@ -111,7 +128,11 @@ class KafkaCursor:
 
     async def bury(self, claim: Claim, why: Refusal) -> None:
         out = self._take(claim)
-        out.place.bury(out.offset, partial(self._elsewhere.bury, self._trigger, claim.event, why))
+        delivery = f"{out.place.partition}/{out.offset}"
+        bury: Callable[[], Awaitable[None]] = partial(
+            self._elsewhere.bury, self._trigger, claim.event, why, delivery
+        )
+        out.place.bury(out.offset, bury)
 
     def retire(self) -> None:
         """End the claims; what is out may still be settled."""

@@ -1,27 +1,28 @@
 """The topics of fixed delay that deliveries wait in, each in the order in which they fall due.
 
 A delay is made of several: the longest that fits first, then the longest that fits into what is
-left. So a delivery passes each topic at most once, and none ever waits behind one that is due
-later.
+left. So a delivery passes each topic at most three times, but for the last, and none ever waits
+behind one that is due later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
-from typing import Final
+from typing import Final, Protocol
 
-from broker.channels.kafka.compacted import Append
+from broker.channels.kafka.compacted import configuration
 from broker.channels.kafka.cursor import PutOff
-from broker.codecs.kafka import Notes, encode
+from broker.codecs.kafka import Notes, Record, encode
 
-STEPS: Final = tuple(timedelta(seconds=0.25 * (1 << power)) for power in range(14))
-"""From a quarter of a second to 34 minutes: a longer delay passes the last one several times."""
+STEPS: Final = tuple(timedelta(seconds=0.25 * 4**power) for power in range(7))
+"""From a quarter of a second to 17 minutes: a longer delay passes the last one several times.
 
-SOON: Final = STEPS[0] / 2
-"""What is due so soon is not put off again: it comes a little early."""
+With twice as many, a delivery would pass two thirds as many topics: not worth twice the
+partitions, of which clusters bear only so many.
+"""
 
 
 def step(remaining: timedelta) -> int:
@@ -30,32 +31,64 @@ def step(remaining: timedelta) -> int:
     return fitting[-1] if fitting else 0
 
 
-def topics(of_events: str) -> Sequence[str]:
-    """Return the topics of the steps, for the broker with this topic of events."""
-    return [f"{of_events}-delay-{each // timedelta(milliseconds=1)}ms" for each in STEPS]
+def topics(base: str) -> Sequence[str]:
+    """Return the topics of the steps, for the broker whose topics begin with ``base``."""
+    return [f"{base}-delay-{each // timedelta(milliseconds=1)}ms" for each in STEPS]
+
+
+def delay_topic(of_events: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the configuration of a topic of delays, beside a topic of events that has another.
+
+    What waits is kept however long that takes; what has come back is removed by the mesh.
+    """
+    kept = configuration(of_events, segment_bytes=64 << 20, segment_age=timedelta(minutes=10))
+    return {
+        **kept,
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "message.timestamp.type": "CreateTime",  # by the clock that the delay is counted by
+    }
 
 
 def is_due(due: datetime, now: datetime) -> bool:
-    """Return whether a delivery that has come out of a topic need not be put off again."""
-    return due - now < SOON
+    """Return whether a delivery that has come out of a topic need not be put off again.
+
+    None comes early, as subscribers may have asked for the delay; it may come `STEPS[0]` late.
+    """
+    return due <= now
+
+
+class AppendAt(Protocol):
+    """`Producing.append`, to one partition."""
+
+    async def __call__(self, topic: str, records: Sequence[Record], *, partition: int) -> None: ...
 
 
 class Delays:
-    """Where deliveries of one broker wait."""
+    """Where deliveries of one broker wait.
 
-    def __init__(self, of_events: str, append: Append) -> None:
-        self._topics = topics(of_events)
+    They stay with whoever holds the partition of events that they are from: ``delayed`` is how
+    many partitions the topics have, which is as many, unless some were added just now.
+    """
+
+    def __init__(self, base: str, delayed: int, append: AppendAt) -> None:
+        self._topics = topics(base)
+        self._delayed = delayed
         self._append = append
 
     async def put_off(self, delivery: PutOff) -> None:
-        """Return once the delivery waits durably. Raises what ``append`` raises."""
+        """Return once the delivery waits durably. Raises what `Producing.append` raises."""
         await self.put_all_off([delivery])
 
     async def put_all_off(self, deliveries: Sequence[PutOff]) -> None:
         """Return once all of them wait durably, in their order; some may if it raises."""
         now = datetime.now(UTC)
-        steps = sorted(((step(each.due - now), each) for each in deliveries), key=itemgetter(0))
-        for number, group in groupby(steps, key=itemgetter(0)):
+        steps = sorted(
+            ((step(each.due - now), each.partition, each) for each in deliveries),
+            key=itemgetter(0, 1),
+        )
+        for (number, partition), group in groupby(steps, key=itemgetter(0, 1)):
             records = [
                 encode(
                     each.event,
@@ -66,6 +99,6 @@ class Delays:
                         due=each.due,
                     ),
                 )
-                for _, each in group
+                for _, _, each in group
             ]
-            await self._append(self._topics[number], records)
+            await self._append(self._topics[number], records, partition=partition % self._delayed)

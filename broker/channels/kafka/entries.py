@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from broker.codecs.kafka import Headers, decode
 from broker.event import Event
@@ -11,14 +12,17 @@ from broker.ports import Refusal
 _OVERHEAD = 600
 """Bytes that an entry takes in memory beside its payload, roughly."""
 
+_LAST = 253_402_300_799_000
+"""The last second of the year 9999. Anybody may write records of any time, or of none: -1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One event in a partition.
 
     ``position`` is its offset, ``at`` its timestamp in microseconds since 1970, ``to`` the one
-    trigger that it is for, or None where the filters decide; ``attempts`` and ``condemned`` are
-    those of a delivery that was put off.
+    trigger that it is for, or None where the filters decide; ``attempts``, ``condemned`` and
+    ``due`` are those of a delivery that was put off.
     """
 
     position: int
@@ -28,6 +32,7 @@ class Entry:
     attempts: int
     condemned: Refusal | None
     size: int
+    due: datetime | None = None
 
 
 def entry_of(offset: int, timestamp: int, headers: Headers, value: bytes | None) -> Entry:
@@ -35,10 +40,12 @@ def entry_of(offset: int, timestamp: int, headers: Headers, value: bytes | None)
     event, notes = decode(headers, value)
     return Entry(
         position=offset,
-        at=timestamp * 1000,
+        # The end of that millisecond, so that nothing is said to be from before it was appended.
+        at=min(max(timestamp, 0), _LAST) * 1000 + 999,
         event=event,
         to=notes.to,
         attempts=notes.attempts,
         condemned=notes.condemned,
         size=_OVERHEAD + len(value or b""),
+        due=notes.due,
     )

@@ -155,8 +155,23 @@ class Topic:
             for lane in self.lanes:  # one that is back is not to catch up
                 lane.given = 0
 
-    def spread(self, append: Append, records: Sequence[Record], size: int) -> Collection[Lane]:
-        """Let the records, of ``size`` bytes in all, wait; return the lanes in which they do."""
+    def spread(
+        self,
+        append: Append,
+        records: Sequence[Record],
+        size: int,
+        partition: int | None = None,
+    ) -> Collection[Lane]:
+        """Let the records, of ``size`` bytes in all, wait; return the lanes in which they do.
+
+        Those are for ``partition``, or for where their keys lead to.
+        """
+        if partition is not None:
+            lane = self.lanes[partition]
+            parts = list(_cut(append, records, self.limit))
+            append.parts += len(parts)
+            lane.waiting.extend(parts)
+            return (lane,)
         if len(records) == 1:  # most often, and this takes 1 µs, not 3
             key = records[0].key
             lane = self._keyless(size) if key is None else self._keyed(key)

@@ -31,6 +31,9 @@ class Cursor(Protocol):
     @property
     def filter(self) -> Filter: ...
 
+    @property
+    def ordered(self) -> bool: ...
+
     def ready(self, place: KafkaPlace) -> None:
         """The place may have something to claim."""
         ...
@@ -57,13 +60,18 @@ class Partition:
 
     def __init__(
         self,
+        number: int,
+        name: str,
         stored: StoredPartition,
         *,
         subscriptions: Subscriptions[Any],
         log: Callable[[str], Log[Entry]],
         spawn: Spawn,
     ) -> None:
+        self.number = number
+        self.name = name
         self.swept = stored.swept
+        self.in_hand = False  # whether records are being swept
         self._subscriptions: Subscriptions[Cursor] = subscriptions
         self._log = log
         self._spawn = spawn
@@ -88,7 +96,7 @@ class Partition:
             begins = self.swept if behind is None else behind
             place = self._add(new_place(trigger, repr(cursor.filter), begins))
         entered = place
-        place.enter(cursor.filter, lambda: cursor.ready(entered))
+        place.enter(cursor.filter, lambda: cursor.ready(entered), ordered=cursor.ordered)
         cursor.ready(place)  # with what it was given back
         return place
 
@@ -159,6 +167,18 @@ class Partition:
         self._changed = {**self._taken, **self._changed}
         self._taken = {}
 
+    # --- what is needed --------------------------------------------------------------------
+
+    def needed(self) -> int:
+        """Return the first offset that any trigger needs, or the next where none needs one."""
+        wanted = [place.oldest_needed() for place in self._places.values()]
+        return min(wanted, default=self.swept + 1)
+
+    def worked_off(self) -> int:
+        """Return the same among the triggers that are subscribed and keep up."""
+        keeping_up = [each for each in self._places.values() if each.keeps_up]
+        return min([each.oldest_needed() for each in keeping_up], default=self.swept + 1)
+
     # --- the account -----------------------------------------------------------------------
 
     def places(self) -> Mapping[str, KafkaPlace]:
@@ -173,6 +193,8 @@ class Partition:
         return KafkaPlace(
             stored,
             self._log(stored.trigger),
+            number=self.number,
+            partition=self.name,
             swept=lambda: self.swept,
             changed=self._note,
             spawn=self._spawn,

@@ -18,8 +18,9 @@ import msgspec
 
 from broker.channels.backlog import Tally
 from broker.channels.kafka.entries import Entry
+from broker.channels.line import StoredLine
 from broker.channels.place import Held, Log, Place, Spawn, Stored
-from broker.errors import ChannelUnavailable
+from broker.errors import CemeshError
 from broker.ports import Refusal
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -35,7 +36,8 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     ``read`` is None where all that was swept is taken, ``counted`` up to where it had been
     swept, ``left_at`` the same when the trigger went, None while it is there. ``put_off``
-    counts the deliveries that were handed to the topics of delays.
+    counts the deliveries that were handed to the topics of delays. ``due`` and ``lines`` are those
+    of `Stored`.
     """
 
     filter: str
@@ -50,6 +52,8 @@ class PlaceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     put_off: int = 0
     left_at: int | None = None
     gone: bool = False
+    due: list[tuple[int, int]] = []
+    lines: list[StoredLine] = []
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -95,6 +99,8 @@ def stored_place(trigger: str, value: bytes, swept: int) -> StoredPlace:
         dead=row.dead,
         left_at=reached,
         gone=row.gone,
+        due=row.due,
+        lines=row.lines,
         counted=row.counted,
         put_off=row.put_off,
     )
@@ -108,6 +114,8 @@ class KafkaPlace(Place[Entry]):
         stored: StoredPlace,
         log: Log[Entry],
         *,
+        number: int,
+        partition: str,
         swept: Callable[[], int],
         changed: Callable[[KafkaPlace], None],
         spawn: Spawn,
@@ -121,16 +129,42 @@ class KafkaPlace(Place[Entry]):
             changed=lambda: changed(self),
             spawn=spawn,
         )
+        self.number = number
+        self.partition = partition
         self.put_off = stored.put_off
         self._counted = counted
         self._going = 0
+        self._burying = 0
+        self._halted = False
+        self._let_go = False
 
     def offer(self, entry: Entry) -> None:
         if entry.position > self._counted:
             super().offer(entry)
 
     def claim(self) -> Held[Entry] | None:
-        return None if self._going > _ELSEWHERE else super().claim()
+        return None if self._halted or self._going > _ELSEWHERE else super().claim()
+
+    def hungry(self) -> bool:
+        return not self._halted and super().hungry()
+
+    def halt(self) -> None:
+        """Claim no more. What is out may still be settled."""
+        self._halted = True
+
+    def let_go(self) -> None:
+        """Put off and bury nothing from here any more: another process does it all again."""
+        self._halted = self._let_go = True
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether it is subscribed, and takes events as they are swept."""
+        return self.subscribed and not self.backlog.behind
+
+    @property
+    def going(self) -> int:
+        """How many deliveries are being stored elsewhere."""
+        return self._going
 
     def first_held(self, entry: Entry) -> Held[Entry]:
         return Held(entry, entry.attempts, entry.condemned)
@@ -144,7 +178,7 @@ class KafkaPlace(Place[Entry]):
     ) -> None:
         """Be done with a claim once ``store`` has put it off, durably.
 
-        ``store`` raises `ChannelUnavailable`, and is then called again. Until it is through,
+        ``store`` may raise a `CemeshError`, and is then called again. Until it is through,
         a crash lets the claim come back with these attempts.
         """
         entry = self._open[position].entry
@@ -160,25 +194,36 @@ class KafkaPlace(Place[Entry]):
         """Be done with a claim once ``store`` has made a dead letter of it, likewise."""
 
         def stored() -> None:
+            self._burying -= 1
             self.dead += 1
 
+        self._burying += 1
         self._store_elsewhere(position, store, stored)
+
+    @property
+    def dead_lettered(self) -> int:
+        """How many deliveries were given up, and are a dead letter or about to be one."""
+        return self.dead + self._burying
+
+    @property
+    def waiting(self) -> int:
+        return super().waiting - self._burying
 
     def _store_elsewhere(
         self, position: int, store: Callable[[], Awaitable[None]], stored: Callable[[], None]
     ) -> None:
         async def go() -> None:
-            while True:
+            while not self._let_go:
                 try:
                     await store()
-                except ChannelUnavailable as error:
+                except CemeshError as error:
                     _log.warning("cannot store", extra={"trigger": self.trigger, "why": str(error)})
                     await asyncio.sleep(_RETRY)
                 else:
+                    self.close(position)
+                    stored()
                     break
             self._going -= 1
-            self.close(position)
-            stored()
             self.wake()
 
         self._going += 1
@@ -201,5 +246,7 @@ class KafkaPlace(Place[Entry]):
                 put_off=self.put_off,
                 left_at=self.left_at,
                 gone=self.gone,
+                due=self.due_items(),
+                lines=self.line_items(),
             )
         )

@@ -74,11 +74,13 @@ class Producing:
     async def __aexit__(self, *_: object) -> None:
         await self._running.aclose()  # the task group would wrap what was raised in the context
 
-    async def append(self, topic: str, records: Sequence[Record]) -> None:
+    async def append(
+        self, topic: str, records: Sequence[Record], *, partition: int | None = None
+    ) -> None:
         """Return once all the records are durable: acknowledged by all replicas in sync.
 
-        Records with a key go to the partition that Java's producers choose, the others all to
-        one. Those that share a partition are stored all or none, if they fit into a batch of
+        They go to the ``partition``, where one is given. Or else records with a key go to the
+        partition that Java's producers choose, the others all to one. Those that share a partition are stored all or none, if they fit into a batch of
         256 KiB. Where it raises, those of other partitions and batches may be stored, and after
         `ChannelUnavailable` any may: it is not known what became of a batch that was not
         answered. So repeat the call; every event is then stored at least once.
@@ -102,7 +104,7 @@ class Producing:
             found = found or await self._find(topic)
             append = Append(loop.create_future(), topic, since)
             put(append)
-            for lane in found.spread(append, records, size):
+            for lane in found.spread(append, records, size, partition):
                 if lane.sent is None and lane not in self._ready:
                     self._let_go(lane)
             await append.durable

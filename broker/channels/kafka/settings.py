@@ -42,6 +42,7 @@ _PASSED_OVER: Final = frozenset(
 _SERVER: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 _DIGITS: Final = re.compile(r"[0-9]{1,10}")
 _INT16, _INT32, _LAST_PORT = (1 << 15) - 1, (1 << 31) - 1, (1 << 16) - 1
+_LONGEST_SUFFIX: Final = "-delay-1024000ms"
 _NOT_A_URL: Final = "is not of the form kafka://HOST:PORT,HOST:PORT?KEY=VALUE"
 
 _Wrong = Callable[[str, str], None]
@@ -63,21 +64,19 @@ class Settings:
     """How one broker uses Kafka.
 
     ``topic`` is made, with the ``topic_config``, if there is none of that name, unless it is
-    ``external``: then it has to be there.
+    ``external``: then it has to be there. The names of the broker's other topics begin with
+    ``base``. ``group`` is the consumer group in which dispatchers share the topic.
     """
 
     bootstrap_servers: tuple[str, ...]
     topic: str
+    base: str
+    group: str
     external: bool = False
     partitions: int = 10
     replication_factor: int = 3
     topic_config: Mapping[str, str] = field(default_factory=dict)
-    group_template: str = GROUP
     security: Security = field(default_factory=Security)
-
-    def group(self, trigger: str) -> str:
-        """Return the consumer group of the trigger ``namespace/name``."""
-        return filled(self.group_template, trigger)
 
     def client_options(self) -> ClientOptions:
         """Return how to connect. Blocks, up to 0.1 s, the first time for a set of certificates."""
@@ -170,14 +169,16 @@ def _read(
     fault = template_fault(group_template)
     if fault is not None:
         wrong(GROUP_TEMPLATE, fault)
+    base = _base(broker, config, wrong)
     return Settings(
         bootstrap_servers=_servers(config, wrong),
-        topic=_topic(broker, config, wrong),
+        topic=_external(config, wrong) or base,
+        base=base,
+        group=filled(group_template, broker),
         external=EXTERNAL_TOPIC in config,
         partitions=_number(config, PARTITIONS, 10, _INT32, wrong),
         replication_factor=_number(config, REPLICATION, 3, _INT16, wrong),
         topic_config=_topic_config(config, wrong),
-        group_template=group_template,
         security=read_security(secret, tell) if SECRET_NAME in config else Security(),
     )
 
@@ -201,19 +202,21 @@ def _is_server(text: str) -> bool:
     return match is not None and 1 <= int(match[1]) <= _LAST_PORT
 
 
-def _topic(broker: str, config: Mapping[str, str], wrong: _Wrong) -> str:
+def _external(config: Mapping[str, str], wrong: _Wrong) -> str | None:
     external = config.get(EXTERNAL_TOPIC)
-    if external is not None:
-        fault = topic_fault(external)
-        if fault is not None:
-            wrong(EXTERNAL_TOPIC, fault)
-        return external
+    fault = None if external is None else topic_fault(external)
+    if fault is not None:
+        wrong(EXTERNAL_TOPIC, fault)
+    return external
+
+
+def _base(broker: str, config: Mapping[str, str], wrong: _Wrong) -> str:
     template = config.get(TOPIC_TEMPLATE, TOPIC)
-    topic = filled(template, broker)
-    fault = template_fault(template) or topic_fault(topic)
+    base = filled(template, broker)
+    fault = template_fault(template) or topic_fault(base + _LONGEST_SUFFIX)
     if fault is not None:
         wrong(TOPIC_TEMPLATE, fault)
-    return topic
+    return base
 
 
 def _number(config: Mapping[str, str], key: str, default: int, most: int, wrong: _Wrong) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -28,8 +29,16 @@ from broker.errors import ChannelUnavailable
 _USABLE_WITHIN: Final = 10.0
 _LOOKS_EVERY: Final = 0.05
 
-# What passes by itself: not all servers have heard of a new topic, or lead its partitions, yet.
-_PASSING: Final = (UnknownTopicOrPartitionError, LeaderNotAvailableError, NotControllerError)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A topic that is wanted: made if there is none, unless it is ``external``."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str] = field(default_factory=dict)
+    external: bool = False
 
 
 async def ensure_topic(
@@ -41,40 +50,70 @@ async def ensure_topic(
     config: Mapping[str, str],
     external: bool = False,
 ) -> int:
-    """Return how many partitions the topic has, once all of them have a leader.
+    """Return how many partitions the topic has: `ensure_topics` for one."""
+    wanted = Topic(
+        name=topic,
+        partitions=partitions,
+        replication_factor=replication_factor,
+        config=config,
+        external=external,
+    )
+    return (await ensure_topics(options, [wanted]))[topic]
 
-    It is created where there is none, unless it is ``external``. One that is there is left as it
-    is, whatever it is like. Raises `ChannelUnavailable` with what Kafka said.
+
+async def ensure_topics(options: ClientOptions, wanted: Sequence[Topic]) -> Mapping[str, int]:
+    """Return topic → number of partitions, once all partitions of all of them have a leader.
+
+    They are created where there are none. What is there is left as it is, whatever it is like.
+    Raises `ChannelUnavailable` with what Kafka said.
     """
     async with _client(options) as client:
+        names = [each.name for each in wanted]
+        found: Mapping[str, int | None] = {}
         try:
             async with asyncio.timeout(_USABLE_WITHIN):
-                found = await _partitions(client, topic)
-                if found is None and external:
-                    raise ChannelUnavailable(
-                        f"{at(options)} has no topic '{topic}', and an external topic is not "
-                        "created: create it, or correct its name"
-                    )
-                if found is None:
-                    await _create(client, topic, partitions, replication_factor, config)
-                while not found:
+                found = await _partitions(client, names)
+                missing = [each for each in wanted if found[each.name] is None]
+                for each in missing:
+                    if each.external:
+                        raise ChannelUnavailable(
+                            f"{at(options)} has no topic '{each.name}', and an external topic is "
+                            "not created: create it, or correct its name"
+                        )
+                if missing:
+                    await _create(client, missing)
+                while not all(found.values()):
                     await asyncio.sleep(_LOOKS_EVERY)
-                    found = await _partitions(client, topic)
-                return found
-        except TopicAuthorizationFailedError as error:
-            raise ChannelUnavailable(
-                f"{at(options)} does not let {who(options)} use the topic '{topic}': it takes ACLs "
-                "that allow Create, Describe, Read and Write"
-            ) from error
+                    found = await _partitions(client, names)
+        except _Refused as refusal:
+            raise ChannelUnavailable(_why(options, refusal.topic, refusal.error)) from refusal.error
         except TimeoutError as error:
+            late = next((name for name in names if not found.get(name)), names[0])
             raise ChannelUnavailable(
-                f"{at(options)}: the topic '{topic}' has not become usable within "
+                f"{at(options)}: the topic '{late}' has not become usable within "
                 f"{_USABLE_WITHIN:.0f} s: partitions of it have no leader"
             ) from error
         except KafkaError as error:
-            raise ChannelUnavailable(
-                f"{at(options)} does not create the topic '{topic}': {said(error)}"
-            ) from error
+            raise ChannelUnavailable(_why(options, names[0], error)) from error
+        return {name: partitions for name, partitions in found.items() if partitions}
+
+
+class _Refused(Exception):
+    """What Kafka has against one topic."""
+
+    def __init__(self, topic: str, error: KafkaError) -> None:
+        super().__init__(topic)
+        self.topic = topic
+        self.error = error
+
+
+def _why(options: ClientOptions, topic: str, error: KafkaError) -> str:
+    if isinstance(error, TopicAuthorizationFailedError):
+        return (
+            f"{at(options)} does not let {who(options)} use the topic '{topic}': it takes ACLs "
+            "that allow Create, Describe, Read and Write"
+        )
+    return f"{at(options)} does not create the topic '{topic}': {said(error)}"
 
 
 @asynccontextmanager
@@ -94,41 +133,40 @@ async def _client(options: ClientOptions) -> AsyncIterator[Any]:
                 await client.close()
 
 
-async def _partitions(client: Any, topic: str) -> int | None:  # noqa: ANN401 - aiokafka has no types
-    """Return how many partitions the topic has, 0 where one has no leader, None without topic."""
-    request = MetadataRequest([topic], allow_auto_topic_creation=False)
+async def _partitions(client: Any, topics: Sequence[str]) -> Mapping[str, int | None]:  # noqa: ANN401 - aiokafka has no types
+    """Return how many partitions each topic has, 0 where one has no leader, None without topic."""
+    request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
     metadata = await client.send(client.get_random_node(), request)
-    ((code, _, _, partitions),) = metadata.topics
-    error = for_code(code)
-    if error is UnknownTopicOrPartitionError:
-        return None
-    if error is LeaderNotAvailableError:
-        return 0
-    if error is not NoError:
-        raise error
-    led = [leader for _, _, leader, *_ in partitions if leader != -1]
-    return len(led) if len(led) == len(partitions) else 0
-
-
-async def _create(
-    client: Any,  # noqa: ANN401
-    topic: str,
-    partitions: int,
-    replication_factor: int,
-    config: Mapping[str, str],
-) -> None:
-    request = CreateTopicsRequest(
-        [(topic, partitions, replication_factor, [], list(config.items()))],
-        timeout=round(ANSWER_WITHIN.total_seconds() * 1000),
-        validate_only=False,
-    )
-    while True:
-        answer = await client.send(client.cluster.controller.nodeId, request)
-        ((_, code, message),) = answer.topic_errors
+    found: dict[str, int | None] = dict.fromkeys(topics)
+    for code, topic, _, partitions in metadata.topics:
         error = for_code(code)
-        if error in (NoError, TopicAlreadyExistsError):
-            return
-        if error is not NotControllerError:
-            raise error(message)
-        await client.force_metadata_update()
-        await asyncio.sleep(_LOOKS_EVERY)
+        if error is UnknownTopicOrPartitionError:
+            continue
+        if error not in (NoError, LeaderNotAvailableError):
+            raise _Refused(topic, error())
+        led = all(leader != -1 for _, _, leader, *_ in partitions)
+        found[topic] = len(partitions) if led and error is NoError else 0
+    return found
+
+
+async def _create(client: Any, topics: Sequence[Topic]) -> None:  # noqa: ANN401
+    wanted = {each.name: each for each in topics}
+    while wanted:
+        request = CreateTopicsRequest(
+            [
+                (each.name, each.partitions, each.replication_factor, [], [*each.config.items()])
+                for each in wanted.values()
+            ],
+            timeout=round(ANSWER_WITHIN.total_seconds() * 1000),
+            validate_only=False,
+        )
+        answer = await client.send(client.cluster.controller.nodeId, request)
+        for topic, code, message in answer.topic_errors:
+            error = for_code(code)
+            if error in (NoError, TopicAlreadyExistsError):
+                del wanted[topic]
+            elif error is not NotControllerError:
+                raise _Refused(topic, error(message))
+        if wanted:
+            await client.force_metadata_update()
+            await asyncio.sleep(_LOOKS_EVERY)

@@ -1,4 +1,4 @@
-"""A channel for the classes Kafka and RabbitMQBroker that only checks what it is told."""
+"""A channel for the class RabbitMQBroker that checks nothing."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.channels.kafka import settings
 from broker.ports import Fault
-
-
-class Kafka:
-    @classmethod
-    def check(
-        cls, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
-    ) -> Sequence[Fault]:
-        return settings.check(broker, config, secret)
 
 
 class RabbitMQ:
@@ -28,10 +19,10 @@ class RabbitMQ:
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install both as a distribution in ``folder``."""
+    """Install it as a distribution in ``folder``."""
     info = folder / "stand_ins-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stand_ins\nVersion: 1.0\n")
-    points = [f"kafka = {__name__}:Kafka", f"amqp = {__name__}:RabbitMQ"]
-    (info / "entry_points.txt").write_text("\n".join(["[cemesh.channels]", *points]))
+    points = f"[cemesh.channels]\namqp = {__name__}:RabbitMQ\n"
+    (info / "entry_points.txt").write_text(points)
     monkeypatch.syspath_prepend(folder)

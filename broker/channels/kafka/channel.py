@@ -1,0 +1,150 @@
+"""The channel of one broker on Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Self
+
+from broker.channels.kafka.beginnings import Beginnings
+from broker.channels.kafka.cursor import KafkaCursor, PutOff
+from broker.channels.kafka.deadletters import KafkaDeadLetters
+from broker.channels.kafka.delays import Delays
+from broker.channels.kafka.dispatching import Dispatching
+from broker.channels.kafka.history import KafkaHistory
+from broker.channels.kafka.layout import laid_out
+from broker.channels.kafka.offsets import Offsets
+from broker.channels.kafka.producing import Producing
+from broker.channels.kafka.settings import Settings
+from broker.channels.kafka.state import StateTopic
+from broker.channels.kafka.tailing import Tailing
+from broker.codecs.kafka import NO_NOTES, Notes, encode
+from broker.event import Event
+from broker.filters import Filter
+from broker.ports import Books, Refusal, Stored
+
+
+class KafkaChannel:
+    """See `broker.ports.Channel`. It joins the group of dispatchers when a trigger subscribes.
+
+    Entering it makes the broker's topics. Raises `ChannelUnavailable`.
+    """
+
+    dead_letters: KafkaDeadLetters
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._resources = AsyncExitStack()
+        self._deserted = asyncio.Event()
+        self._deserted.set()
+        self._dispatches = False
+
+    async def __aenter__(self) -> Self:
+        options = await asyncio.to_thread(self.settings.client_options)
+        async with AsyncExitStack() as resources:
+            enter = resources.enter_async_context
+            layout = self._layout = await laid_out(self.settings, options)
+            self._producing = await enter(Producing(options))
+            append = self._producing.append
+            state = await enter(StateTopic(layout.state, append, options))
+            self.dead_letters = await enter(KafkaDeadLetters(layout.dead_letters, append, options))
+            self._offsets = await enter(Offsets(options))
+            self._history = await enter(KafkaHistory(options, layout.events, self._offsets))
+            self._tailing = Tailing(options, layout.events, self._offsets)
+            self._beginnings = Beginnings(state, self._offsets, layout.events)
+            self._delays = Delays(self.settings.base, layout.delayed, append)
+            self._dispatching = Dispatching(
+                options,
+                layout,
+                self.settings.group,
+                state=state,
+                delays=self._delays,
+                dead_letters=self.dead_letters,
+            )
+            self._tasks = await enter(asyncio.TaskGroup())
+            resources.callback(self._dispatching.stop)
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._resources.aclose()
+
+    # --- appending -------------------------------------------------------------------------
+
+    async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
+        notes = NO_NOTES if to is None else Notes(to=to)
+        records = [encode(event, notes) for event in events]
+        await self._producing.append(self._layout.events, records)
+
+    async def check(self) -> None:
+        self._producing.check()
+
+    async def accepted(self) -> int:
+        return sum((await self._offsets.ends(self._layout.events)).values())
+
+    # --- triggers --------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def subscribe(
+        self, trigger: str, *, filter: Filter, window: int, ordered: bool = False
+    ) -> AsyncIterator[KafkaCursor]:
+        begins = await self._beginnings.of(trigger)
+        if not self._dispatches:
+            self._dispatches = True
+            self._tasks.create_task(self._dispatching.run())
+        former = self._dispatching.subscriptions.get(trigger)
+        if former is not None and former.filter != filter:
+            await self._catch_up()  # what is there already is for the former filter
+        cursor = KafkaCursor(trigger, filter, window, self, ordered=ordered)
+        self._dispatching.enter(trigger, cursor, begins)
+        self._deserted.clear()
+        try:
+            yield cursor
+        finally:
+            self._dispatching.leave(trigger, cursor)
+            if not self._dispatching.cursors:
+                self._deserted.set()
+
+    async def unsubscribe(self, trigger: str) -> None:
+        if self._dispatching.subscriptions.get(trigger) is None:
+            await self._beginnings.leave(trigger)
+
+    async def triggers(self) -> Collection[str]:
+        return await self._beginnings.triggers()
+
+    async def put_off(self, delivery: PutOff) -> None:
+        await self._delays.put_off(delivery)
+
+    async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
+        await self.dead_letters.bury(trigger, event, why, delivery=delivery)
+
+    async def stop_dispatching(self) -> None:
+        """Return once no trigger is subscribed here, and leave the group of dispatchers."""
+        await self._deserted.wait()
+        self._dispatching.stop()
+
+    # --- looking on ------------------------------------------------------------------------
+
+    async def books(self) -> Mapping[str, Books]:
+        if self._dispatches:
+            await self._catch_up()
+        return self._dispatching.books()
+
+    async def _catch_up(self) -> None:
+        """Return once all is swept that is stored now and held here, or after a while."""
+        await self._dispatching.caught_up(await self._offsets.ends(self._layout.events))
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        after: str | None = None,
+        id: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Stored]:
+        return await self._history.history(since=since, after=after, id=id, limit=limit)
+
+    def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        return self._tailing.tail()

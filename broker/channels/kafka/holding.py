@@ -1,0 +1,274 @@
+"""The shares that this process holds: taken over, worked on, and given up as the group says.
+
+The group agrees at once, whatever is under way. So whoever is to have a share waits for a while
+until whoever has it says that it is free; and whoever had one goes on with what it keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from broker.channels.kafka.cursor import KafkaCursor
+from broker.channels.kafka.membership import Assignment
+from broker.channels.kafka.partition import Partition, StoredPartition
+from broker.channels.kafka.place import KafkaPlace
+from broker.channels.kafka.shares import Names, Share, is_free, stored_partitions
+from broker.channels.kafka.state import StateTopic
+from broker.errors import CemeshError
+
+_log: Final = logging.getLogger("cemesh.channel")
+
+_FREED_WITHIN: Final = timedelta(seconds=3)
+"""How long whoever has lost a share may take to finish what it has under way."""
+
+_TAKEN_AFTER: Final = timedelta(seconds=5)
+"""After how long a share is taken over that nobody has freed: whoever had it is gone."""
+
+_LOOKS_EVERY: Final = 0.02
+_TRIES_EVERY: Final = 0.5
+_FLUSHES_EVERY: Final = 0.25
+
+Open = Callable[[TopicPartition, str, StoredPartition], Partition]
+
+
+class Holding:
+    """What of a broker's topic this process sweeps and delivers from.
+
+    ``open_partition`` makes a `Partition` of what is stored of it. ``on_held`` is told the
+    partitions to read whenever they are others. ``cursors`` yields all that may have claims out.
+    """
+
+    def __init__(
+        self,
+        *,
+        state: StateTopic,
+        names: Names,
+        open_partition: Open,
+        on_held: Callable[[Iterable[Mapping[TopicPartition, Partition]]], None],
+        cursors: Callable[[], Iterable[KafkaCursor]],
+    ) -> None:
+        self._me = uuid.uuid4().hex
+        self._state = state
+        self._names = names
+        self._open = open_partition
+        self._on_held = on_held
+        self._cursors = cursors
+        self._subscribed: dict[str, tuple[KafkaCursor, Mapping[int, int]]] = {}
+        self._shares: dict[int, Share] = {}
+        self._assignment: Assignment | None = None
+        self._news = asyncio.Event()
+        self._settled = False
+        self._failing = False
+
+    # --- who has what ----------------------------------------------------------------------
+
+    def held(self) -> Collection[int]:
+        """Return the numbers of the shares that are held."""
+        return self._shares.keys()
+
+    def shares(self) -> Iterable[Share]:
+        return self._shares.values()
+
+    def assign(self, assignment: Assignment) -> None:
+        """Note what the group has agreed on."""
+        self._assignment = assignment
+        self._settled = False
+        self._news.set()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what is held is what the group has agreed on."""
+        return self._settled
+
+    async def run(self) -> None:
+        """Take over and give up as the group says, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._assignment is None:
+                continue
+            try:
+                await self._follow(self._assignment)
+            except CemeshError as error:
+                _log.warning("cannot take over", extra={"why": str(error)})
+                await asyncio.sleep(_TRIES_EVERY)
+                self._news.set()
+
+    async def _follow(self, assignment: Assignment) -> None:
+        lost = [each for each in self.shares() if each.number not in assignment.partitions]
+        await asyncio.gather(*map(self._release, lost))
+        await self._state.caught_up()
+        for share in list(self.shares()):
+            if not is_free(self._state, share.number, self._me):
+                self._lose(share)
+        gained = assignment.partitions.difference(self.held())
+        if gained and not await self._take(gained, assignment):
+            self._news.set()
+        elif assignment is self._assignment:
+            self._settled = True
+
+    async def _take(self, numbers: Collection[int], assignment: Assignment) -> bool:
+        """Take these shares over; return False if others or the group came between."""
+        await until(
+            lambda: (
+                assignment is not self._assignment
+                or all(is_free(self._state, each, self._me) for each in numbers)
+            ),
+            within=_TAKEN_AFTER,
+        )
+        if assignment is not self._assignment:
+            return False
+        # Higher than what anybody has written by, and than what anybody else can take now.
+        epoch = self._state.epoch() + 1 + assignment.generation
+        shares = self._opened(numbers, epoch)
+        claimed = await asyncio.gather(*(share.claim() for share in shares))
+        for share, mine in zip(shares, claimed, strict=True):
+            if mine:
+                self._shares[share.number] = share
+                for trigger in self._subscribed:
+                    self._enter(trigger, share)
+        self._tell()
+        _log.info("partitions taken over", extra={"partitions": sorted(numbers), "epoch": epoch})
+        return all(claimed)
+
+    def _opened(self, numbers: Collection[int], epoch: int) -> list[Share]:
+        names = {number: self._names.partitions(number) for number in numbers}
+        wanted = [name for each in names.values() for name in each.values()]
+        stored = stored_partitions(self._state, wanted)
+        return [
+            Share(
+                number,
+                {
+                    at: self._open(at, name, stored[name] or self._new(at))
+                    for at, name in partitions.items()
+                },
+                state=self._state,
+                epoch=epoch,
+                me=self._me,
+            )
+            for number, partitions in names.items()
+        ]
+
+    def _new(self, at: TopicPartition) -> StoredPartition:
+        """Return a partition that nobody has held: it is read from where the first trigger begins.
+
+        One that begins before that, in another process, reads by itself what is between.
+        """
+        swept = -1
+        if at.topic == self._names.events and self._subscribed:
+            swept += min(begins.get(at.partition, 0) for _, begins in self._subscribed.values())
+        return StoredPartition(swept=swept, places={})
+
+    async def _release(self, share: Share) -> None:
+        """Give a share up: what is under way is finished, within a while."""
+        del self._shares[share.number]
+        self._tell()
+        for place in _places(share):
+            place.halt()
+        await until(lambda: not self._is_busy(share), within=_FREED_WITHIN)
+        _let_go(share)
+        try:
+            await share.give_up()
+        except CemeshError as error:
+            extra = {"partition": share.number, "why": str(error)}
+            _log.warning("partition not given up", extra=extra)
+        else:
+            _log.info("partition given up", extra={"partition": share.number})
+
+    def _is_busy(self, share: Share) -> bool:
+        out = {place for cursor in self._cursors() for place in cursor.places_out()}
+        return any(partition.in_hand for partition in share) or any(
+            place.going or place in out for place in _places(share)
+        )
+
+    def _lose(self, share: Share) -> None:
+        """Forget a share that another process has taken over."""
+        del self._shares[share.number]
+        _let_go(share)
+        self._tell()
+        _log.warning("partition taken over by another process", extra={"partition": share.number})
+
+    def _tell(self) -> None:
+        self._on_held([share.partitions for share in self.shares()])
+
+    # --- subscriptions ---------------------------------------------------------------------
+
+    def enter(self, trigger: str, cursor: KafkaCursor, begins: Mapping[int, int]) -> None:
+        """Let the cursor claim from all that is held, now and later.
+
+        ``begins`` says where the trigger begins in a partition of events where it has no place.
+        """
+        self._subscribed[trigger] = (cursor, begins)
+        for share in self.shares():
+            self._enter(trigger, share)
+
+    def leave(self, trigger: str) -> None:
+        del self._subscribed[trigger]
+        for share in self.shares():
+            for partition in share:
+                partition.leave(trigger)
+
+    def _enter(self, trigger: str, share: Share) -> None:
+        cursor, begins = self._subscribed[trigger]
+        share.events.enter(trigger, cursor, behind=begins.get(share.number, 0) - 1)
+        for delays in share.delays:
+            if trigger in delays.places():  # or else it gets one when something comes for it
+                delays.enter(trigger, cursor)
+
+    # --- storing ---------------------------------------------------------------------------
+
+    async def keep_flushing(self) -> None:
+        """Store what has changed a few times a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_FLUSHES_EVERY)
+            await self.flush()
+
+    async def flush(self) -> bool:
+        """Store what has changed; return False if some of it cannot be stored now."""
+        return all(await asyncio.gather(*map(self._flush, list(self.shares()))))
+
+    async def _flush(self, share: Share) -> bool:
+        try:
+            mine = await share.flush()
+        except CemeshError as error:
+            if not self._failing:
+                extra = {"partition": share.number, "why": str(error)}
+                _log.warning("places not stored", extra=extra)
+            self._failing = True
+            return False
+        self._failing = False
+        if not mine and self._shares.get(share.number) is share:
+            self._lose(share)
+            self._settled = False
+            self._news.set()
+        return mine
+
+    async def close(self) -> None:
+        """Give up all that is held."""
+        self._assignment = None
+        await asyncio.gather(*map(self._release, list(self.shares())))
+
+
+async def until(holds: Callable[[], bool], *, within: timedelta) -> None:
+    """Return once it holds, or after that time."""
+    clock = asyncio.get_running_loop()
+    overdue = clock.time() + within.total_seconds()
+    while not holds() and clock.time() < overdue:  # noqa: ASYNC110 - of many parts, rarely and not for long
+        await asyncio.sleep(_LOOKS_EVERY)
+
+
+def _places(share: Share) -> Iterator[KafkaPlace]:
+    for partition in share:
+        yield from partition.places().values()
+
+
+def _let_go(share: Share) -> None:
+    for place in _places(share):
+        place.let_go()

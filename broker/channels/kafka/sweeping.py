@@ -1,0 +1,138 @@
+"""What becomes of the records of a partition that this process holds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final
+
+from broker.channels.kafka.compacted import Read
+from broker.channels.kafka.cursor import PutOff
+from broker.channels.kafka.deadletters import KafkaDeadLetters
+from broker.channels.kafka.delays import Delays, is_due
+from broker.channels.kafka.entries import Entry, entry_of
+from broker.channels.kafka.foreign import event_of_record
+from broker.channels.kafka.partition import Partition
+from broker.errors import CemeshError, InvalidEvent
+from broker.ports import Refusal
+
+_log: Final = logging.getLogger("cemesh.channel")
+
+_RETRY: Final = 1.0
+
+NOBODY: Final = ""
+"""The trigger of a dead letter that was no event, and so for no trigger."""
+
+
+class SweepingEvents:
+    """Offers the events of a partition; what is none becomes a dead letter of the broker's own."""
+
+    def __init__(self, partition: Partition, dead_letters: KafkaDeadLetters) -> None:
+        self._partition = partition
+        self._dead_letters = dead_letters
+
+    @property
+    def next(self) -> int:
+        return self._partition.swept + 1
+
+    async def take(self, records: Sequence[Read], reached: int) -> None:
+        with _in_hand(self._partition):
+            for record in records:
+                try:
+                    entry = _entry(record)
+                except InvalidEvent as error:
+                    await _insist(partial(_bury, self._dead_letters, record, str(error)))
+                    self._partition.skip(record.offset)
+                else:
+                    self._partition.sweep(entry)
+            self._partition.skip(reached)
+
+
+class SweepingDelays:
+    """Offers what was put off and is due to its trigger, and puts off again what is not."""
+
+    def __init__(
+        self, partition: Partition, delays: Delays, dead_letters: KafkaDeadLetters
+    ) -> None:
+        self._partition = partition
+        self._delays = delays
+        self._dead_letters = dead_letters
+
+    @property
+    def next(self) -> int:
+        return self._partition.swept + 1
+
+    async def take(self, records: Sequence[Read], reached: int) -> None:
+        now = datetime.now(UTC)
+        due: list[Entry] = []
+        later: list[PutOff] = []
+        for record in records:
+            try:
+                entry = _entry(record)
+            except InvalidEvent as error:
+                await _insist(partial(_bury, self._dead_letters, record, str(error)))
+                continue
+            if entry.to is None or entry.due is None or is_due(entry.due, now):
+                due.append(entry)
+            else:
+                later.append(_put_off(self._partition.number, entry, entry.to, entry.due))
+        with _in_hand(self._partition):
+            if later:  # durably, before they are passed over here
+                await _insist(lambda: self._delays.put_all_off(later))
+            for entry in due:
+                self._partition.sweep(entry)
+            self._partition.skip(reached)
+
+
+@contextmanager
+def _in_hand(partition: Partition) -> Iterator[None]:
+    """Let whoever is to give the partition up wait until it stands where its records say."""
+    partition.in_hand = True
+    try:
+        yield
+    finally:
+        partition.in_hand = False
+
+
+def _entry(record: Read) -> Entry:
+    return entry_of(record.offset, record.timestamp, record.headers, record.value)
+
+
+def _put_off(partition: int, entry: Entry, trigger: str, due: datetime) -> PutOff:
+    return PutOff(
+        partition=partition,
+        trigger=trigger,
+        event=entry.event,
+        due=due,
+        attempts=entry.attempts,
+        condemned=entry.condemned,
+    )
+
+
+async def _bury(dead_letters: KafkaDeadLetters, record: Read, error: str) -> None:
+    where = f"{record.topic}/{record.partition}"
+    why = Refusal(
+        destination=f"kafka:{where}",
+        reason=f"it is no CloudEvent: {error}",
+        status=None,
+        body=b"",
+        attempts=0,
+    )
+    event = event_of_record(record)
+    await dead_letters.bury(NOBODY, event, why, delivery=f"{where}/{record.offset}")
+    extra = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    _log.warning("no CloudEvent", extra={**extra, "why": error})
+
+
+async def _insist(store: Callable[[], Awaitable[None]]) -> None:
+    """Store it, however long that takes: what comes after it has to wait."""
+    while True:
+        try:
+            return await store()
+        except CemeshError as error:
+            _log.warning("cannot store", extra={"why": str(error)})
+            await asyncio.sleep(_RETRY)
