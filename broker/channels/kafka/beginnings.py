@@ -100,8 +100,8 @@ class Beginnings:
     async def _write(self, changes: Mapping[str, _Trigger | None]) -> None:
         if not changes:
             return
-        # Nobody owns these keys. What is known is overwritten, and of two who do not know of
-        # each other one prevails: an epoch that both had would be the same for all only by luck.
+        # Nobody owns these keys: what is known is overwritten. Of two who do not know of each other
+        # one prevails; under the same epoch, each might take its own for what counts.
         epoch = self._state.epoch(_PREFIX) + 1 + secrets.randbelow(_CHANCES)
         encoded = {
             _PREFIX + trigger: None if change is None else _encoder.encode(change)
