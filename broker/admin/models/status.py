@@ -106,7 +106,7 @@ class ManifestProblem(Document, frozen=True, kw_only=True):
 class StatusDocument(Document, frozen=True, kw_only=True):
     """``parts`` are those of the mesh that run in this process, all of them by `cemesh run`."""
 
-    parts: Sequence[str]
+    parts: Sequence[str] = tuple(part.value for part in Part)
     brokers: Sequence[BrokerDocument]
     sources: Sequence[SourceDocument]
     problems: Sequence[ManifestProblem]
