@@ -16,7 +16,12 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import BrokerResponseError, ClusterAuthorizationFailedError, KafkaError
+from aiokafka.errors import (
+    BrokerResponseError,
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+)
 
 from broker.channels.kafka.lanes import BATCH_BYTES
 from broker.channels.kafka.settings import ClientOptions
@@ -26,6 +31,9 @@ ANSWER_WITHIN: Final = timedelta(seconds=4)
 """What a request may take. A 503 is due after 5 s."""
 
 _CLOSED_WITHIN: Final = 1.0
+
+# X509_V_ERR_…: self-signed, alone or in the chain, and an issuer that is not at hand.
+_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
 
 
 def at(options: ClientOptions) -> str:
@@ -39,9 +47,13 @@ def who(options: ClientOptions) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Return in words what aiokafka or the network told."""
+    """Return in words what aiokafka or the network told, and where to look, if that is known."""
     while error.__cause__ is not None and not isinstance(error, TimeoutError):
         error = error.__cause__
+    return _words(error) + _where_to_look(error)
+
+
+def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -56,6 +68,17 @@ def said(error: BaseException) -> str:
         told = ", ".join(map(str, error.args)) or error.description
         return f"{error.message}: {told}"
     return str(error) or type(error).__name__
+
+
+def _where_to_look(error: BaseException) -> str:
+    match error:
+        case SaslAuthenticationFailed():
+            return "; are 'user' and 'password' in the Secret those that it knows?"
+        case ssl.SSLCertVerificationError(verify_code=code) if code in _UNKNOWN_AUTHORITY:
+            return "; does 'ca.crt' in the Secret have the authority of its certificate?"
+        case ssl.SSLError(reason=str(alert)) if "_ALERT_" in alert and "CERT" in alert:
+            return "; is 'user.crt' in the Secret a certificate that it accepts?"
+    return ""
 
 
 async def check_reachable(options: ClientOptions, *, within: timedelta = ANSWER_WITHIN) -> None:
