@@ -192,10 +192,11 @@ class Cursor(Protocol):
     """A trigger's place in its broker's events."""
 
     def claims(self) -> AsyncIterator[Claim]:
-        """Yield every matching event, in no promised order, until the subscription ends.
+        """Yield every matching event until the subscription ends.
 
-        At most ``window`` claims are out at any time: the next waits until one is settled,
-        deferred, buried or released. To be iterated once.
+        In no promised order, unless the subscription is ordered. At most ``window`` claims are
+        out at any time: the next waits until one is settled, deferred, buried or released. To be
+        iterated once.
         """
         ...
 
@@ -298,7 +299,7 @@ class Channel(Protocol):
         ...
 
     def subscribe(
-        self, trigger: str, *, filter: Filter, window: int
+        self, trigger: str, *, filter: Filter, window: int, ordered: bool = False
     ) -> AbstractAsyncContextManager[Cursor]:
         """Subscribe the trigger while the context lasts.
 
@@ -307,6 +308,12 @@ class Channel(Protocol):
         before the first context ended takes the place of the first: its cursor yields no
         more, but can still settle, defer, bury and release what it holds. Claims that are
         out when a context ends are released.
+
+        ``ordered``: events of one ``partitionkey`` (CloudEvents Partitioning Extension) come one
+        at a time, in the order in which they were appended, each when the one before is settled
+        or buried; also after a restart. While one is deferred, later ones of its key wait, and
+        nothing else does, as long as fewer than 1,000 keys are under way or waiting. What was
+        claimed before the trigger was ordered comes back in no promised order.
         """
         ...
 

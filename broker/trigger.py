@@ -94,7 +94,10 @@ class Broker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A trigger to run. ``key`` and ``broker`` are ``namespace/name``."""
+    """A trigger to run. ``key`` and ``broker`` are ``namespace/name``.
+
+    ``ordered``: events of one ``partitionkey`` are delivered one after the other.
+    """
 
     key: str
     broker: str
@@ -102,6 +105,7 @@ class Trigger:
     filter: Filter = EVERYTHING
     delivery: DeliveryPolicy = DeliveryPolicy()
     parallelism: int = DEFAULT_PARALLELISM
+    ordered: bool = False
 
     @property
     def namespace(self) -> str:

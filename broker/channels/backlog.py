@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from broker.event import Event
+
 BUFFER_EVENTS: Final = 1_000
 BUFFER_BYTES: Final = 8 << 20
 """Bounds of what one trigger keeps in memory of the events that it has not claimed."""
@@ -17,6 +19,9 @@ class Entry(Protocol):
 
     @property
     def position(self) -> int: ...
+
+    @property
+    def event(self) -> Event: ...
 
     @property
     def size(self) -> int: ...

@@ -7,15 +7,13 @@ entering it again is to this channel what a restart is to a durable one.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Self
 
 from broker.channels.memory_log import MemoryLog
+from broker.channels.memory_place import Item, MemoryPlace
 from broker.channels.observers import Observers
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
@@ -59,35 +57,6 @@ class MemoryBackend:
         return self._channels.setdefault(broker, MemoryChannel(self, self._history))
 
 
-@dataclass(slots=True)
-class _Item:
-    """One event on its way to one trigger."""
-
-    position: int
-    event: Event
-    at: datetime
-    attempts: int = 0
-    condemned: Refusal | None = None
-
-
-@dataclass(slots=True)
-class _Place:
-    """What is known of a trigger, whether it is subscribed or not."""
-
-    queue: deque[_Item] = field(default_factory=deque)
-    out: dict[int, _Item] = field(default_factory=dict)
-    deferred: dict[int, tuple[float, _Item]] = field(default_factory=dict)
-    read: int = 0
-    matched: int = 0
-    delivered: int = 0
-    dead: int = 0
-    cursor: _Cursor | None = None
-    gone: bool = False
-
-    def items(self) -> list[_Item]:
-        return [*self.queue, *self.out.values(), *(item for _, item in self.deferred.values())]
-
-
 class MemoryChannel:
     """The events of one broker, in memory. See `broker.ports.Channel`."""
 
@@ -95,7 +64,8 @@ class MemoryChannel:
         self._backend = backend
         self._log = MemoryLog(history_bytes)
         self._index = FilterIndex()
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, MemoryPlace] = {}
+        self._cursors: dict[str, _Cursor] = {}
         self.waiting = 0
         self._observers = Observers()
         self.dead_letters = _DeadLetters()
@@ -108,39 +78,38 @@ class MemoryChannel:
         for event in events:
             position = self._log.append(event, now, to)
             for trigger in self._addressees(event, to):
-                place = self._places[trigger]
-                self._enqueue(place, _Item(position, event, now))
-                if place.cursor is not None:
-                    place.cursor.wake.set()
+                self._put(self._places[trigger], Item(position, event, now))
             self._observers.show(event)
 
     @asynccontextmanager
     async def subscribe(
-        self, trigger: str, *, filter: Filter, window: int
+        self, trigger: str, *, filter: Filter, window: int, ordered: bool = False
     ) -> AsyncIterator[_Cursor]:
         place = self._places.get(trigger)
         if place is None:
-            place = self._places[trigger] = _Place(read=self._log.tail)
-        if place.cursor is not None:
-            place.cursor.retire()
+            place = self._places[trigger] = MemoryPlace(read=self._log.tail)
+        former = self._cursors.get(trigger)
+        if former is not None:
+            former.retire()
         else:
             self._catch_up(trigger, place, filter)
-        place.gone = False
-        cursor = place.cursor = _Cursor(self, trigger, place, window)
+        cursor = self._cursors[trigger] = _Cursor(self, trigger, place, window)
+        place.enter(cursor.wake, ordered=ordered)
         self._index.put(trigger, filter)
         try:
             yield cursor
         finally:
             cursor.retire()
             cursor.return_claims()
-            if place.cursor is cursor:
-                place.cursor = None
+            if self._cursors.get(trigger) is cursor:
+                del self._cursors[trigger]
+                place.leave()
                 place.read = self._log.tail
                 self._index.discard(trigger)
 
     async def unsubscribe(self, trigger: str) -> None:
         place = self._places.get(trigger)
-        if place is not None and place.cursor is None:
+        if place is not None and not place.subscribed:
             place.gone = True
 
     async def triggers(self) -> Collection[str]:
@@ -173,61 +142,56 @@ class MemoryChannel:
                 matched=place.matched,
                 delivered=place.delivered,
                 dead_lettered=place.dead,
-                waiting=len(place.items()),
-                oldest_waiting=min((item.at for item in place.items()), default=None),
+                waiting=place.waiting,
+                oldest_waiting=place.oldest_waiting,
             )
             for trigger, place in self._places.items()
-            if place.cursor is not None
+            if place.subscribed
         }
 
     def close(self) -> None:
-        """Put what was deferred back in order for the next time the backend is entered."""
-        for place in self._places.values():
-            if place.cursor is not None:
-                place.cursor.retire()
+        """End all claims."""
+        for cursor in self._cursors.values():
+            cursor.retire()
 
     def _addressees(self, event: Event, to: str | None) -> Sequence[str]:
         if to is None:
             return self._index.matching(event.attributes)
-        place = self._places.get(to)
-        return [to] if place is not None and place.cursor is not None else []
+        return [to] if to in self._cursors else []
 
-    def _enqueue(self, place: _Place, item: _Item) -> None:
-        place.matched += 1
+    def _put(self, place: MemoryPlace, item: Item) -> None:
         self.waiting += 1
-        place.queue.append(item)
+        place.put(item)
 
-    def _catch_up(self, trigger: str, place: _Place, filter: Filter) -> None:
+    def _catch_up(self, trigger: str, place: MemoryPlace, filter: Filter) -> None:
         """Give a trigger that comes back what was appended while it was away."""
         for position, stored in self._log.behind(place.read):
             event, to = stored.event, stored.to
             mine = to == trigger if to is not None else filter.matches(event.attributes)
             if mine:
-                self._enqueue(place, _Item(position, event, stored.at))
+                self._put(place, Item(position, event, stored.at))
 
 
 class _Cursor:
-    def __init__(self, channel: MemoryChannel, trigger: str, place: _Place, window: int) -> None:
-        self.wake = asyncio.Event()
+    def __init__(
+        self, channel: MemoryChannel, trigger: str, place: MemoryPlace, window: int
+    ) -> None:
         self._channel = channel
         self._trigger = trigger
         self._place = place
         self._window = window
+        self._awake = asyncio.Event()
         self._retired = False
-        self._mine: set[int] = set()
-        self._timers: set[asyncio.TimerHandle] = set()
-        for due, item in list(place.deferred.values()):
-            self._arm(due, item)
+        self._out: set[int] = set()
 
     async def claims(self) -> AsyncIterator[Claim]:
         while not self._retired:
-            if len(self._mine) >= self._window or not self._place.queue:
-                self.wake.clear()
-                await self.wake.wait()
+            item = self._place.claim() if len(self._out) < self._window else None
+            if item is None:
+                self._awake.clear()
+                await self._awake.wait()
                 continue
-            item = self._place.queue.popleft()
-            self._place.out[item.position] = item
-            self._mine.add(item.position)
+            self._out.add(item.position)
             yield Claim(
                 event=item.event,
                 attempts=item.attempts,
@@ -236,8 +200,7 @@ class _Cursor:
             )
 
     async def settle(self, claim: Claim, outcome: Outcome) -> None:
-        self._take(claim)
-        self._channel.waiting -= 1
+        self._close(claim)
         match outcome:
             case Outcome.DELIVERED:
                 self._place.delivered += 1
@@ -247,59 +210,42 @@ class _Cursor:
     async def defer(
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
-        item = self._take(claim)
-        item.attempts, item.condemned = attempts, condemned
-        due = time.time() + delay.total_seconds()
-        self._place.deferred[item.position] = (due, item)
-        (self._place.cursor or self)._arm(due, item)
+        self._place.defer(self._take(claim), delay, attempts, condemned)
 
     async def release(self, claim: Claim) -> None:
-        self._give_back(self._take(claim))
+        self._place.release(self._take(claim))
 
     async def bury(self, claim: Claim, why: Refusal) -> None:
-        item = self._take(claim)
-        self._channel.waiting -= 1
-        self._channel.dead_letters.add(self._trigger, item.event, why)
+        self._close(claim)
+        self._channel.dead_letters.add(self._trigger, claim.event, why)
         self._place.dead += 1
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._awake.set()
 
     def retire(self) -> None:
         """End the claims; what is out may still be settled."""
         self._retired = True
-        self.wake.set()
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
+        self._awake.set()
 
     def return_claims(self) -> None:
-        for position in sorted(self._mine, reverse=True):
-            self._give_back(self._place.out.pop(position))
-        self._mine.clear()
+        """Give back whatever is still out."""
+        for position in sorted(self._out, reverse=True):
+            self._place.release(position)
+        self._out.clear()
 
-    def _take(self, claim: Claim) -> _Item:
+    def _close(self, claim: Claim) -> None:
+        self._place.close(self._take(claim))
+        self._channel.waiting -= 1
+
+    def _take(self, claim: Claim) -> int:
         position = claim.position
-        if not isinstance(position, int) or position not in self._mine:
+        if not isinstance(position, int) or position not in self._out:
             raise ValueError(f"this claim on {claim.event.id} is not out")
-        self._mine.remove(position)
-        self.wake.set()
-        return self._place.out.pop(position)
-
-    def _give_back(self, item: _Item) -> None:
-        self._place.queue.appendleft(item)
-        if self._place.cursor is not None:
-            self._place.cursor.wake.set()
-
-    def _arm(self, due: float, item: _Item) -> None:
-        if self._retired:
-            return
-        loop = asyncio.get_running_loop()
-
-        def comes_back() -> None:
-            self._timers.discard(timer)
-            if self._place.deferred.pop(item.position, None) is not None:
-                self._give_back(item)
-
-        timer = loop.call_later(max(0.0, due - time.time()), comes_back)
-        self._timers.add(timer)
+        self._out.remove(position)
+        self._awake.set()
+        return position
 
 
 class _DeadLetters:

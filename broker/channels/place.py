@@ -5,67 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from typing import Any, Final, Generic, TypeVar
 
-from broker.channels.backlog import Backlog, Entry, Tally
+from broker.channels.backlog import Backlog, Entry
+from broker.channels.clock import Alarm, after
+from broker.channels.line import StoredLine, key_of
+from broker.channels.lines import Lines
+from broker.channels.stored import Held, Log, Stored
 from broker.errors import ChannelUnavailable
 from broker.filters import Filter
 from broker.ports import Outcome, Refusal
+
+__all__ = ["Held", "Log", "Place", "Spawn", "Stored"]
 
 _log: Final = logging.getLogger("cemesh.channel")
 
 _RETRY: Final = 1.0
 
+MAX_CONDEMNED: Final = 200
+"""Claims that wait in line for the dead-letter sink; with as many, nothing new is taken in.
+
+Each is stored with a refusal of up to 2 KiB, and Kafka takes no record of more than 1 MiB.
+"""
+
 E = TypeVar("E", bound=Entry)
-E_co = TypeVar("E_co", bound=Entry, covariant=True)
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 """Runs a coroutine beside all else, for as long as the channel is open."""
-
-
-class Log(Protocol[E_co]):
-    """A log as one trigger reads it. Both methods raise `ChannelUnavailable`."""
-
-    async def read(self, filter: Filter, start: int, end: int) -> tuple[Sequence[E_co], int]:
-        """Return entries in (start, end] that are for the trigger, and up to where they reach."""
-        ...
-
-    async def fetch(self, positions: Sequence[int]) -> Sequence[E_co]:
-        """Return the entries at these positions, in their order; one that is gone is left out."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Held(Generic[E]):
-    """An event that is claimed, or was and will be again."""
-
-    entry: E
-    attempts: int = 0
-    condemned: Refusal | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Stored:
-    """A place as it was stored.
-
-    ``filter``   the repr of the filter that the tally is by.
-    ``read``     what matched up to here is in ``open``, or is done or put off.
-    ``open``     position, attempts and condemnation of every claim that was out.
-    ``left_at``  up to where the log had been swept when the trigger went.
-    ``gone``     whether it was taken off, so that it holds nothing back.
-    """
-
-    trigger: str
-    filter: str
-    read: int
-    open: list[tuple[int, int, Refusal | None]]
-    tally: Tally
-    delivered: int
-    dead: int
-    left_at: int
-    gone: bool
 
 
 class Place(Generic[E]):
@@ -95,6 +63,10 @@ class Place(Generic[E]):
         self._open: dict[int, Held[E]] = {}
         self._returned: deque[Held[E]] = deque()  # these are in `_open` too
         self._unloaded = {position: (tries, why) for position, tries, why in stored.open}
+        self._unloaded_due = dict(stored.due)
+        self._lines: Lines[E] | None = Lines(stored.lines) if stored.lines else None
+        self._alarm = Alarm(self._ring)  # of what is put off, and in `_open` all the same
+        self._condemned: set[int] = set()  # among that
         self._log = log
         self._swept = swept
         self._changed = changed
@@ -104,8 +76,8 @@ class Place(Generic[E]):
 
     # --- subscriptions ---------------------------------------------------------------------
 
-    def enter(self, filter: Filter, wake: Callable[[], None]) -> None:
-        """Begin to claim, or go on with another filter and wake."""
+    def enter(self, filter: Filter, wake: Callable[[], None], *, ordered: bool = False) -> None:
+        """Begin to claim, or go on with another filter, wake and order."""
         text = repr(filter)
         if self.left_at is not None:
             # The retention may have removed what was counted for a trigger that had gone.
@@ -115,12 +87,19 @@ class Place(Generic[E]):
             self.backlog.refilter(self._swept())
         self.filter, self.filter_text, self._wake = filter, text, wake
         self.left_at, self.gone = None, False
+        if ordered or self._lines is not None:
+            self._lines = self._lines or Lines()
+            self._lines.enter([held.entry for held in self._open.values()], strict=ordered)
+        self._alarm.turn_on()
         self._changed()
         self.fill()
 
     def leave(self) -> None:
         """Stop claiming."""
         self.backlog.put_down(self._swept())
+        if self._lines is not None:
+            self._lines.put_down()
+        self._alarm.turn_off()
         self.filter = self._wake = None
         self.left_at = self._swept()
         self._changed()
@@ -157,7 +136,11 @@ class Place(Generic[E]):
 
     def hungry(self) -> bool:
         """Return whether there is something to read, and room for it."""
-        return bool(self._unloaded) or self.backlog.wants_reading
+        return (
+            bool(self._unloaded)
+            or self.backlog.wants_reading
+            or (self._lines is not None and self._lines.wants_reading)
+        )
 
     async def fill_with_due(self) -> None:
         """Give back what was put off and is due. Raises `ChannelUnavailable`."""
@@ -182,6 +165,10 @@ class Place(Generic[E]):
         if self._unloaded:
             await self._load_open()
         await self.fill_with_due()
+        if self._lines is not None and self._lines.wants_reading:
+            self.backlog.tally.matched += await self._lines.read_on(
+                lambda start, end: self._log.read(filter, start, end)
+            )
         if self.backlog.wants_reading:
             await self.backlog.read_chunk(
                 lambda start, end: self._log.read(filter, start, end), self._swept
@@ -192,11 +179,17 @@ class Place(Generic[E]):
         """Take up the claims that a former process did not settle."""
         wanted = dict(self._unloaded)
         for entry in await self._log.fetch(sorted(wanted)):
-            attempts, condemned = wanted.pop(entry.position)
+            held = Held(entry, *wanted.pop(entry.position))
             del self._unloaded[entry.position]
-            self.give_back(Held(entry, attempts, condemned))
+            due = self._unloaded_due.pop(entry.position, None)
+            if due is None:
+                self.give_back(held)
+            else:
+                self._reopen(held)
+                self._put_off(held, due)
         for position in wanted:  # the retention has removed them while the trigger was gone
             del self._unloaded[position]
+            self._unloaded_due.pop(position, None)
             self.backlog.tally.matched -= 1
 
     # --- claims ----------------------------------------------------------------------------
@@ -206,7 +199,7 @@ class Place(Generic[E]):
         if self._returned:
             held = self._returned.popleft()
         else:
-            entry = self.backlog.take()
+            entry = self.backlog.take() if self._lines is None else self._in_turn(self._lines)
             if entry is None:
                 return None
             held = self._open[entry.position] = self.first_held(entry)
@@ -214,6 +207,27 @@ class Place(Generic[E]):
         if self.hungry():
             self.fill()
         return held
+
+    def _in_turn(self, lines: Lines[E]) -> E | None:
+        """Return the next event whose turn it is. Others are put in line meanwhile."""
+        if self._unloaded:  # their keys are busy, and not known yet
+            return None
+        entry = lines.next()
+        while entry is None and not self._is_crowded(lines):
+            new = self.backlog.take()
+            if new is None:
+                break
+            if lines.admit(new):
+                entry = new
+            self._changed()
+        if not lines and not lines.strict:
+            self._lines = None
+        if entry is None and self.hungry():
+            self.fill()
+        return entry
+
+    def _is_crowded(self, lines: Lines[E]) -> bool:
+        return lines.is_crowded or len(self._condemned) >= MAX_CONDEMNED
 
     def first_held(self, entry: E) -> Held[E]:
         """Return what is known of an entry that is claimed for the first time."""
@@ -234,12 +248,47 @@ class Place(Generic[E]):
     def close(self, position: int) -> Held[E]:
         """Be done with a claim here: it is settled, or stored elsewhere."""
         self._changed()
-        return self._open.pop(position)
+        held = self._open.pop(position)
+        if self._lines is not None:
+            self._lines.end(held.entry)
+            self.wake()
+        return held
 
     def give_back(self, held: Held[E]) -> None:
         """Let an event be claimed again, or for the first time, before all that is new."""
-        self._open[held.entry.position] = held
+        self._reopen(held)
         self._returned.append(held)
+
+    def _reopen(self, held: Held[E]) -> None:
+        self._open[held.entry.position] = held
+        if self._lines is not None:
+            self._lines.begin(held.entry)
+
+    # --- claims that are put off, but keep their place in line ---------------------------------
+
+    def is_in_line(self, position: int) -> bool:
+        """Return whether others wait for this claim, so that it is to be kept when put off."""
+        ordered = self._lines is not None and self._lines.strict
+        return ordered and key_of(self._open[position].entry.event) is not None
+
+    def keep(
+        self, position: int, delay: timedelta, attempts: int, condemned: Refusal | None
+    ) -> None:
+        """Give a claim back for ``delay``, with what it is to come back with."""
+        held = self._open[position] = Held(self._open[position].entry, attempts, condemned)
+        self._put_off(held, after(delay))
+        self._changed()
+
+    def _put_off(self, held: Held[E], due: int) -> None:
+        self._alarm.put(held.entry.position, due)
+        if held.condemned is not None:
+            self._condemned.add(held.entry.position)
+
+    def _ring(self) -> None:
+        for position in self._alarm.take_due():
+            self._condemned.discard(position)
+            self._returned.append(self._open[position])
+        self.wake()
 
     # --- what is stored --------------------------------------------------------------------
 
@@ -247,6 +296,14 @@ class Place(Generic[E]):
         """Return position, attempts and condemnation of every claim that is out."""
         items = [(at, held.attempts, held.condemned) for at, held in self._open.items()]
         return items + [(at, *rest) for at, rest in self._unloaded.items()]
+
+    def due_items(self) -> list[tuple[int, int]]:
+        """Return position and time, in microseconds since 1970, of those that wait for it."""
+        return [*self._alarm.items(), *self._unloaded_due.items()]
+
+    def line_items(self) -> list[StoredLine]:
+        """Return what is in line behind those that are out."""
+        return [] if self._lines is None else self._lines.as_stored()
 
     # --- the account -----------------------------------------------------------------------
 
@@ -256,12 +313,15 @@ class Place(Generic[E]):
 
     @property
     def waiting(self) -> int:
-        return len(self._open) + len(self._unloaded) + self.backlog.waiting
+        in_line = 0 if self._lines is None else self._lines.waiting
+        return len(self._open) + len(self._unloaded) + in_line + self.backlog.waiting
 
     def at_hand(self) -> Iterator[E]:
         """Yield what is claimed, and the oldest of what is buffered."""
         for held in self._open.values():
             yield held.entry
+        if self._lines is not None:
+            yield from self._lines.at_hand()
         first = self.backlog.oldest()
         if first is not None:
             yield first
@@ -270,4 +330,5 @@ class Place(Generic[E]):
         """Return the first position of the log that this trigger needs."""
         read, _ = self.backlog.as_stored()
         behind = (self._swept() if read is None else read) + 1
-        return min((*self._open, *self._unloaded, behind))
+        in_line = None if self._lines is None else self._lines.oldest_needed()
+        return min((*self._open, *self._unloaded, behind if in_line is None else in_line, behind))

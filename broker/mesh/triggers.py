@@ -90,7 +90,10 @@ class TriggerRun:
         while not self._stopped.is_set():
             try:
                 async with self.channel.subscribe(
-                    self.trigger.key, filter=self.trigger.filter, window=self.trigger.parallelism
+                    self.trigger.key,
+                    filter=self.trigger.filter,
+                    window=self.trigger.parallelism,
+                    ordered=self.trigger.ordered,
                 ) as cursor:
                     self._subscribed.set()
                     await self._dispatcher.run(cursor)

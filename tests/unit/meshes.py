@@ -45,12 +45,14 @@ class HeldChannel(MemoryChannel):
 
     @asynccontextmanager
     async def subscribe(
-        self, trigger: str, *, filter: Filter, window: int
+        self, trigger: str, *, filter: Filter, window: int, ordered: bool = False
     ) -> AsyncIterator[_Cursor]:
         await self.open.wait()
         if window in self.refused:
             raise ChannelUnavailable("the test refuses it")
-        async with super().subscribe(trigger, filter=filter, window=window) as cursor:
+        async with super().subscribe(
+            trigger, filter=filter, window=window, ordered=ordered
+        ) as cursor:
             self.windows.append(window)
             yield cursor
 

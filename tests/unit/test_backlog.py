@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.channels.backlog import Backlog, Tally
 from broker.event import Event
@@ -12,7 +12,7 @@ from broker.event import Event
 @dataclass(frozen=True)
 class Entry:
     position: int
-    event: Event = Event({})
+    event: Event = field(default_factory=lambda: Event({}))
     size: int = 1
 
 

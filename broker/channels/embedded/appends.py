@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from broker.channels.clock import now
 from broker.channels.embedded.records import OVERHEAD, Record, encode_head
-from broker.channels.embedded.store import now
 from broker.channels.embedded.writing import Row
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event

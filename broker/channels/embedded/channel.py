@@ -129,7 +129,7 @@ class EmbeddedChannel:
 
     @asynccontextmanager
     async def subscribe(
-        self, trigger: str, *, filter: Filter, window: int
+        self, trigger: str, *, filter: Filter, window: int, ordered: bool = False
     ) -> AsyncIterator[EmbeddedCursor]:
         known = self._places.get(trigger)
         place = known or self._new_place(trigger, filter)
@@ -138,7 +138,7 @@ class EmbeddedChannel:
         if former is not None:
             former.retire()
         self._index.put(trigger, filter)
-        place.enter(filter, cursor.wake)
+        place.enter(filter, cursor.wake, ordered=ordered)
         try:
             if known is None:
                 await self._commit()  # so that a crash does not make it a new trigger again

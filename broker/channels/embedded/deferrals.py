@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from broker.channels.clock import now
 from broker.channels.embedded.records import (
     COLUMNS,
     Record,
@@ -14,7 +15,7 @@ from broker.channels.embedded.records import (
     decode_refusal,
     encode_refusal,
 )
-from broker.channels.embedded.store import Store, now
+from broker.channels.embedded.store import Store
 from broker.channels.embedded.writing import Row
 from broker.channels.place import Held
 from broker.ports import Refusal

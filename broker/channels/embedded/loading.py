@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.channels.backlog import Tally
+from broker.channels.clock import now
 from broker.channels.embedded.place import StoredPlace
-from broker.channels.embedded.records import decode_open
+from broker.channels.embedded.records import decode_lines, decode_open
 from broker.channels.embedded.schema import LOG_TABLE
-from broker.channels.embedded.store import now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +95,10 @@ def _load_places(writer: sqlite3.Connection, broker: int) -> list[StoredPlace]:
     places = []
     for row in writer.execute(
         "SELECT id, trigger, filter, read, open, matched, delivered, dead, backlog,"
-        " gap_from, gap_to, left_at, left_time, gone FROM place WHERE broker = ?",
+        " gap_from, gap_to, left_at, left_time, gone, lines FROM place WHERE broker = ?",
         (broker,),
     ):
+        in_order = decode_lines(row[14])
         deferred, next_due = waiting.get(row[0], (0, None))
         places.append(
             StoredPlace(
@@ -112,6 +113,8 @@ def _load_places(writer: sqlite3.Connection, broker: int) -> list[StoredPlace]:
                 left_at=row[11],
                 left_time=row[12],
                 gone=bool(row[13]),
+                due=in_order.due,
+                lines=in_order.lines,
                 deferred=deferred,
                 next_due=next_due,
             )

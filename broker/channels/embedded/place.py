@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from broker.channels.clock import after, now
 from broker.channels.embedded.deferrals import Deferral, Deferrals
 from broker.channels.embedded.reading import LogOfTrigger
-from broker.channels.embedded.records import Record, encode_head, encode_open, encode_refusal
-from broker.channels.embedded.store import Store, now
+from broker.channels.embedded.records import (
+    Record,
+    encode_head,
+    encode_lines,
+    encode_open,
+    encode_refusal,
+)
+from broker.channels.embedded.store import Store
 from broker.channels.embedded.writing import Row
 from broker.channels.place import Held, Place, Stored
 from broker.ports import Refusal
@@ -108,9 +115,11 @@ class EmbeddedPlace(Place[Record]):
     def defer(
         self, position: int, delay: timedelta, attempts: int, condemned: Refusal | None
     ) -> None:
+        if self.is_in_line(position):
+            self.keep(position, delay, attempts, condemned)
+            return
         self.close(position)
-        due = now() + int(delay.total_seconds() * 1e6)
-        self.deferrals.put(position, Deferral(due, attempts, condemned))
+        self.deferrals.put(position, Deferral(after(delay), attempts, condemned))
 
     def bury(self, position: int, why: Refusal) -> None:
         event = self.close(position).entry.event
@@ -129,6 +138,7 @@ class EmbeddedPlace(Place[Record]):
             *(self.id, self._broker, self.trigger, self.filter_text, read),
             *(encode_open(self.open_items()), tally.matched, self.delivered, self.dead),
             *(tally.unread, *tally.gap, self.left_at, self.left_time, int(self.gone)),
+            encode_lines(self.due_items(), self.line_items()),
         )
         deferred, undeferred = self.deferrals.take_changes()
         self._burying, self._buried = self._buried, []

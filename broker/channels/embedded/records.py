@@ -12,12 +12,23 @@ from typing import Final
 
 import msgspec
 
+from broker.channels.line import StoredLine
 from broker.event import Event, Value
 from broker.ports import Refusal
 
 _ENCODER: Final = msgspec.json.Encoder()
 _HEAD: Final = msgspec.json.Decoder(dict[str, Value])
 _REFUSAL: Final = msgspec.json.Decoder(Refusal)
+
+
+class InOrder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits in order of its key: when put off claims are due, and what is behind them."""
+
+    due: list[tuple[int, int]] = []
+    lines: list[StoredLine] = []
+
+
+_IN_ORDER: Final = msgspec.json.Decoder(InOrder)
 _OPEN: Final = msgspec.json.Decoder(list[tuple[int, int, Refusal | None]])
 
 OVERHEAD: Final = 64
@@ -68,6 +79,14 @@ def encode_open(items: list[tuple[int, int, Refusal | None]]) -> str:
 
 def decode_open(text: str) -> list[tuple[int, int, Refusal | None]]:
     return _OPEN.decode(text)
+
+
+def encode_lines(due: list[tuple[int, int]], lines: list[StoredLine]) -> str | None:
+    return _ENCODER.encode(InOrder(due, lines)).decode() if due or lines else None
+
+
+def decode_lines(text: str | None) -> InOrder:
+    return InOrder() if text is None else _IN_ORDER.decode(text)
 
 
 def moment(microseconds: int) -> datetime:

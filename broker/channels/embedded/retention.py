@@ -11,8 +11,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
+from broker.channels.clock import now
 from broker.channels.embedded.channel import EmbeddedChannel
-from broker.channels.embedded.store import Store, now
+from broker.channels.embedded.store import Store
 from broker.errors import ChannelUnavailable
 from broker.ports import BackendOptions
 

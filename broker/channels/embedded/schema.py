@@ -17,7 +17,7 @@ from typing import Final
 from broker.errors import ChannelUnavailable
 
 APPLICATION_ID: Final = 0x63656D65  # "ceme"
-VERSION: Final = 1
+VERSION: Final = 2
 
 TABLES: Final = """
 CREATE TABLE broker (
@@ -46,6 +46,7 @@ CREATE TABLE place (                    -- a trigger's place in its broker's log
     left_at   INTEGER,                  -- swept when the trigger went; NULL: it is subscribed
     left_time INTEGER NOT NULL,         -- microseconds since 1970 when it went
     gone      INTEGER NOT NULL,         -- 1 when it left the manifests
+    lines     TEXT,                     -- JSON: what waits in order of its key; NULL: nothing
     UNIQUE (broker, trigger)
 ) STRICT;
 
@@ -72,6 +73,9 @@ CREATE TABLE dead_letter (
 CREATE INDEX dead_letter_by_broker ON dead_letter (broker, id);
 CREATE INDEX dead_letter_by_trigger ON dead_letter (broker, trigger, id);
 """
+
+UPGRADES: Final = {1: "ALTER TABLE place ADD COLUMN lines TEXT"}
+"""What makes a file of the next format of one of that format."""
 
 LOG_TABLE: Final = """
 CREATE TABLE log_{broker:d} (
@@ -129,7 +133,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     elif application != APPLICATION_ID:
         raise ChannelUnavailable(f"{path} is a SQLite file, but not one of cemesh")
-    elif version != VERSION:
+    else:
+        _upgrade(connection, path, version)
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Bring a file of an earlier format up to date, in place."""
+    while version in UPGRADES:
+        connection.executescript(
+            f"BEGIN; {UPGRADES[version]}; PRAGMA user_version = {version + 1}; COMMIT;"
+        )
+        version += 1
+    if version != VERSION:
         raise ChannelUnavailable(
             f"{path} has format {version}; this version of cemesh reads format {VERSION}"
         )

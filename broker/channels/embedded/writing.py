@@ -53,13 +53,13 @@ def write_changes(writer: sqlite3.Connection, all_changes: Sequence[Changes]) ->
         _append(writer, f"log_{broker}", changes.log)
         writer.executemany(
             "INSERT INTO place (id, broker, trigger, filter, read, open, matched, delivered, dead,"
-            " backlog, gap_from, gap_to, left_at, left_time, gone)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " backlog, gap_from, gap_to, left_at, left_time, gone, lines)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET filter = excluded.filter, read = excluded.read,"
             " open = excluded.open, matched = excluded.matched, delivered = excluded.delivered,"
             " dead = excluded.dead, backlog = excluded.backlog, gap_from = excluded.gap_from,"
             " gap_to = excluded.gap_to, left_at = excluded.left_at,"
-            " left_time = excluded.left_time, gone = excluded.gone",
+            " left_time = excluded.left_time, gone = excluded.gone, lines = excluded.lines",
             changes.places,
         )
         writer.executemany(
