@@ -89,7 +89,7 @@ class Logs:
         if len(records) <= _AT_ONCE:
             return records, on
         here = records[_AT_ONCE].offset
-        self._left[partition, here] = records[_AT_ONCE+1:], on
+        self._left[partition, here] = records[_AT_ONCE:], on
         if len(self._left) > _KEPT:
             del self._left[next(iter(self._left))]
         return records[:_AT_ONCE], here
