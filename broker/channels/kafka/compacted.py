@@ -33,6 +33,7 @@ PATIENCE: Final = timedelta(seconds=5)
 _log: Final = logging.getLogger("cemesh.channel")
 
 _PAUSE: Final = timedelta(seconds=0.5)
+_STARTS_WITHIN: Final = 2.0
 _CHUNK: Final = 500  # records, taken in about 5 ms: nothing else runs meanwhile
 _LARGEST_MESSAGE: Final = 1_048_588  # Kafka's default
 _ADDED_BYTES: Final = 64 << 10
@@ -86,11 +87,26 @@ async def open_consumer(
         max_partition_fetch_bytes=fetch_bytes,
     )
     try:
-        await consumer.start()
+        await start_consumer(consumer)
     except BaseException:
         await close_consumer(consumer)
         raise
     return consumer
+
+
+async def start_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Start the consumer; whoever cancels this waits up to 2 s for it to have started.
+
+    aiokafka forgets the connection that it is opening where it is cancelled.
+    """
+    starting = asyncio.create_task(consumer.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=_STARTS_WITHIN)
+        starting.cancel()
+        await asyncio.wait([starting])
+        raise
 
 
 async def close_consumer(consumer: AIOKafkaConsumer) -> None:
