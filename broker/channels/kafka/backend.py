@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from broker.channels.kafka.channel import KafkaChannel
 from broker.channels.kafka.settings import Settings, check, from_url, settings
@@ -31,6 +31,8 @@ class KafkaBackend:
     What a broker's ConfigMap lacks is taken from the URL. A broker whose configuration has
     changed gets another channel; the former one is closed once nobody is subscribed to it.
     """
+
+    shared: ClassVar[bool] = True
 
     def __init__(self, defaults: Mapping[str, str]) -> None:
         self._defaults = defaults
