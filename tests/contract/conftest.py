@@ -1,19 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from pathlib import Path
 
 import pytest
 
-from broker.ports import BackendOptions
-from tests.contract.harness import EmbeddedHarness, Harness, MemoryHarness, options
-
-HARNESSES: dict[str, Callable[[BackendOptions], Harness]] = {
-    "memory": MemoryHarness,
-    "embedded": EmbeddedHarness,
-}
+from tests.contract.harness import EmbeddedHarness, Harness, KafkaHarness, MemoryHarness, options
+from tests.services.kafka.fixtures import GIVEN
 
 
-@pytest.fixture(params=sorted(HARNESSES))
+@pytest.fixture(params=["embedded", "kafka", "memory"])
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
-    return HARNESSES[request.param](options(tmp_path / "data"))
+    given = options(tmp_path / "data")
+    if request.param == "memory":
+        return MemoryHarness(given)
+    if request.param == "embedded":
+        return EmbeddedHarness(given)
+    # Only here, so that no server is started for the others.
+    if os.environ.get(GIVEN):
+        return KafkaHarness(given, request.getfixturevalue("kafka"))
+    relay = request.getfixturevalue("kafka_relay")
+    return KafkaHarness(given, relay.address, relay)

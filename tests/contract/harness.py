@@ -7,10 +7,16 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import pytest
 
 from broker.channels.embedded import EmbeddedBackend
+from broker.channels.kafka import KafkaBackend
 from broker.channels.memory import MemoryBackend
 from broker.ports import Backend, BackendOptions, Channel
+from tests.services.relay import Relay
 
 BROKER = "default/default"
 
@@ -62,6 +68,33 @@ class EmbeddedHarness:
         folder.rename(gone)
         yield
         gone.rename(folder)
+
+
+class KafkaHarness:
+    """A broker's topics on the server at ``address``, under names that no other test has.
+
+    ``relay`` is what stands before that server, or None where nothing does that could be cut.
+    """
+
+    def __init__(self, options: BackendOptions, address: str, relay: Relay | None = None) -> None:
+        self._options = options
+        self._relay = relay
+        name = f"contract-{uuid4()}-{{{{ .Name }}}}"
+        config = {
+            "default.topic.partitions": "3",
+            "default.topic.replication.factor": "1",
+            "brokers.topic.template": name,
+            "triggers.consumergroup.template": name,
+        }
+        self._url = f"kafka://{address}?{urlencode(config)}"
+
+    def backend(self) -> Backend:
+        return KafkaBackend.from_url(self._url, self._options)
+
+    def outage(self) -> AbstractContextManager[None]:
+        if self._relay is None:
+            pytest.skip("it cuts a server off, and CEMESH_TEST_KAFKA gives one that others use")
+        return self._relay.cut()
 
 
 def options(data_dir: Path) -> BackendOptions:

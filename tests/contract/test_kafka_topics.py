@@ -103,7 +103,9 @@ async def test_a_wrong_password_is_told(kafka_listeners: Listeners) -> None:
         user=USER,
         password="wrong",
     )
-    cause = f"Kafka at {kafka_listeners.sasl_plaintext} cannot be used: .*[Aa]uthentication.*'password'"
+    cause = (
+        f"Kafka at {kafka_listeners.sasl_plaintext} cannot be used: .*[Aa]uthentication.*'password'"
+    )
 
     with pytest.raises(ChannelUnavailable, match=cause):
         await ensured(wrong, "any")
