@@ -52,7 +52,7 @@ class KafkaChannel:
             self.dead_letters = await enter(KafkaDeadLetters(layout.dead_letters, append, options))
             self._offsets = await enter(Offsets(options))
             self._history = await enter(KafkaHistory(options, layout.events, self._offsets))
-            self._tailing = Tailing(options, layout.events, self._offsets)
+            self._tailing = await enter(Tailing(options, layout.events, self._offsets))
             self._beginnings = Beginnings(state, self._offsets, layout.events)
             self._delays = Delays(self.settings.base, layout.delayed, append)
             self._dispatching = Dispatching(
