@@ -662,14 +662,15 @@ async def test_a_key_with_thousands_behind_a_stuck_event_holds_up_no_other(
         for start in range(0, 2_000, 500):
             at_once = stuck[start : start + 500] + fluent[start // 10 : start // 10 + 50]
             await channel.append(keyed(*at_once))
-        first = await reader.claim()
-        passed: list[str] = []
+        first = {claim.event.id: claim for claim in await reader.take(2)}
+        await reader.settle(first.pop("b0"))
+        passed = ["b0"]
         while len(passed) < 200:
             claim = await reader.claim()
             passed.append(claim.event.id)
             await reader.settle(claim)
 
-        assert first.event.id == "a0"
+        assert first.keys() == {"a0"}
         assert passed == fluent
         assert await reader.nothing()
         books = (await channel.books())[TRIGGER]
