@@ -15,6 +15,7 @@ ACCESS: Final = "cemesh.dev/access"
 BACKOFF_JITTER: Final = "cemesh.dev/backoff-jitter"
 BACKOFF_MAX: Final = "cemesh.dev/backoff-max"
 BROKER_CLASS: Final = "eventing.knative.dev/broker.class"
+ORDER: Final = "kafka.eventing.knative.dev/delivery.order"
 PARALLELISM: Final = "rabbitmq.eventing.knative.dev/parallelism"
 
 _OURS: Final = "cemesh.dev/"
@@ -23,11 +24,7 @@ _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "Trigger": frozenset({BACKOFF_JITTER, BACKOFF_MAX}),
 }
 
-# What would change the meaning of an object if it were overlooked: kind → name → values
-# that mean what the mesh does anyway.
-_NOT_YET: Final[Mapping[str, Mapping[str, frozenset[str]]]] = {
-    "Trigger": {"kafka.eventing.knative.dev/delivery.order": frozenset({"unordered"})},
-}
+_ORDERS: Final = {"ordered": True, "unordered": False}
 
 _DECIMAL: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _DIGITS: Final = re.compile(r"[0-9]{1,9}")
@@ -36,15 +33,11 @@ T = TypeVar("T")
 
 
 def check_names(annotations: Mapping[str, str], place: Place) -> None:
-    """Report what is under ``cemesh.dev/`` and unknown, and what is not supported yet."""
-    kind = place.object.kind
-    known = _KNOWN.get(kind, frozenset())
-    not_yet = _NOT_YET.get(kind, {})
-    for name, value in annotations.items():
+    """Report what is under ``cemesh.dev/`` and unknown."""
+    known = _KNOWN.get(place.object.kind, frozenset())
+    for name in annotations:
         if name.startswith(_OURS) and name not in known:
             place.at(name).error(f"unknown annotation{did_you_mean(name, known)}")
-        elif name in not_yet and value not in not_yet[name]:
-            place.at(name).error(f"'{value}' is not supported yet")
 
 
 def read(
@@ -79,6 +72,15 @@ def backoff_max(text: str) -> timedelta | None:
         return duration(text)
     except ValueError as error:
         raise ValueError(f'{error}, or "off"') from None
+
+
+def is_ordered(text: str) -> bool:
+    """Return whether events of one key are delivered one after the other."""
+    try:
+        return _ORDERS[text]
+    except KeyError:
+        suggestion = did_you_mean(text, _ORDERS)
+        raise ValueError(f"'{text}' is neither 'ordered' nor 'unordered'{suggestion}") from None
 
 
 def parallelism(text: str) -> int:

@@ -33,6 +33,9 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
     parallelism = notes.read(
         annotations, notes.PARALLELISM, notes.parallelism, DEFAULT_PARALLELISM, at_annotations
     )
+    ordered = notes.read(
+        annotations, notes.ORDER, notes.is_ordered, default=False, place=at_annotations
+    )
     subscriber = _subscriber(spec, at_spec.at("subscriber"), context.directory)
     if broker is None or subscriber is None:
         return None
@@ -43,6 +46,7 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
         filter=_filter(spec, at_spec),
         delivery=policy,
         parallelism=parallelism,
+        ordered=ordered,
     )
 
 

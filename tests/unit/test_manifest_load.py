@@ -69,6 +69,7 @@ def test_a_trigger_without_delivery_has_its_brokers() -> None:
         retry=4, dead_letter=Target(url="http://undertaker.shop.svc.cluster.local")
     )
     assert found.parallelism == 100
+    assert not found.ordered
 
 
 def test_a_triggers_own_delivery_replaces_its_brokers() -> None:
@@ -87,6 +88,7 @@ def test_a_triggers_own_delivery_replaces_its_brokers() -> None:
         dead_letter=Target(url="broker://shop/orders"),
     )
     assert found.parallelism == 7
+    assert not found.ordered
 
 
 def test_every_dialect_of_filters_is_understood() -> None:
@@ -309,6 +311,32 @@ def test_what_is_no_duration_is_refused(tmp_path: Path, text: str) -> None:
         loaded(tmp_path, BROKER, trigger(f"  delivery: {{timeout: '{text}'}}\n"))
 
     assert [problem.path for problem in caught.value.problems] == ["spec.delivery.timeout"]
+
+
+def test_a_trigger_is_ordered_only_where_it_asks_for_it(tmp_path: Path) -> None:
+    ordered = trigger(annotations="{kafka.eventing.knative.dev/delivery.order: ordered}")
+
+    assert only_trigger(tmp_path, ordered).ordered
+    assert not only_trigger(tmp_path, trigger()).ordered
+
+
+@pytest.mark.parametrize(
+    ("value", "suggestion"),
+    [
+        ("unorderd", " (did you mean 'unordered'?)"),
+        ("ORDERED", " (did you mean 'ordered'?)"),
+        ("strictly", ""),
+        ("", ""),
+    ],
+)
+def test_an_order_that_is_none_is_refused(tmp_path: Path, value: str, suggestion: str) -> None:
+    order = trigger(annotations=f"{{kafka.eventing.knative.dev/delivery.order: '{value}'}}")
+
+    with pytest.raises(InvalidManifest) as refused:
+        only_trigger(tmp_path, order)
+
+    (problem,) = refused.value.problems
+    assert problem.message == f"'{value}' is neither 'ordered' nor 'unordered'{suggestion}"
 
 
 # --- destinations --------------------------------------------------------------------------
