@@ -176,17 +176,25 @@ class Backlog(Generic[E]):
             self.tally.gap = (left_at, swept)
         self.behind = self._read < swept
 
-    async def read_chunk(self, read: Read[E], swept: Callable[[], int]) -> None:
-        """Read on in the log, up to what has been swept. Raises what ``read`` raises."""
+    async def read_chunk(self, read: Read[E], swept: Callable[[], int]) -> int:
+        """Read on in the log, up to what has been swept. Raises what ``read`` raises.
+
+        Returns how many matches turn out to be gone: they were counted, and are not there any
+        more now that all has been read.
+        """
         epoch = self._epoch
         found, reached = await read(self._read, swept())
         if self._epoch != epoch:  # meanwhile put down, or filtered otherwise
-            return
+            return 0
         for entry in found:
             self.tally.read(entry.position)
             self._push(entry)
         self._read = reached
         self.behind = reached < swept()
+        gone = 0 if self.behind else max(0, self.tally.unread)
+        self.tally.matched -= gone
+        self.tally.unread -= gone
+        return gone
 
     def _push(self, record: E) -> None:
         self._buffer.append(record)

@@ -170,9 +170,10 @@ class Place(Generic[E]):
                 lambda start, end: self._log.read(filter, start, end)
             )
         if self.backlog.wants_reading:
-            await self.backlog.read_chunk(
+            gone = await self.backlog.read_chunk(
                 lambda start, end: self._log.read(filter, start, end), self._swept
             )
+            self._tell_gone(gone)
         self._changed()
 
     async def _load_open(self) -> None:
@@ -187,10 +188,20 @@ class Place(Generic[E]):
             else:
                 self._reopen(held)
                 self._put_off(held, due)
-        for position in wanted:  # the retention has removed them while the trigger was gone
+        for position in wanted:
             del self._unloaded[position]
             self._unloaded_due.pop(position, None)
             self.backlog.tally.matched -= 1
+        self._tell_gone(len(wanted))
+
+    def _tell_gone(self, count: int) -> None:
+        """Tell of events that waited for the trigger and are not in the log any more.
+
+        While it is subscribed, only Kafka's own retention removes such, as it is configured.
+        """
+        if count:
+            extra = {"trigger": self.trigger, "count": count}
+            _log.error("events are gone: the retention removed them undelivered", extra=extra)
 
     # --- claims ----------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class KafkaChannel:
                 layout,
                 self.settings.group,
                 state=state,
+                offsets=self._offsets,
                 delays=self._delays,
                 dead_letters=self.dead_letters,
             )

@@ -16,6 +16,7 @@ from broker.channels.kafka.delays import Delays
 from broker.channels.kafka.holding import Holding, until
 from broker.channels.kafka.layout import Layout
 from broker.channels.kafka.membership import Membership
+from broker.channels.kafka.offsets import Offsets
 from broker.channels.kafka.partition import Partition, StoredPartition
 from broker.channels.kafka.reader import Reader, Sweeping
 from broker.channels.kafka.rereading import LogOfTrigger, Rereading
@@ -49,6 +50,7 @@ class Dispatching:
         group: str,
         *,
         state: StateTopic,
+        offsets: Offsets,
         delays: Delays,
         dead_letters: KafkaDeadLetters,
     ) -> None:
@@ -71,6 +73,7 @@ class Dispatching:
             state=state,
             names=Names(events=layout.events, delays=names, delayed=layout.delayed),
             open_partition=self._open,
+            kept_from=lambda: offsets.beginnings(layout.events),
             on_held=self._read,
             cursors=lambda: self.cursors,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -41,8 +41,9 @@ Open = Callable[[TopicPartition, str, StoredPartition], Partition]
 class Holding:
     """What of a broker's topic this process sweeps and delivers from.
 
-    ``open_partition`` makes a `Partition` of what is stored of it. ``on_held`` is told the
-    partitions to read whenever they are others. ``cursors`` yields all that may have claims out.
+    ``open_partition`` makes a `Partition` of what is stored of it. ``kept_from`` returns from
+    which offset on each partition of events is kept. ``on_held`` is told the partitions to read
+    whenever they are others. ``cursors`` yields all that may have claims out.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Holding:
         state: StateTopic,
         names: Names,
         open_partition: Open,
+        kept_from: Callable[[], Awaitable[Mapping[int, int]]],
         on_held: Callable[[Iterable[Mapping[TopicPartition, Partition]]], None],
         cursors: Callable[[], Iterable[KafkaCursor]],
     ) -> None:
@@ -58,6 +60,7 @@ class Holding:
         self._state = state
         self._names = names
         self._open = open_partition
+        self._kept_from = kept_from
         self._on_held = on_held
         self._cursors = cursors
         self._subscribed: dict[str, tuple[KafkaCursor, Mapping[int, int]]] = {}
@@ -125,12 +128,14 @@ class Holding:
         )
         if assignment is not self._assignment:
             return False
+        kept_from = await self._kept_from()
         # Higher than what anybody has written by, and than what anybody else can take now.
         epoch = self._state.epoch() + 1 + assignment.generation
         shares = self._opened(numbers, epoch)
         claimed = await asyncio.gather(*(share.claim() for share in shares))
         for share, mine in zip(shares, claimed, strict=True):
             if mine:
+                _pass_over_removed(share, kept_from.get(share.number, 0))
                 self._shares[share.number] = share
                 for trigger in self._subscribed:
                     self._enter(trigger, share)
@@ -254,6 +259,15 @@ class Holding:
         """Give up all that is held."""
         self._assignment = None
         await asyncio.gather(*map(self._release, list(self.shares())))
+
+
+def _pass_over_removed(share: Share, kept_from: int) -> None:
+    """Tell of events that are gone: nobody read them for longer than the topic keeps them."""
+    first = share.events.swept + 1
+    if first < kept_from:
+        extra = {"partition": share.number, "from": first, "to": kept_from - 1}
+        _log.error("events are gone: the topic's retention removed them unread", extra=extra)
+        share.events.skip(kept_from - 1)
 
 
 async def until(holds: Callable[[], bool], *, within: timedelta) -> None:
