@@ -122,6 +122,42 @@ async def test_two_who_read_at_different_places_each_read_on_at_their_own(
     assert found == [list(range(start, 2_000)) for start in (0, 0, 7, 1_500)]
 
 
+async def test_others_have_their_turn_between_handfuls(kafka: str, logs: Logs) -> None:
+    partition = await new_topic(kafka, [event(n) for n in range(1_500)])
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        _, on = await logs.read(partition, 0)
+        other = tasks.create_task(take_turns())
+        while not turns:
+            await asyncio.sleep(0)
+        for _ in range(2):
+            before = turns
+            _, on = await logs.read(partition, on)
+            assert turns > before
+        other.cancel()
+
+
+async def test_a_batch_that_cannot_be_decompressed_is_told_and_not_passed_over(
+    kafka: str, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = [event(n, data=b"x" * 1000) for n in (1, 2)]
+    partition = await new_topic(kafka, large, compression="gzip")
+    await write(kafka, partition, [event(3)])
+    monkeypatch.setattr(codec, "has_gzip", lambda: False)
+
+    for _ in range(2):
+        with pytest.raises(ChannelUnavailable, match=r"at offset 0, that cannot be read.*gzip"):
+            await logs.read(partition, 0)
+    assert offsets((await logs.read(partition, 2))[0]) == [2]
+
+
 # --- where nothing is ---------------------------------------------------------------------------
 
 
@@ -131,15 +167,18 @@ async def test_where_nothing_is_yet_is_where_to_read_on(kafka: str, logs: Logs) 
     assert await logs.read(partition, 1) == ([], 1)
 
 
-async def test_what_comes_is_waited_for(kafka: str, logs: Logs) -> None:
+async def test_what_may_come_is_waited_for(kafka: str, logs: Logs) -> None:
     partition = await new_topic(kafka, [event(0)])
-    assert await logs.read(partition, 1) == ([], 1)
+    time = asyncio.get_running_loop().time
+
+    began = time()
+    assert await logs.read(partition, 1, wait=timedelta(seconds=0.5)) == ([], 1)
+    assert time() - began > 0.4
 
     waiting = asyncio.create_task(logs.read(partition, 1, wait=timedelta(seconds=3)))
     await write(kafka, partition, [event(1)])
-
     records, on = await waiting
-    if not records:  # the machine took longer than that to write it
+    if not records:  # it was written later than that
         records, on = await logs.read(partition, 1)
     assert (offsets(records), on) == ([1], 2)
 

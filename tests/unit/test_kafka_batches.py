@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -141,11 +141,10 @@ def test_whatever_stands_in_a_batch_is_read(
 ) -> None:
     first = min(each.offset for each in records)
     records = sorted(each._replace(offset=first + place) for place, each in enumerate(records))
-    changes: Mapping[str, int] = {}
+    kept = batch(*records)
     if appended_at is not None:  # the topic has its own clock
-        changes = {"attributes": 0b1000, "max_timestamp": appended_at}
+        kept = with_header(kept, attributes=0b1000, max_timestamp=appended_at)
         records = [each._replace(timestamp=appended_at) for each in records]
-    kept = batch(*records, **changes)
 
     assert seen(records_in(kept, PARTITION, first)[0]) == records
 

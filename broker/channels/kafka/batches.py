@@ -62,7 +62,7 @@ def _batches(answer: bytes) -> Iterator[bytes]:
     start = 0
     while start + _BEGINNING.size <= len(answer):
         _, length = _BEGINNING.unpack_from(answer, start)
-        end = start + _BEGINNING.size + max(length, 0)
+        end = start + _BEGINNING.size + length
         if start == 0 or end <= len(answer):
             yield answer[start:end]
         start = end
