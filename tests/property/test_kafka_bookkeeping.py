@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.channels import backlog
+from broker.channels import backlog, lines
 from broker.channels.kafka.account import account
 from broker.channels.kafka.cursor import KafkaCursor, PutOff
 from broker.channels.kafka.entries import Entry
@@ -183,8 +183,8 @@ class Process:
             task.cancel()
             await asyncio.wait([task])
 
-    def subscribe(self, filter: Filter) -> KafkaCursor:
-        cursor = KafkaCursor(TRIGGER, filter, 5, self)
+    def subscribe(self, filter: Filter, *, ordered: bool) -> KafkaCursor:
+        cursor = KafkaCursor(TRIGGER, filter, 5, self, ordered=ordered)
         self.subscriptions.put(TRIGGER, cursor)
         for partition in self.partitions.values():
             partition.enter(TRIGGER, cursor)
@@ -235,6 +235,7 @@ class Process:
 @dataclass
 class Story:
     filter: Filter = ORDERS
+    ordered: bool = False
     cluster: Cluster = field(default_factory=Cluster)
     accepted: list[str] = field(default_factory=list)
     settled: Counter[str] = field(default_factory=Counter)
@@ -247,7 +248,7 @@ class Story:
         self._subscribe()
 
     def _subscribe(self) -> None:
-        self.cursor = self.process.subscribe(self.filter)
+        self.cursor = self.process.subscribe(self.filter, ordered=self.ordered)
         self.claims = self.cursor.claims()
 
     async def play(self, act: Act) -> None:
@@ -273,6 +274,7 @@ class Story:
                 await self.process.die()
                 self.out.clear()
                 self.start()
+        await asyncio.sleep(0)  # what is put off for no time is due
         await self.process.rest()
         assert self.process.books().unaccounted == 0
 
@@ -289,6 +291,8 @@ class Story:
         for kind in ["order"] * orders + ["other"] * others:
             self._sent += 1
             attributes = {"specversion": "1.0", "id": str(self._sent), "source": "/", "type": kind}
+            if key := _key(self._sent):
+                attributes["partitionkey"] = key
             self.cluster.append(MAIN, Event(attributes))
             if kind == "order":
                 self.accepted.append(str(self._sent))
@@ -301,8 +305,16 @@ class Story:
         found[0].release(found[1].entry.position)  # the generator is to hand it out
         claim = await anext(self.claims)
         assert claim.attempts <= self.attempts[claim.event.id]
+        if self.ordered:
+            self._check_turn(claim)
         self.out.append(claim)
         return True
+
+    def _check_turn(self, claim: Claim) -> None:
+        key, number = claim.event.attributes.get("partitionkey"), int(claim.event.id)
+        for earlier in range(1, number):
+            if key is not None and _key(earlier) == key and str(earlier) in self.accepted:
+                assert str(earlier) in self.settled or str(earlier) in self.cluster.buried
 
     async def _end(self, claim: Claim, how: str) -> None:
         match how:
@@ -312,7 +324,7 @@ class Story:
             case "defer":
                 attempts = claim.attempts + 1
                 self.attempts[claim.event.id] += 1
-                soon = timedelta(seconds=1)
+                soon = timedelta(0)
                 await self.cursor.defer(claim, soon, attempts=attempts, condemned=claim.condemned)
             case "release":
                 await self.cursor.release(claim)
@@ -334,6 +346,11 @@ class Story:
             if self.process.books().waiting == 0:
                 return
         raise AssertionError("something waits for ever")
+
+
+def _key(number: int) -> str | None:
+    """Return the partition key of an event: of each four, two share one, and one has none."""
+    return ("a", "b", "a", None)[number % 4]
 
 
 async def _play(story: Story, acts: list[Act]) -> None:
@@ -361,6 +378,17 @@ def test_without_a_crash_every_event_is_handled_once(acts: list[Act]) -> None:
 def test_a_crash_loses_nothing(acts: list[Act]) -> None:
     story = Story()
     asyncio.run(_play(story, acts))
+
+    assert set(story.settled) | set(story.cluster.buried) == set(story.accepted)
+
+
+@example([Append(7, 0), Sweep(MAIN, 7), Take(1), End("defer", 0), Flush(), Crash()])
+@given(acts=st.lists(st.one_of(STORMY), max_size=40))
+def test_nothing_overtakes_in_an_ordered_trigger_whatever_crashes(acts: list[Act]) -> None:
+    story = Story(ordered=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "LINE_EVENTS", 2)
+        asyncio.run(_play(story, acts))
 
     assert set(story.settled) | set(story.cluster.buried) == set(story.accepted)
 
