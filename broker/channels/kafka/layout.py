@@ -10,7 +10,7 @@ from broker.channels.kafka import delays
 from broker.channels.kafka.deadletters import dead_letter_topic
 from broker.channels.kafka.settings import ClientOptions, Settings
 from broker.channels.kafka.state import state_topic
-from broker.channels.kafka.topics import Topic, ensure_topics
+from broker.channels.kafka.topics import Topic, ensure_topics, grow_topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +58,15 @@ async def laid_out(settings: Settings, options: ClientOptions) -> Layout:
             *(_of_ours(settings, each, found, delays.delay_topic(config)) for each in steps),
         ],
     )
+    fewer = [each for each in steps if partitions[each] < found]
+    if fewer:  # that of events was given more meanwhile
+        await grow_topics(options, fewer, found)
     return Layout(
         events=settings.topic,
         state=state,
         dead_letters=dead_letters,
         delays=steps,
-        delayed=min(partitions[each] for each in steps),
+        delayed=found,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
+    InvalidPartitionsError,
     KafkaError,
     LeaderNotAvailableError,
     NoError,
@@ -19,7 +20,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.admin import CreateTopicsRequest
+from aiokafka.protocol.admin import CreatePartitionsRequest, CreateTopicsRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from broker.channels.kafka.connecting import ANSWER_WITHIN, at, check_reachable, said, who
@@ -96,6 +97,28 @@ async def ensure_topics(options: ClientOptions, wanted: Sequence[Topic]) -> Mapp
         except KafkaError as error:
             raise ChannelUnavailable(_why(options, names[0], error)) from error
         return {name: partitions for name, partitions in found.items() if partitions}
+
+
+async def grow_topics(options: ClientOptions, topics: Collection[str], partitions: int) -> None:
+    """Return once these topics have so many partitions, which is more than they had.
+
+    Raises `ChannelUnavailable` with what Kafka said.
+    """
+    async with _client(options) as client:
+        request = CreatePartitionsRequest(
+            [(topic, (partitions, None)) for topic in topics],
+            timeout=round(ANSWER_WITHIN.total_seconds() * 1000),
+            validate_only=False,
+        )
+        answer = await client.send(client.cluster.controller.nodeId, request)
+        for topic, code, message in answer.topic_errors:
+            error = for_code(code)
+            # InvalidPartitions: another process was first.
+            if error not in (NoError, InvalidPartitionsError):
+                raise ChannelUnavailable(
+                    f"{at(options)} adds no partitions to the topic '{topic}': "
+                    f"{said(error(message))}"
+                )
 
 
 class _Refused(Exception):
