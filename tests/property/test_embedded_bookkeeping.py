@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channels import backlog
+from broker.channels import backlog, lines
 from broker.channels.embedded import EmbeddedBackend, place, reading
 from broker.channels.embedded.channel import EmbeddedChannel
 from broker.channels.embedded.store import Store
@@ -110,8 +110,10 @@ class Story:
     folder: Path
     filter: Filter = ORDERS
     window: int = 5
+    ordered: bool = False
     accepted: list[str] = field(default_factory=list)
     settled: Counter[str] = field(default_factory=Counter)
+    buried: set[str] = field(default_factory=set)
     out: list[Claim] = field(default_factory=list)
     crashed: bool = False
     _data: Path = field(init=False)
@@ -133,7 +135,9 @@ class Story:
 
     async def subscribe(self) -> None:
         self.cursor: Cursor = await self._subscription.enter_async_context(
-            self.channel.subscribe(TRIGGER, filter=self.filter, window=self.window)
+            self.channel.subscribe(
+                TRIGGER, filter=self.filter, window=self.window, ordered=self.ordered
+            )
         )
         self.claims = self.cursor.claims()
         self.next: asyncio.Task[Claim] | None = None
@@ -177,7 +181,10 @@ class Story:
 
     def event(self, kind: str) -> Event:
         self._sent += 1
-        return Event({"specversion": "1.0", "id": str(self._sent), "source": "/", "type": kind})
+        attributes = {"specversion": "1.0", "id": str(self._sent), "source": "/", "type": kind}
+        if key := _key(self._sent):
+            attributes["partitionkey"] = key
+        return Event(attributes)
 
     async def take(self, within: float) -> bool:
         """Claim one event if one comes in time."""
@@ -189,7 +196,15 @@ class Story:
         self.out.append(self.next.result())
         self.next = None
         assert len(self.out) <= self.window
+        if self.ordered:
+            self._check_turn(self.out[-1])
         return True
+
+    def _check_turn(self, claim: Claim) -> None:
+        key, number = claim.event.attributes.get("partitionkey"), int(claim.event.id)
+        for earlier in range(1, number):
+            if key is not None and _key(earlier) == key and str(earlier) in self.accepted:
+                assert str(earlier) in self.settled or str(earlier) in self.buried
 
     async def end(self, claim: Claim, how: str) -> None:
         attempts = claim.attempts + 1
@@ -206,6 +221,7 @@ class Story:
                 await self.cursor.release(claim)
             case "bury":
                 await self.cursor.bury(claim, WHY)
+                self.buried.add(claim.event.id)
 
     async def restart(self, *, crash: bool) -> None:
         if crash:
@@ -242,10 +258,22 @@ async def _between_commits(store: Store, data: Path, image: Path) -> None:
     await loop.run_in_executor(store._writing, shutil.copytree, data, image)
 
 
+def _key(number: int) -> str | None:
+    """Return the partition key of an event: of each four, two share one, and one has none."""
+    return ("a", "b", "a", None)[number % 4]
+
+
 @given(acts=acts)
 def test_nothing_is_lost_and_the_books_balance(acts: list[Act]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_play(Story(Path(folder)), acts))
+
+
+@given(acts=acts)
+def test_nothing_overtakes_in_an_ordered_trigger(acts: list[Act]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "LINE_EVENTS", 2)
+        asyncio.run(_play(Story(Path(folder), ordered=True), acts))
 
 
 async def _play(story: Story, acts: list[Act]) -> None:
