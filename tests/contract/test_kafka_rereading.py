@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -46,6 +47,20 @@ async def test_what_is_for_one_trigger_is_for_no_other(kafka: str, rereading: Re
     found, _ = await LogOfTrigger(rereading, partition, TRIGGER).read(ORDERS, -1, 1)
 
     assert [(entry.position, entry.attempts) for entry in found] == [(0, 2)]
+
+
+async def test_a_delivery_that_was_not_due_when_it_came_out_is_not_found_where_it_was(
+    kafka: str, rereading: Rereading
+) -> None:
+    plain = Event({"specversion": "1.0", "id": "x", "source": "/", "type": "order"})
+    now, step = datetime.now(UTC), timedelta(seconds=0.25)
+    due = [now + step, now + timedelta(hours=1), now, None]
+    records = [encode(plain, Notes(to=TRIGGER, due=each)) for each in due]
+    partition = await new_topic(kafka, records)
+
+    found, _ = await LogOfTrigger(rereading, partition, TRIGGER, step=step).read(ORDERS, -1, 3)
+
+    assert [entry.position for entry in found] == [0, 2, 3]
 
 
 async def test_a_long_backlog_is_read_in_pieces_that_miss_nothing(

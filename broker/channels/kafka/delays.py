@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from broker.channels.kafka.compacted import configuration
 from broker.channels.kafka.cursor import PutOff
+from broker.channels.kafka.entries import Entry
 from broker.codecs.kafka import Notes, Record, encode
 
 STEPS: Final = tuple(timedelta(seconds=0.25 * 4**power) for power in range(7))
@@ -23,6 +24,8 @@ STEPS: Final = tuple(timedelta(seconds=0.25 * 4**power) for power in range(7))
 With twice as many, a delivery would pass two thirds as many topics: not worth twice the
 partitions, of which clusters bear only so many.
 """
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def step(remaining: timedelta) -> int:
@@ -51,12 +54,21 @@ def delay_topic(of_events: Mapping[str, str]) -> Mapping[str, str]:
     }
 
 
-def is_due(due: datetime, now: datetime) -> bool:
-    """Return whether a delivery that has come out of a topic need not be put off again.
+def goes_on(entry: Entry, step: timedelta) -> bool:
+    """Return whether a delivery that comes out of the topic of this step is to be put off again.
+
+    No clock is asked when it does: whoever reads the topic again has to find the same.
+    """
+    comes_out = _EPOCH + timedelta(milliseconds=entry.at // 1000) + step
+    return entry.due is not None and not is_due(entry.due, comes_out)
+
+
+def is_due(due: datetime, comes_out: datetime) -> bool:
+    """Return whether a delivery that comes out of a topic then need not be put off again.
 
     None comes early, as subscribers may have asked for the delay; it may come `STEPS[0]` late.
     """
-    return due <= now
+    return due <= comes_out
 
 
 class AppendAt(Protocol):

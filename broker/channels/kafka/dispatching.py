@@ -136,12 +136,13 @@ class Dispatching:
     # --- what is held ----------------------------------------------------------------------
 
     def _open(self, at: TopicPartition, name: str, stored: StoredPartition) -> Partition:
+        step = self._layout.delays.get(at.topic)
         return Partition(
             at.partition,
             name,
             stored,
             subscriptions=self.subscriptions,
-            log=lambda trigger: LogOfTrigger(self._rereading, at, trigger),
+            log=lambda trigger: LogOfTrigger(self._rereading, at, trigger, step=step),
             spawn=self._spawn,
         )
 
@@ -158,7 +159,9 @@ class Dispatching:
                 if at.topic == self._layout.events:
                     events[at] = SweepingEvents(partition, self._dead_letters)
                 else:
-                    delays[at] = SweepingDelays(partition, self._delays, self._dead_letters)
+                    delays[at] = SweepingDelays(
+                        partition, self._layout.delays[at.topic], self._delays, self._dead_letters
+                    )
         self._events_reader.assign(events)
         self._delays_reader.assign(delays)
 

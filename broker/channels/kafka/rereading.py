@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Final, Self
 
 from aiokafka import TopicPartition
 
 from broker.channels.backlog import BUFFER_EVENTS
 from broker.channels.kafka.compacted import Read
+from broker.channels.kafka.delays import goes_on
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.logs import Logs
 from broker.channels.kafka.settings import ClientOptions
@@ -67,15 +69,25 @@ class Rereading:
 
 
 class LogOfTrigger:
-    """See `broker.channels.place.Log`."""
+    """See `broker.channels.place.Log`. ``step`` is for how long the topic delays, if it does."""
 
-    def __init__(self, rereading: Rereading, partition: TopicPartition, trigger: str) -> None:
+    def __init__(
+        self,
+        rereading: Rereading,
+        partition: TopicPartition,
+        trigger: str,
+        *,
+        step: timedelta | None = None,
+    ) -> None:
         self._rereading = rereading
         self._partition = partition
         self._trigger = trigger
+        self._step = step
 
     async def read(self, filter: Filter, start: int, end: int) -> tuple[Sequence[Entry], int]:
         def is_mine(entry: Entry) -> bool:
+            if self._step is not None:
+                return entry.to == self._trigger and not goes_on(entry, self._step)
             if entry.to is not None:
                 return entry.to == self._trigger
             return filter.matches(entry.event.attributes)

@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 from broker.channels.kafka.compacted import Read
 from broker.channels.kafka.cursor import PutOff
 from broker.channels.kafka.deadletters import KafkaDeadLetters
-from broker.channels.kafka.delays import Delays, is_due
+from broker.channels.kafka.delays import Delays, goes_on
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.foreign import event_of_record
 from broker.channels.kafka.partition import Partition
@@ -45,7 +45,7 @@ class SweepingEvents:
                 try:
                     entry = _entry(record)
                 except InvalidEvent as error:
-                    await _insist(partial(_bury, self._dead_letters, record, str(error)))
+                    await _insist(partial(_bury, self._dead_letters, record, _no_event(error)))
                     self._partition.skip(record.offset)
                 else:
                     self._partition.sweep(entry)
@@ -53,12 +53,20 @@ class SweepingEvents:
 
 
 class SweepingDelays:
-    """Offers what was put off and is due to its trigger, and puts off again what is not."""
+    """Offers what was put off and is due to its trigger, and puts off again what is not.
+
+    ``step`` is for how long the partition's topic delays.
+    """
 
     def __init__(
-        self, partition: Partition, delays: Delays, dead_letters: KafkaDeadLetters
+        self,
+        partition: Partition,
+        step: timedelta,
+        delays: Delays,
+        dead_letters: KafkaDeadLetters,
     ) -> None:
         self._partition = partition
+        self._step = step
         self._delays = delays
         self._dead_letters = dead_letters
 
@@ -67,19 +75,21 @@ class SweepingDelays:
         return self._partition.swept + 1
 
     async def take(self, records: Sequence[Read], reached: int) -> None:
-        now = datetime.now(UTC)
         due: list[Entry] = []
         later: list[PutOff] = []
         for record in records:
             try:
                 entry = _entry(record)
             except InvalidEvent as error:
-                await _insist(partial(_bury, self._dead_letters, record, str(error)))
+                await _insist(partial(_bury, self._dead_letters, record, _no_event(error)))
                 continue
-            if entry.to is None or entry.due is None or is_due(entry.due, now):
-                due.append(entry)
-            else:
+            if entry.to is None:
+                why = "nobody here has put it off: it names no trigger"
+                await _insist(partial(_bury, self._dead_letters, record, why))
+            elif entry.due is not None and goes_on(entry, self._step):
                 later.append(_put_off(self._partition.number, entry, entry.to, entry.due))
+            else:
+                due.append(entry)
         with _in_hand(self._partition):
             if later:  # durably, before they are passed over here
                 await _insist(lambda: self._delays.put_all_off(later))
@@ -113,11 +123,15 @@ def _put_off(partition: int, entry: Entry, trigger: str, due: datetime) -> PutOf
     )
 
 
-async def _bury(dead_letters: KafkaDeadLetters, record: Read, error: str) -> None:
+def _no_event(error: InvalidEvent) -> str:
+    return f"it is no CloudEvent: {error}"
+
+
+async def _bury(dead_letters: KafkaDeadLetters, record: Read, reason: str) -> None:
     where = f"{record.topic}/{record.partition}"
     why = Refusal(
         destination=f"kafka:{where}",
-        reason=f"it is no CloudEvent: {error}",
+        reason=reason,
         status=None,
         body=b"",
         attempts=0,
@@ -125,7 +139,7 @@ async def _bury(dead_letters: KafkaDeadLetters, record: Read, error: str) -> Non
     event = event_of_record(record)
     await dead_letters.bury(NOBODY, event, why, delivery=f"{where}/{record.offset}")
     extra = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    _log.warning("no CloudEvent", extra={**extra, "why": error})
+    _log.warning("record buried", extra={**extra, "why": reason})
 
 
 async def _insist(store: Callable[[], Awaitable[None]]) -> None:
