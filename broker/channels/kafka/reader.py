@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CorruptRecordException, KafkaError
 
 from broker.channels.kafka.compacted import Read, close_consumer, open_consumer
 from broker.channels.kafka.connecting import at, said
@@ -121,8 +121,8 @@ class Reader:
         open_ = [each for each in self._partitions if each not in self._held_back]
         try:
             found = await self._poll(consumer, open_, min([_POLL, *held_back]))
-        except UnicodeDecodeError:
-            await self._read_past(consumer, open_)
+        except (UnicodeDecodeError, CorruptRecordException):  # which, depends on aiokafka's build
+            await self._read_past(open_)
             return
         for partition, records in found.items():
             reached = await consumer.position(partition) - 1
@@ -131,20 +131,19 @@ class Reader:
             await self._take(partition, records, reached)
             await asyncio.sleep(0)  # what has been fetched is handed out without any waiting
 
-    async def _read_past(
-        self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
-    ) -> None:
-        """Read by other means where a header's name is no UTF-8, which aiokafka cannot."""
+    async def _read_past(self, partitions: Sequence[TopicPartition]) -> None:
+        """Read by other means where a header's name is no UTF-8, which aiokafka cannot.
+
+        It does not say where that was, and has lost what stands before it.
+        """
         for partition in partitions:
-            sweeping = self._partitions[partition]
-            try:
-                await consumer.getmany(partition, timeout_ms=0, max_records=_CHUNK)
-            except UnicodeDecodeError:
-                records, on = await self._logs.read(partition, sweeping.next)
-                if self._changed.is_set():
-                    return
+            begins = self._partitions[partition].next
+            records, on = await self._logs.read(partition, begins)
+            if self._changed.is_set():
+                return
+            if on > begins:
                 await self._take(partition, records, on - 1)
-        self._changed.set()  # what was handed out meanwhile is to be handed out again
+        self._changed.set()  # the consumer has to go on from there
 
     async def _poll(
         self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], seconds: float

@@ -1,0 +1,43 @@
+"""Channels of brokers on a real Kafka, each as a process of its own would have it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from broker.channels.kafka import KafkaBackend
+from broker.ports import Channel
+from tests.contract.harness import options
+
+SOON = 30.0
+"""Seconds within which whatever is to happen must have happened."""
+
+TOLD_WITHIN = 5.0
+"""Seconds after which nobody may be left without an answer."""
+
+TOPIC = {"default.topic.partitions": "3", "default.topic.replication.factor": "1"}
+
+
+def new_broker() -> str:
+    """Return a broker whose topics nobody else has."""
+    return f"default/{uuid4()}"
+
+
+def topic_of(broker: str) -> str:
+    return f"knative-broker-{broker.replace('/', '-')}"
+
+
+@asynccontextmanager
+async def opened(
+    address: str,
+    broker: str,
+    config: Mapping[str, str] = TOPIC,
+    secret: Mapping[str, str] | None = None,
+) -> AsyncIterator[Channel]:
+    """Run a process that has the broker's channel alone."""
+    if secret is not None:
+        config = {**config, "auth.secret.ref.name": "secret"}
+    async with KafkaBackend.from_url(f"kafka://{address}", options(Path("unused"))) as backend:
+        yield await backend.channel(broker, config, secret or {})
