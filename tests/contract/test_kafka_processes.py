@@ -1,0 +1,137 @@
+"""Several processes that dispatch for one broker on Kafka: who gets what, and who takes over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+
+import pytest
+
+from broker.filters import EVERYTHING
+from broker.ports import Channel, Cursor, Outcome
+from tests.contract.kafka import SOON, new_broker, opened
+from tests.contract.test_channel import TRIGGER, events, numbers
+from tests.services.relay import Relay
+
+
+class Worker:
+    """A dispatcher that settles whatever it is given."""
+
+    def __init__(self, channel: Channel, cursor: Cursor) -> None:
+        self.channel = channel
+        self.settled: list[str] = []
+        self._cursor = cursor
+
+    async def work(self) -> None:
+        async for claim in self._cursor.claims():
+            await self._cursor.settle(claim, Outcome.DELIVERED)
+            self.settled.append(claim.event.id)
+
+
+@asynccontextmanager
+async def working(address: str, broker: str) -> AsyncIterator[Worker]:
+    """Run a process of its own, as far as Kafka can tell."""
+    async with (
+        opened(address, broker) as channel,
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=20) as cursor,
+    ):
+        worker = Worker(channel, cursor)
+        work = asyncio.create_task(worker.work())
+        try:
+            yield worker
+        finally:
+            work.cancel()
+            await asyncio.wait([work])
+
+
+async def append_each(channel: Channel, count: int, start: int = 0) -> None:
+    """Append so many events, spread over the partitions."""
+    for each in events(count, start):
+        await channel.append([each])
+
+
+async def append_until_all_work(*workers: Worker, start: int = 0) -> int:
+    """Append until each of them has settled more; return the number behind the last event."""
+    before = [len(worker.settled) for worker in workers]
+    end = start
+    async with asyncio.timeout(SOON):
+        while any(len(each.settled) == had for each, had in zip(workers, before, strict=True)):
+            await append_each(workers[0].channel, 3, end)
+            end += 3
+            await asyncio.sleep(0.05)
+    await until_settled(numbers(end - start, start), *workers)
+    return end
+
+
+async def until_settled(ids: Sequence[str], *workers: Worker) -> None:
+    async with asyncio.timeout(SOON):
+        while not set(ids) <= set(counts(*workers)):
+            await asyncio.sleep(0.05)
+
+
+def counts(*workers: Worker) -> Counter[str]:
+    return Counter(chain(*(worker.settled for worker in workers)))
+
+
+async def until_balanced(count: int, *workers: Worker) -> None:
+    """Return once the books of all say that so many events matched and were delivered."""
+    async with asyncio.timeout(SOON):
+        while True:
+            books = [(await worker.channel.books())[TRIGGER] for worker in workers]
+            matched = sum(each.matched for each in books)
+            delivered = sum(each.delivered for each in books)
+            if (matched, delivered) == (count, count):
+                break
+            await asyncio.sleep(0.05)
+    assert sum(each.waiting for each in books) == 0
+
+
+async def test_processes_share_the_partitions_and_each_event_is_claimed_by_one(
+    kafka: str,
+) -> None:
+    broker = new_broker()
+    async with working(kafka, broker) as one, working(kafka, broker) as other:
+        count = await append_until_all_work(one, other)
+        share = len(one.settled), len(other.settled)
+
+        await append_each(one.channel, 300, count)
+        await until_settled(numbers(count + 300), one, other)
+
+        assert counts(one, other) == Counter(numbers(count + 300))
+        assert len(one.settled) > share[0] + 50
+        assert len(other.settled) > share[1] + 50
+        await until_balanced(count + 300, one, other)
+
+
+async def test_what_a_process_had_that_leaves_goes_to_the_others_but_for_what_it_settled(
+    kafka: str,
+) -> None:
+    broker = new_broker()
+    async with working(kafka, broker) as stays:
+        async with working(kafka, broker) as leaves:
+            count = await append_until_all_work(stays, leaves)
+            await append_each(stays.channel, 30, count)
+        await append_each(stays.channel, 30, count + 30)
+        await until_settled(numbers(count + 60), stays, leaves)
+
+        assert counts(stays, leaves) == Counter(numbers(count + 60))
+        await until_balanced(count + 60, stays)
+
+
+@pytest.mark.timeout(120)
+async def test_what_a_process_had_that_is_not_heard_of_any_more_goes_to_the_others(
+    kafka: str, kafka_relay: Relay
+) -> None:
+    broker = new_broker()
+    async with working(kafka, broker) as stays, working(kafka_relay.address, broker) as lost:
+        count = await append_until_all_work(stays, lost)
+        with kafka_relay.cut():
+            await append_each(stays.channel, 60, count)
+            await until_settled(numbers(60, count), stays)
+
+        # It comes back, and what it still knows does no harm.
+        count = await append_until_all_work(stays, lost, start=count + 60)
+        await until_balanced(count, stays, lost)
