@@ -243,7 +243,11 @@ class Books:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that was given up for one trigger. ``id`` sorts by time of burial."""
+    """An event that was given up for one trigger. ``id`` sorts by time of burial.
+
+    ``trigger`` is empty where others wrote to the broker's topic what is no event, and so for no
+    trigger: the event tells what it is.
+    """
 
     id: str
     trigger: str

@@ -98,7 +98,7 @@ def list_(
         [
             (
                 each.id,
-                each.trigger,
+                each.trigger or "-",
                 each.buried_at,
                 each.event.type,
                 each.event.id,
@@ -146,7 +146,7 @@ def show(*, id: str, broker: str, admin_host: str, admin_port: int, output: str)
         return
     why = letter.why
     click.echo(f"dead letter  {letter.id}")
-    click.echo(f"trigger      {letter.trigger}")
+    click.echo(f"trigger      {letter.trigger or '-'}")
     click.echo(f"buried       {letter.buried_at.isoformat()}")
     click.echo(f"destination  {why.destination}")
     click.echo(f"reason       {why.reason}")

@@ -285,6 +285,8 @@ class Mesh:
             letter = await channel.dead_letters.get(each)
             if letter is None:
                 kept[each] = "there is no such dead letter"
+            elif not letter.trigger:
+                kept[each] = "it is no CloudEvent, but what others wrote to the broker's topic"
             elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
                 kept[each] = f"its trigger {letter.trigger} does not run {where}"
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -106,7 +106,7 @@ class Holding:
 
     async def _follow(self, assignment: Assignment) -> None:
         lost = [each for each in self.shares() if each.number not in assignment.partitions]
-        await asyncio.gather(*map(self._release, lost))
+        await self._release_all(lost)
         await self._state.caught_up()
         for share in list(self.shares()):
             if not is_free(self._state, share.number, self._me):
@@ -119,6 +119,7 @@ class Holding:
 
     async def _take(self, numbers: Collection[int], assignment: Assignment) -> bool:
         """Take these shares over; return False if others or the group came between."""
+        kept_from = await self._kept_from()
         await until(
             lambda: (
                 assignment is not self._assignment
@@ -128,7 +129,6 @@ class Holding:
         )
         if assignment is not self._assignment:
             return False
-        kept_from = await self._kept_from()
         # Higher than what anybody has written by, and than what anybody else can take now.
         epoch = self._state.epoch() + 1 + assignment.generation
         shares = self._opened(numbers, epoch)
@@ -139,6 +139,8 @@ class Holding:
                 self._shares[share.number] = share
                 for trigger in self._subscribed:
                     self._enter(trigger, share)
+                for partition in share:
+                    partition.note_absent()
         self._tell()
         _log.info("partitions taken over", extra={"partitions": sorted(numbers), "epoch": epoch})
         return all(claimed)
@@ -171,8 +173,17 @@ class Holding:
             swept += min(begins.get(at.partition, 0) for _, begins in self._subscribed.values())
         return StoredPartition(swept=swept, places={})
 
-    async def _release(self, share: Share) -> None:
-        """Give a share up: what is under way is finished, within a while."""
+    async def _release_all(self, shares: Sequence[Share]) -> None:
+        given_up = await asyncio.gather(*map(self._release, shares))
+        numbers = sorted(each.number for each, done in zip(shares, given_up, strict=True) if done)
+        if numbers:
+            _log.info("partitions given up", extra={"partitions": numbers})
+
+    async def _release(self, share: Share) -> bool:
+        """Give a share up: what is under way is finished, within a while.
+
+        Returns False if the others cannot be told that it is free.
+        """
         del self._shares[share.number]
         self._tell()
         for place in _places(share):
@@ -184,8 +195,8 @@ class Holding:
         except CemeshError as error:
             extra = {"partition": share.number, "why": str(error)}
             _log.warning("partition not given up", extra=extra)
-        else:
-            _log.info("partition given up", extra={"partition": share.number})
+            return False
+        return True
 
     def _is_busy(self, share: Share) -> bool:
         out = {place for cursor in self._cursors() for place in cursor.places_out()}
@@ -241,7 +252,8 @@ class Holding:
 
     async def _flush(self, share: Share) -> bool:
         try:
-            mine = await share.flush()
+            # Two that take over at once may do so under the same epoch: then one of them prevails.
+            mine = await share.flush() and is_free(self._state, share.number, self._me)
         except CemeshError as error:
             if not self._failing:
                 extra = {"partition": share.number, "why": str(error)}
@@ -258,7 +270,7 @@ class Holding:
     async def close(self) -> None:
         """Give up all that is held."""
         self._assignment = None
-        await asyncio.gather(*map(self._release, list(self.shares())))
+        await self._release_all(list(self.shares()))
 
 
 def _pass_over_removed(share: Share, kept_from: int) -> None:
