@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -85,6 +85,10 @@ def partition(
     )
 
 
+def decoded(changes: Mapping[str, bytes]) -> dict[str, PlaceRecord]:
+    return {key: msgspec.json.decode(row, type=PlaceRecord) for key, row in changes.items()}
+
+
 def taken(place: KafkaPlace) -> list[int]:
     found = []
     while (held := place.claim()) is not None:
@@ -136,6 +140,22 @@ async def test_a_trigger_that_was_away_reads_what_passed_meanwhile() -> None:
     await work.done()
 
     assert taken(place) == [5, 6, 7, 8, 9]
+
+
+async def test_a_trigger_misses_nothing_that_passes_where_it_is_not_known_yet() -> None:
+    work, entries = Work(), [entry(offset) for offset in range(9)]
+    known = PlaceRecord(filter=repr(EVERYTHING), counted=4, matched=5, delivered=5)
+    there = partition(work, entries, swept=4, default_audit=known)
+    there.note_absent()
+    sweep(there, entries[5:])
+    changes = there.take_changes()
+
+    after = partition(work, entries, swept=stored_swept(changes.pop("")), **decoded(changes))
+    place = enter(after, work)
+    await work.done()
+
+    assert taken(place) == [5, 6, 7, 8]
+    assert (place.matched, place.waiting) == (9, 4)
 
 
 async def test_an_open_claim_comes_back_with_its_attempts() -> None:

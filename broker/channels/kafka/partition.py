@@ -100,6 +100,15 @@ class Partition:
         cursor.ready(place)  # with what it was given back
         return place
 
+    def note_absent(self) -> None:
+        """Store it of the triggers that are not subscribed here, before anything is swept.
+
+        Otherwise what is swept from now on would count as offered to those that were there.
+        """
+        for place in self._places.values():
+            if place.was_there and not place.subscribed:
+                self._note(place)
+
     def leave(self, trigger: str) -> None:
         """End the subscription."""
         place = self._places.get(trigger)

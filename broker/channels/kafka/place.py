@@ -62,10 +62,14 @@ _decoder: Final = msgspec.json.Decoder(PlaceRecord)
 
 @dataclass(slots=True, kw_only=True)
 class StoredPlace(Stored):
-    """A place to go on from. Nothing up to ``counted`` is to be offered to it."""
+    """A place to go on from. Nothing up to ``counted`` is to be offered to it.
+
+    ``was_there`` is whether the trigger had not gone, whoever held the partition.
+    """
 
     counted: int
     put_off: int = 0
+    was_there: bool = False
 
 
 def new_place(trigger: str, filter: str, behind: int) -> StoredPlace:
@@ -103,6 +107,7 @@ def stored_place(trigger: str, value: bytes, swept: int) -> StoredPlace:
         lines=row.lines,
         counted=row.counted,
         put_off=row.put_off,
+        was_there=row.left_at is None,
     )
 
 
@@ -132,6 +137,7 @@ class KafkaPlace(Place[Entry]):
         self.number = number
         self.partition = partition
         self.put_off = stored.put_off
+        self.was_there = stored.was_there
         self._counted = counted
         self._going = 0
         self._burying = 0
