@@ -252,7 +252,8 @@ class Holding:
 
     async def _flush(self, share: Share) -> bool:
         try:
-            mine = await share.flush()
+            # Two that take over at once may do so under the same epoch: then one of them prevails.
+            mine = await share.flush() and is_free(self._state, share.number, self._me)
         except CemeshError as error:
             if not self._failing:
                 extra = {"partition": share.number, "why": str(error)}
