@@ -80,10 +80,11 @@ class Producing:
         """Return once all the records are durable: acknowledged by all replicas in sync.
 
         They go to the ``partition``, where one is given. Or else records with a key go to the
-        partition that Java's producers choose, the others all to one. Those that share a partition are stored all or none, if they fit into a batch of
-        256 KiB. Where it raises, those of other partitions and batches may be stored, and after
-        `ChannelUnavailable` any may: it is not known what became of a batch that was not
-        answered. So repeat the call; every event is then stored at least once.
+        partition that Java's producers choose, the others all to one. Those that share a
+        partition are stored all or none, if they fit into a batch of 256 KiB. Where it raises,
+        those of other partitions and batches may be stored, and after `ChannelUnavailable` any
+        may: it is not known what became of a batch that was not answered. So repeat the call;
+        every event is then stored at least once.
 
         Raises `ChannelFull` and, within 5 s, `ChannelUnavailable`, or `TooLarge` where a record
         is larger than the topic takes, so that repeating it is of no use.
