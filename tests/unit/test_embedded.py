@@ -223,6 +223,25 @@ async def test_a_damaged_file_refuses_events_and_says_how_to_recover(
             await channel.append([event(100)])
 
 
+async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendOptions) -> None:
+    async with (
+        running(options) as (_, channel),
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor,
+    ):
+        await channel.append([event(1), event(2)])
+        await cursor.settle(await first(cursor), Outcome.DELIVERED)
+    with closing(sqlite3.connect(data_file(options))) as connection:
+        connection.executescript("ALTER TABLE place DROP COLUMN lines; PRAGMA user_version = 1;")
+
+    async with (
+        running(options) as (_, channel),
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=10, ordered=True) as cursor,
+    ):
+        assert (await first(cursor)).event.id == "2"
+        assert (await channel.books())[TRIGGER].delivered == 1
+    assert rows(options, "PRAGMA user_version") == [(2,)]
+
+
 async def test_a_file_replaced_behind_our_back_is_noticed(options: BackendOptions) -> None:
     path = data_file(options)
     async with running(options) as (_, channel):
