@@ -13,7 +13,7 @@ import pytest
 from broker.filters import EVERYTHING
 from broker.ports import Channel, Cursor, Outcome
 from tests.contract.kafka import SOON, new_broker, opened
-from tests.contract.test_channel import TRIGGER, events, numbers
+from tests.contract.test_channel import TRIGGER, events, numbers, reading
 from tests.services.relay import Relay
 
 
@@ -76,11 +76,11 @@ def counts(*workers: Worker) -> Counter[str]:
     return Counter(chain(*(worker.settled for worker in workers)))
 
 
-async def until_balanced(count: int, *workers: Worker) -> None:
+async def until_balanced(count: int, *channels: Channel) -> None:
     """Return once the books of all say that so many events matched and were delivered."""
     async with asyncio.timeout(SOON):
         while True:
-            books = [(await worker.channel.books())[TRIGGER] for worker in workers]
+            books = [(await channel.books())[TRIGGER] for channel in channels]
             matched = sum(each.matched for each in books)
             delivered = sum(each.delivered for each in books)
             if (matched, delivered) == (count, count):
@@ -95,15 +95,16 @@ async def test_processes_share_the_partitions_and_each_event_is_claimed_by_one(
     broker = new_broker()
     async with working(kafka, broker) as one, working(kafka, broker) as other:
         count = await append_until_all_work(one, other)
-        share = len(one.settled), len(other.settled)
+        one.settled.clear()
+        other.settled.clear()
 
         await append_each(one.channel, 300, count)
-        await until_settled(numbers(count + 300), one, other)
+        await until_settled(numbers(300, count), one, other)
 
-        assert counts(one, other) == Counter(numbers(count + 300))
-        assert len(one.settled) > share[0] + 50
-        assert len(other.settled) > share[1] + 50
-        await until_balanced(count + 300, one, other)
+        assert counts(one, other) == Counter(numbers(300, count))
+        assert len(one.settled) > 50
+        assert len(other.settled) > 50
+        await until_balanced(count + 300, one.channel, other.channel)
 
 
 async def test_what_a_process_had_that_leaves_goes_to_the_others_but_for_what_it_settled(
@@ -113,12 +114,13 @@ async def test_what_a_process_had_that_leaves_goes_to_the_others_but_for_what_it
     async with working(kafka, broker) as stays:
         async with working(kafka, broker) as leaves:
             count = await append_until_all_work(stays, leaves)
-            await append_each(stays.channel, 30, count)
-        await append_each(stays.channel, 30, count + 30)
-        await until_settled(numbers(count + 60), stays, leaves)
+            await append_each(stays.channel, 60, count)
+            stays.settled.clear()
+        await append_each(stays.channel, 30, count + 60)
+        await until_settled(numbers(30, count + 60), stays)
 
-        assert counts(stays, leaves) == Counter(numbers(count + 60))
-        await until_balanced(count + 60, stays)
+        assert set(leaves.settled).isdisjoint(stays.settled)
+        await until_balanced(count + 90, stays.channel)
 
 
 @pytest.mark.timeout(120)
@@ -134,4 +136,22 @@ async def test_what_a_process_had_that_is_not_heard_of_any_more_goes_to_the_othe
 
         # It comes back, and what it still knows does no harm.
         count = await append_until_all_work(stays, lost, start=count + 60)
-        await until_balanced(count, stays, lost)
+        await until_balanced(count, stays.channel, lost.channel)
+
+
+@pytest.mark.timeout(120)
+async def test_what_is_settled_by_a_process_that_others_have_given_up_changes_nothing(
+    kafka: str, kafka_relay: Relay
+) -> None:
+    broker = new_broker()
+    async with opened(kafka_relay.address, broker) as lost, reading(lost) as late:
+        await lost.append(events(6))
+        claims = await late.take(6)
+        with kafka_relay.cut():
+            async with working(kafka, broker) as takes_over:
+                await until_settled(numbers(6), takes_over)
+        await late.settle(*claims)
+
+    async with opened(kafka, broker) as channel, reading(channel) as reader:
+        await until_balanced(6, channel)
+        assert await reader.nothing()
