@@ -180,7 +180,7 @@ class Place(Generic[E]):
         """Take up the claims that a former process did not settle."""
         wanted = dict(self._unloaded)
         for entry in await self._log.fetch(sorted(wanted)):
-            held = Held(entry, *wanted.pop(entry.position))
+            held = self.held_again(entry, *wanted.pop(entry.position))
             del self._unloaded[entry.position]
             due = self._unloaded_due.pop(entry.position, None)
             if due is None:
@@ -243,6 +243,10 @@ class Place(Generic[E]):
     def first_held(self, entry: E) -> Held[E]:
         """Return what is known of an entry that is claimed for the first time."""
         return Held(entry)
+
+    def held_again(self, entry: E, attempts: int, condemned: Refusal | None) -> Held[E]:
+        """Return the same of one that was open in a former process, and stored like this."""
+        return Held(entry, attempts, condemned)
 
     def settle(self, position: int, outcome: Outcome) -> None:
         self.close(position)

@@ -170,6 +170,26 @@ async def test_an_open_claim_comes_back_with_its_attempts() -> None:
     assert (held.entry.position, held.attempts, held.condemned) == (1, 4, WHY)
 
 
+async def test_what_a_record_tells_of_a_refusal_is_not_stored_again_and_known_all_the_same() -> (
+    None
+):
+    work, entries = Work(), [entry(0, TRIGGER, attempts=2)]
+    delays = partition(work, entries)
+    place = enter(delays, work)
+    sweep(delays, entries)
+    place.claim()
+
+    row = msgspec.json.decode(delays.take_changes()[TRIGGER], type=PlaceRecord)
+    after = partition(work, entries, swept=0, default_audit=row)
+    again = enter(after, work)
+    await work.done()
+
+    assert row.open == [(0, 2, None)]
+    held = again.claim()
+    assert held is not None
+    assert (held.attempts, held.condemned) == (2, WHY)
+
+
 async def test_a_delivery_that_was_put_off_comes_with_its_attempts() -> None:
     work = Work()
     delays = partition(work)

@@ -175,6 +175,20 @@ class KafkaPlace(Place[Entry]):
     def first_held(self, entry: Entry) -> Held[Entry]:
         return Held(entry, entry.attempts, entry.condemned)
 
+    def held_again(self, entry: Entry, attempts: int, condemned: Refusal | None) -> Held[Entry]:
+        return Held(entry, attempts, condemned or entry.condemned)
+
+    def open_items(self) -> list[tuple[int, int, Refusal | None]]:
+        # What the record itself says of a refusal is not stored again: of a thousand it might be
+        # more than Kafka takes.
+        return [
+            (at, attempts, None if at in self._open and self._has_told(at, why) else why)
+            for at, attempts, why in super().open_items()
+        ]
+
+    def _has_told(self, position: int, condemned: Refusal | None) -> bool:
+        return self._open[position].entry.condemned == condemned
+
     def defer(
         self,
         position: int,
