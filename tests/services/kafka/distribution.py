@@ -55,7 +55,8 @@ class Jars:
     jars: Path
 
     def java(self, folder: Path) -> Sequence[str]:
-        return [self.program, *_JVM, "-cp", f"{self.jars}/*"]
+        died = f"-XX:ErrorFile={folder}/jvm-error.log"  # and not where the tests were called
+        return [self.program, *_JVM, died, "-cp", f"{self.jars}/*"]
 
     def kill(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         process.kill()
