@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -200,6 +201,53 @@ async def test_the_history_begins_at_a_time_in_every_partition(kafka: str) -> No
         ) == ["d", "e"]
 
 
+async def test_what_is_before_that_time_is_not_read(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = await new_topic(kafka, 1)
+    await write_events(kafka, topic, *((0, number, f"{number}") for number in range(100)))
+    async with looking_back(kafka, topic) as history:
+        asked: list[int] = []
+        read = history._logs.read_written
+
+        def noted(partition: TopicPartition, offset: int) -> object:
+            asked.append(offset)
+            return read(partition, offset)
+
+        monkeypatch.setattr(history._logs, "read_written", noted)
+
+        assert told(await history.history(since=MOMENT + timedelta(milliseconds=98))) == [
+            "98",
+            "99",
+        ]
+
+    assert asked == [98]
+
+
+class Overtaken(Offsets):
+    """Kafka, in which something is appended as soon as its end was told."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(options(address))
+        self._address = address
+
+    async def ends(self, topic: str) -> Mapping[int, int]:
+        found = await super().ends(topic)
+        await write_events(self._address, topic, (0, 1, "later"))
+        return found
+
+
+async def test_a_page_ends_where_the_log_ended_when_it_was_asked_for(kafka: str) -> None:
+    topic = await new_topic(kafka, 1)
+    await write_events(kafka, topic, (0, 0, "a"))
+    async with (
+        Overtaken(kafka) as offsets,
+        KafkaHistory(options(kafka), topic, offsets) as history,
+    ):
+        assert told(await history.history()) == ["a"]
+        assert told(await history.history()) == ["a", "later"]
+
+
 async def test_the_end_of_an_event_s_millisecond_is_not_too_late_to_begin_with_it(
     kafka: str,
 ) -> None:
@@ -215,8 +263,12 @@ async def test_the_end_of_an_event_s_millisecond_is_not_too_late_to_begin_with_i
 
 async def test_one_id_is_found_in_any_partition_among_thousands_of_events(kafka: str) -> None:
     topic = await new_topic(kafka, 2)
+    nested = event("x").with_attributes({"datacontenttype": "application/cloudevents+json"}, {})
+    structured = encode(replace(nested, data=b"{}"))
+    assert dict(structured.headers).keys() == {"content-type"}
+    await write(kafka, topic, (1, 0, structured))
     others = [(number % 2, number, f"{number}") for number in range(3_000)]
-    await write_events(kafka, topic, (1, 0, "x"), *others, (1, 4_000, "x"), (0, 3_999, "x"))
+    await write_events(kafka, topic, *others, (1, 4_000, "x"), (0, 3_999, "x"))
 
     async with looking_back(kafka, topic) as history:
         found = await history.history(id="x")

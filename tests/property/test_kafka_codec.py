@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.codecs.http import STRUCTURED_FROM
-from broker.codecs.kafka import NO_NOTES, Headers, Notes, decode, encode
+from broker.codecs.kafka import NO_NOTES, Headers, Notes, decode, encode, may_have_id
 from broker.errors import InvalidEvent
 from broker.event import Event
 from broker.ports import Refusal
@@ -98,3 +98,18 @@ def test_no_record_does_worse_than_to_be_refused(headers: Headers, value: bytes 
         return
     record = encode(event, noted)
     assert decode(record.headers, record.value) == (event, noted)
+    assert may_have_id(headers, event.id)
+
+
+@given(kept_events(), st.text())
+def test_a_look_at_the_headers_tells_apart_what_is_in_them(event: Event, id: str) -> None:
+    headers = encode(event).headers
+
+    looked_at = may_have_id(headers, id)
+
+    assert may_have_id(headers, event.id)
+    assert looked_at == (id == event.id or "ce_id" not in dict(headers))
+
+
+def test_an_id_that_no_event_can_have_is_that_of_none() -> None:
+    assert not may_have_id(VALID, "\udcff")

