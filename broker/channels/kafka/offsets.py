@@ -98,7 +98,7 @@ class Offsets:
                             raise
                         passing = error
                         if not isinstance(error, BrokerResponseError):
-                            await self._close()
+                            await self._close()  # it may be a server that is new, too
                     await asyncio.sleep(_PAUSE)
         except (KafkaError, OSError, TimeoutError) as error:
             await self._close()
@@ -151,7 +151,6 @@ async def _leaders(client: Any, topics: Sequence[str]) -> Mapping[str, Mapping[i
     """Return, for each topic, the server that leads each of its partitions."""
     request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
     metadata = await client.send(client.get_random_node(), request)
-    client.cluster.update_metadata(metadata)  # where the servers are
     found: dict[str, Mapping[int, int]] = {}
     for code, topic, _, partitions in metadata.topics:
         _check(code, topic)
