@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-USER_CERTIFICATE: Final = "user.crt"
-USER_KEY: Final = "user.key"
-
 _CERTIFICATE: Final = re.compile(
     r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
 )
@@ -40,21 +37,22 @@ def certificates_fault(pem: str) -> str | None:
 
 
 @lru_cache(maxsize=64)
-def pair_fault(certificate: str, key: str) -> tuple[str, str] | None:
+def pair_fault(certificate: str, key: str, *, names: tuple[str, str]) -> tuple[str, str] | None:
     """Return what is wrong with a certificate, which can be read, and its private key, or None.
 
-    The first part is the key in the Secret that it is wrong with.
+    ``names`` are their keys in the Secret; the first part is the one that it is wrong with.
     """
+    of_certificate, of_key = names
     try:
         _load_pair(_new_context(), certificate, key)
     except _EncryptedError:
-        return USER_KEY, "is encrypted; store what `openssl pkey -in FILE` makes of it"
+        return of_key, "is encrypted; store what `openssl pkey -in FILE` makes of it"
     except ssl.SSLError as error:
         if error.reason in _NO_PAIR:
-            return USER_KEY, f"does not belong to the certificate in '{USER_CERTIFICATE}'"
+            return of_key, f"does not belong to the certificate in '{of_certificate}'"
         if not error.reason:
-            return USER_KEY, f"holds no private key in PEM format{_hint(key)}"
-        return USER_CERTIFICATE, f"is refused by OpenSSL: {error.reason}"
+            return of_key, f"holds no private key in PEM format{_hint(key)}"
+        return of_certificate, f"is refused by OpenSSL: {error.reason}"
     return None
 
 
@@ -87,7 +85,7 @@ def tls_context(ca_certs: str | None, certificate: str | None, key: str | None) 
 
 def _new_context() -> ssl.SSLContext:
     # From Python 3.13 on, `create_default_context` refuses authorities that lack the newer
-    # extensions. Many private ones do, and Kafka's own clients take them.
+    # extensions. Many private ones do, and the clients of other languages take them.
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
