@@ -64,6 +64,7 @@ class Membership:
         self._assignor = Assignor(topic, held)
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
+        self._committing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Be a member until cancelled; then leave the group."""
@@ -81,14 +82,21 @@ class Membership:
     async def commit(self, offsets: Any) -> None:  # noqa: ANN401 - a mapping of TopicPartition
         """Let the group remember these offsets, if it can: for the eyes of others only."""
         consumer = self._consumer
-        if consumer is None or not offsets:
+        if consumer is None or not offsets or self._committing is not None:
             return
         mine = consumer.assignment()
+        offsets = {each: at for each, at in offsets.items() if each in mine}
+        committing = self._committing = asyncio.create_task(self._commit(consumer, offsets))
+        # It is not cancelled: aiokafka would let it go on, and nobody would see how it ends.
+        await asyncio.wait([committing], timeout=_MOST_COMMITS.total_seconds())
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Any) -> None:  # noqa: ANN401
         try:
-            async with asyncio.timeout(_MOST_COMMITS.total_seconds()):
-                await consumer.commit({each: at for each, at in offsets.items() if each in mine})
-        except (KafkaError, ValueError, TimeoutError) as error:
+            await consumer.commit(offsets)
+        except (KafkaError, ValueError) as error:
             _log.debug("not committed", extra={"group": self._group, "why": said(error)})
+        finally:
+            self._committing = None
 
     async def _take_part(self) -> None:
         consumer = self._consumer = AIOKafkaConsumer(
@@ -113,6 +121,9 @@ class Membership:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await close_consumer(consumer)
+        if self._committing is not None:  # by a connection that is closed now
+            self._committing.cancel()
+            await asyncio.wait([self._committing])
 
     def _why(self, error: BaseException) -> str:
         if isinstance(error, GroupAuthorizationFailedError):
