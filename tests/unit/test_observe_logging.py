@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.observe.logging import configure
+from broker.observe.logging import Level, configure
 
 
 class Terminal(io.StringIO):
@@ -25,6 +25,7 @@ def _logging_as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     ours.setLevel(our_level)
+    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
     logging.captureWarnings(capture=False)
 
 
@@ -112,6 +113,16 @@ def test_below_its_level_cemesh_is_silent() -> None:
     logging.getLogger("cemesh.x").warning("not that bad")
 
     assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(("level", "heard"), [("info", False), ("debug", True)])
+def test_aiokafka_is_heard_only_by_whoever_debugs(level: Level, heard: bool) -> None:
+    stream = io.StringIO()
+    configure("text", level, stream=stream)
+
+    logging.getLogger("aiokafka.conn").error("Unable connect to node")
+
+    assert bool(stream.getvalue()) is heard
 
 
 def test_what_uvicorn_logs_is_told_in_the_same_form() -> None:

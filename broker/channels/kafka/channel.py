@@ -20,6 +20,7 @@ from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import Settings
 from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.tailing import Tailing
+from broker.channels.kafka.trouble import Trouble
 from broker.codecs.kafka import NO_NOTES, Notes, encode
 from broker.event import Event
 from broker.filters import Filter
@@ -48,6 +49,7 @@ class KafkaChannel:
             layout = self._layout = await laid_out(self.settings, options)
             self._producing = await enter(Producing(options))
             append = self._producing.append
+            self._trouble = Trouble(lambda: self._producing.is_out)
             state = await enter(StateTopic(layout.state, append, options))
             self.dead_letters = await enter(KafkaDeadLetters(layout.dead_letters, append, options))
             self._offsets = await enter(Offsets(options))
@@ -63,6 +65,7 @@ class KafkaChannel:
                 offsets=self._offsets,
                 delays=self._delays,
                 dead_letters=self.dead_letters,
+                trouble=self._trouble,
             )
             self._tasks = await enter(asyncio.TaskGroup())
             resources.callback(self._dispatching.stop)
@@ -116,10 +119,12 @@ class KafkaChannel:
         return await self._beginnings.triggers()
 
     async def put_off(self, delivery: PutOff) -> None:
-        await self._delays.put_off(delivery)
+        with self._trouble.told("cannot store", trigger=delivery.trigger):
+            await self._delays.put_off(delivery)
 
     async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
-        await self.dead_letters.bury(trigger, event, why, delivery=delivery)
+        with self._trouble.told("cannot store", trigger=trigger):
+            await self.dead_letters.bury(trigger, event, why, delivery=delivery)
 
     async def stop_dispatching(self) -> None:
         """Return once no trigger is subscribed here, and leave the group of dispatchers."""

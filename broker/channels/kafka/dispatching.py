@@ -25,6 +25,7 @@ from broker.channels.kafka.shares import Names
 from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.subscriptions import Subscriptions
 from broker.channels.kafka.sweeping import SweepingDelays, SweepingEvents
+from broker.channels.kafka.trouble import Trouble
 from broker.channels.kafka.upkeep import commit_what_is_done, remove_what_came_back
 from broker.ports import Books
 
@@ -53,6 +54,7 @@ class Dispatching:
         offsets: Offsets,
         delays: Delays,
         dead_letters: KafkaDeadLetters,
+        trouble: Trouble,
     ) -> None:
         self.subscriptions: Subscriptions[KafkaCursor] = Subscriptions()
         self.cursors: set[KafkaCursor] = set()
@@ -60,6 +62,7 @@ class Dispatching:
         self._layout = layout
         self._delays = delays
         self._dead_letters = dead_letters
+        self._trouble = trouble
         self._rereading = Rereading(options)
         self._events_reader = Reader(options, fetch_bytes=_EVENTS_AT_ONCE)
         self._delays_reader = Reader(
@@ -76,6 +79,7 @@ class Dispatching:
             kept_from=lambda: offsets.beginnings(layout.events),
             on_held=self._read,
             cursors=lambda: self.cursors,
+            trouble=trouble,
         )
         self._membership = Membership(
             options,
@@ -157,10 +161,14 @@ class Dispatching:
         for share in shares:
             for at, partition in share.items():
                 if at.topic == self._layout.events:
-                    events[at] = SweepingEvents(partition, self._dead_letters)
+                    events[at] = SweepingEvents(partition, self._dead_letters, self._trouble)
                 else:
                     delays[at] = SweepingDelays(
-                        partition, self._layout.delays[at.topic], self._delays, self._dead_letters
+                        partition,
+                        self._layout.delays[at.topic],
+                        self._delays,
+                        self._dead_letters,
+                        self._trouble,
                     )
         self._events_reader.assign(events)
         self._delays_reader.assign(delays)

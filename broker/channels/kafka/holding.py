@@ -21,6 +21,7 @@ from broker.channels.kafka.partition import Partition, StoredPartition
 from broker.channels.kafka.place import KafkaPlace
 from broker.channels.kafka.shares import Names, Share, is_free, stored_partitions
 from broker.channels.kafka.state import StateTopic
+from broker.channels.kafka.trouble import Trouble
 from broker.errors import CemeshError
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -55,6 +56,7 @@ class Holding:
         kept_from: Callable[[], Awaitable[Mapping[int, int]]],
         on_held: Callable[[Iterable[Mapping[TopicPartition, Partition]]], None],
         cursors: Callable[[], Iterable[KafkaCursor]],
+        trouble: Trouble,
     ) -> None:
         self._me = uuid.uuid4().hex
         self._state = state
@@ -68,7 +70,7 @@ class Holding:
         self._assignment: Assignment | None = None
         self._news = asyncio.Event()
         self._settled = False
-        self._failing = False
+        self._trouble = trouble
 
     # --- who has what ----------------------------------------------------------------------
 
@@ -100,7 +102,7 @@ class Holding:
             try:
                 await self._follow(self._assignment)
             except CemeshError as error:
-                _log.warning("cannot take over", extra={"why": str(error)})
+                self._trouble.met("cannot take over", error)
                 await asyncio.sleep(_TRIES_EVERY)
                 self._news.set()
 
@@ -193,8 +195,7 @@ class Holding:
         try:
             await share.give_up()
         except CemeshError as error:
-            extra = {"partition": share.number, "why": str(error)}
-            _log.warning("partition not given up", extra=extra)
+            self._trouble.met("partition not given up", error, partition=share.number)
             return False
         return True
 
@@ -255,12 +256,8 @@ class Holding:
             # Two that take over at once may do so under the same epoch: then one of them prevails.
             mine = await share.flush() and is_free(self._state, share.number, self._me)
         except CemeshError as error:
-            if not self._failing:
-                extra = {"partition": share.number, "why": str(error)}
-                _log.warning("places not stored", extra=extra)
-            self._failing = True
+            self._trouble.met("places not stored", error, partition=share.number)
             return False
-        self._failing = False
         if not mine and self._shares.get(share.number) is share:
             self._lose(share)
             self._settled = False

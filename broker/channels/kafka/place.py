@@ -9,7 +9,6 @@ nothing from before that again.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,8 +21,6 @@ from broker.channels.line import StoredLine
 from broker.channels.place import Held, Log, Place, Spawn, Stored
 from broker.errors import CemeshError
 from broker.ports import Refusal
-
-_log: Final = logging.getLogger("cemesh.channel")
 
 _ELSEWHERE: Final = 1_000
 """Deliveries that may wait to be stored elsewhere; beyond, a trigger claims no more."""
@@ -236,8 +233,7 @@ class KafkaPlace(Place[Entry]):
             while not self._let_go:
                 try:
                     await store()
-                except CemeshError as error:
-                    _log.warning("cannot store", extra={"trigger": self.trigger, "why": str(error)})
+                except CemeshError:  # of which whoever stores has told
                     await asyncio.sleep(_RETRY)
                 else:
                     self.close(position)

@@ -113,6 +113,11 @@ class Producing:
             self._pending_records -= len(records)
             self._pending_bytes -= size
 
+    @property
+    def is_out(self) -> bool:
+        """Whether Kafka is known not to be reachable, of which was told."""
+        return self._producers.outage is not None
+
     def check(self) -> None:
         """Raise `ChannelUnavailable` if Kafka is known not to be reachable."""
         outage = self._producers.outage

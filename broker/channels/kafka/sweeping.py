@@ -17,6 +17,7 @@ from broker.channels.kafka.delays import Delays, goes_on
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.foreign import event_of_record
 from broker.channels.kafka.partition import Partition
+from broker.channels.kafka.trouble import Trouble
 from broker.errors import CemeshError, InvalidEvent
 from broker.ports import Refusal
 
@@ -31,9 +32,12 @@ NOBODY: Final = ""
 class SweepingEvents:
     """Offers the events of a partition; what is none becomes a dead letter of the broker's own."""
 
-    def __init__(self, partition: Partition, dead_letters: KafkaDeadLetters) -> None:
+    def __init__(
+        self, partition: Partition, dead_letters: KafkaDeadLetters, trouble: Trouble
+    ) -> None:
         self._partition = partition
         self._dead_letters = dead_letters
+        self._trouble = trouble
 
     @property
     def next(self) -> int:
@@ -45,7 +49,8 @@ class SweepingEvents:
                 try:
                     entry = _entry(record)
                 except InvalidEvent as error:
-                    await _insist(partial(_bury, self._dead_letters, record, _no_event(error)))
+                    bury = partial(_bury, self._dead_letters, record, _no_event(error))
+                    await _insist(bury, self._trouble)
                     self._partition.skip(record.offset)
                 else:
                     self._partition.sweep(entry)
@@ -64,11 +69,13 @@ class SweepingDelays:
         step: timedelta,
         delays: Delays,
         dead_letters: KafkaDeadLetters,
+        trouble: Trouble,
     ) -> None:
         self._partition = partition
         self._step = step
         self._delays = delays
         self._dead_letters = dead_letters
+        self._trouble = trouble
 
     @property
     def next(self) -> int:
@@ -81,18 +88,20 @@ class SweepingDelays:
             try:
                 entry = _entry(record)
             except InvalidEvent as error:
-                await _insist(partial(_bury, self._dead_letters, record, _no_event(error)))
+                bury = partial(_bury, self._dead_letters, record, _no_event(error))
+                await _insist(bury, self._trouble)
                 continue
             if entry.to is None:
                 why = "nobody here has put it off: it names no trigger"
-                await _insist(partial(_bury, self._dead_letters, record, why))
+                bury = partial(_bury, self._dead_letters, record, why)
+                await _insist(bury, self._trouble)
             elif entry.due is not None and goes_on(entry, self._step):
                 later.append(_put_off(self._partition.number, entry, entry.to, entry.due))
             else:
                 due.append(entry)
         with _in_hand(self._partition):
             if later:  # durably, before they are passed over here
-                await _insist(lambda: self._delays.put_all_off(later))
+                await _insist(lambda: self._delays.put_all_off(later), self._trouble)
             for entry in due:
                 self._partition.sweep(entry)
             self._partition.skip(reached)
@@ -142,11 +151,11 @@ async def _bury(dead_letters: KafkaDeadLetters, record: Read, reason: str) -> No
     _log.warning("record buried", extra={**extra, "why": reason})
 
 
-async def _insist(store: Callable[[], Awaitable[None]]) -> None:
+async def _insist(store: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
     """Store it, however long that takes: what comes after it has to wait."""
     while True:
         try:
-            return await store()
-        except CemeshError as error:
-            _log.warning("cannot store", extra={"why": str(error)})
+            with trouble.told("cannot store"):
+                return await store()
+        except CemeshError:
             await asyncio.sleep(_RETRY)
