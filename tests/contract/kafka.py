@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from aiokafka.admin import AIOKafkaAdminClient
+
 from broker.channels.kafka import KafkaBackend
 from broker.ports import Channel
 from tests.contract.harness import options
@@ -41,3 +43,13 @@ async def opened(
         config = {**config, "auth.secret.ref.name": "secret"}
     async with KafkaBackend.from_url(f"kafka://{address}", options(Path("unused"))) as backend:
         yield await backend.channel(broker, config, secret or {})
+
+
+@asynccontextmanager
+async def admin_of(address: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as PlainBuilder
@@ -25,7 +24,7 @@ from broker.errors import CemeshError, ChannelUnavailable, TooLarge
 from broker.event import Event
 from broker.ports import Channel, DeadLetter
 from tests.contract.harness import options
-from tests.contract.kafka import SOON, TOLD_WITHIN, TOPIC, new_broker, opened, topic_of
+from tests.contract.kafka import SOON, TOLD_WITHIN, TOPIC, admin_of, new_broker, opened, topic_of
 from tests.contract.test_channel import TRIGGER, event, ids, reading
 from tests.services.relay import Relay
 
@@ -89,16 +88,6 @@ async def test_brokers_that_would_share_their_topics_are_refused(kafka: str) -> 
 
         with pytest.raises(CemeshError, match=r"broker b/orders: .*broker a/orders.*template"):
             await backend.channel("b/orders", config, {})
-
-
-@asynccontextmanager
-async def admin_of(address: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=address)
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def create(address: str, topic: str, partitions: int = 2) -> None:

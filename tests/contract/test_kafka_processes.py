@@ -6,15 +6,20 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import chain
 
 import pytest
 
+from broker.channels.kafka import holding
 from broker.filters import EVERYTHING
 from broker.ports import Channel, Cursor, Outcome
-from tests.contract.kafka import SOON, new_broker, opened
+from tests.contract.kafka import SOON, admin_of, new_broker, opened
 from tests.contract.test_channel import TRIGGER, events, numbers, reading
 from tests.services.relay import Relay
+
+A_WHILE = 0.5
+"""Seconds in which something that must not happen would have happened."""
 
 
 class Worker:
@@ -105,6 +110,44 @@ async def test_processes_share_the_partitions_and_each_event_is_claimed_by_one(
         assert len(one.settled) > 50
         assert len(other.settled) > 50
         await until_balanced(count + 300, one.channel, other.channel)
+
+
+async def test_what_a_process_has_out_when_another_joins_is_finished_where_it_is(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "_FREED_WITHIN", timedelta(minutes=1))
+    monkeypatch.setattr(holding, "_TAKEN_AFTER", timedelta(minutes=1))
+    broker = new_broker()
+    async with opened(kafka, broker) as channel, reading(channel) as one:
+        await append_each(channel, 30)
+        claims = await one.take(30)
+        async with working(kafka, broker) as other:
+            await until_agreed(kafka, broker, members=2)
+            await asyncio.sleep(A_WHILE)
+            await one.settle(*claims)
+            await append_until_claimed_by(other)
+
+        assert set(other.settled).isdisjoint(numbers(30))
+
+
+async def until_agreed(address: str, broker: str, *, members: int) -> None:
+    """Return once the group of dispatchers has so many members, and they agree."""
+    group = f"knative-trigger-{broker.replace('/', '-')}"
+    async with admin_of(address) as admin, asyncio.timeout(SOON):
+        while True:
+            ((found,),) = [each.groups for each in await admin.describe_consumer_groups([group])]
+            if found[2] == "Stable" and len(found[5]) == members:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def append_until_claimed_by(worker: Worker) -> None:
+    start = 1_000
+    async with asyncio.timeout(SOON):
+        while not worker.settled:
+            await append_each(worker.channel, 3, start)
+            start += 3
+            await asyncio.sleep(0.05)
 
 
 async def test_what_a_process_had_that_leaves_goes_to_the_others_but_for_what_it_settled(
