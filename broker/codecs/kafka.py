@@ -7,19 +7,31 @@ consumers leave ours alone. Names of headers are taken as they are written: Kafk
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Annotated, Final
-
-import msgspec
+from typing import Final
 
 from broker.codecs import http
-from broker.codecs.json import BATCH_TYPE, EVENT_TYPE, encode_event
-from broker.errors import InvalidEvent, UnsupportedContent
+from broker.codecs.json import EVENT_TYPE, encode_event
+from broker.codecs.notes import (
+    DATA,
+    HOPS,
+    KINDS,
+    NO_NOTES,
+    NOTES,
+    OURS,
+    Notes,
+    kinds_text,
+    notes_text,
+    read_hops,
+    read_kinds,
+    read_notes,
+)
+from broker.codecs.structured import decode_structured
+from broker.errors import InvalidEvent
 from broker.event import Event, Kind, shown
-from broker.ports import Refusal
+
+__all__ = ["NO_NOTES", "Headers", "Notes", "Record", "decode", "encode", "may_have_id"]
 
 Headers = Sequence[tuple[str, bytes | None]]
 """The headers of a record as Kafka has them: names may occur twice, values may be null."""
@@ -40,36 +52,8 @@ class Record:
     headers: list[tuple[str, bytes]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notes:
-    """What a record says beside the event, about its delivery.
-
-    ``to`` is the one trigger that the record is for (a redrive, a deferred delivery, a dead
-    letter), or None where the filters decide. ``attempts`` and ``condemned`` are those of
-    `broker.ports.Claim`. ``due``, which has a time zone, is when a deferred delivery returns.
-    """
-
-    to: str | None = None
-    attempts: Annotated[int, msgspec.Meta(ge=0)] = 0
-    condemned: Refusal | None = None
-    due: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-
-
-NO_NOTES: Final = Notes()
-
 _CLOUDEVENTS: Final = b"application/cloudevents"
 _CONTENT_TYPE: Final = "content-type"
-
-_DATA: Final = "cemesh-data"
-_KINDS: Final = "cemesh-kinds"
-_HOPS: Final = "cemesh-hops"
-_NOTES: Final = "cemesh-notes"
-_OURS: Final = frozenset({_DATA, _KINDS, _HOPS, _NOTES})
-
-_KIND_CALLED: Final[Mapping[str, Kind]] = {"boolean": "boolean", "integer": "integer"}
-_COUNT: Final = re.compile("[0-9]{1,9}")
-_encoder: Final = msgspec.json.Encoder()
-_notes: Final = msgspec.json.Decoder(Notes)
 
 
 def encode(event: Event, notes: Notes = NO_NOTES) -> Record:
@@ -93,14 +77,13 @@ def encode(event: Event, notes: Notes = NO_NOTES) -> Record:
     else:
         value = event.data or b""
         if event.data is None:
-            headers.append((_DATA, b"absent"))
+            headers.append((DATA, b"absent"))
         if event.kinds:
-            kinds = " ".join(f"{name}={kind}" for name, kind in event.kinds.items())
-            headers.append((_KINDS, kinds.encode()))
+            headers.append((KINDS, kinds_text(event.kinds).encode()))
     if event.hops:
-        headers.append((_HOPS, b"%d" % event.hops))
+        headers.append((HOPS, b"%d" % event.hops))
     if notes is not NO_NOTES:
-        headers.append((_NOTES, _encoder.encode(notes)))
+        headers.append((NOTES, notes_text(notes)))
     key = attributes.get("partitionkey")
     return Record(key=None if key is None else key.encode(), value=value, headers=headers)
 
@@ -120,7 +103,7 @@ def decode(headers: Headers, value: bytes | None) -> tuple[Event, Notes]:
     structured = content_type is not None and _is_cloudevents(content_type)
     if len(found) < len(headers):
         _refuse_duplicates(headers, structured=structured)
-    ours = not _OURS.isdisjoint(found)
+    ours = not OURS.isdisjoint(found)
     if content_type is not None and structured:
         event = _decode_structured(content_type, value)
     else:
@@ -149,7 +132,7 @@ def _refuse_duplicates(headers: Headers, *, structured: bool) -> None:
     """Raise `InvalidEvent` if a header that is read occurs twice; those of others may."""
     seen: set[str] = set()
     for name, _ in headers:
-        read = name == _CONTENT_TYPE or name in _OURS or (name[:3] == "ce_" and not structured)
+        read = name == _CONTENT_TYPE or name in OURS or (name[:3] == "ce_" and not structured)
         if read and name in seen:
             raise _refused(name, "occurs twice")
         seen.add(name)
@@ -165,21 +148,9 @@ def _refuse_what_is_no_text(names: Iterable[str]) -> None:
 
 def _decode_structured(content_type: bytes, value: bytes | None) -> Event:
     """Return the event that the value is. Headers of attributes beside it are copies (3.3.3)."""
-    essence = content_type.partition(b";")[0].rstrip().lower().decode("latin-1")
-    if essence == BATCH_TYPE:
-        raise InvalidEvent("Kafka has no batched content mode: a record is one event")
-    if essence != EVENT_TYPE:
-        raise InvalidEvent(
-            f"the event format '{shown(essence)}' is not read from Kafka, only {EVENT_TYPE} is"
-        )
     if value is None:
-        raise InvalidEvent(f"the record has no value, and its 'content-type' is {EVENT_TYPE}")
-    try:
-        # Its key and its other headers aside, such a record is just an HTTP message.
-        [event] = http.decode([(b"content-type", content_type)], value)
-    except UnsupportedContent as error:
-        raise InvalidEvent(str(error)) from error
-    return event
+        raise InvalidEvent("the record has no value, and its 'content-type' is of CloudEvents")
+    return decode_structured(content_type, value, protocol="Kafka")
 
 
 def _decode_binary(found: _Found, value: bytes | None, *, ours: bool) -> Event:
@@ -213,44 +184,31 @@ def _decode_binary(found: _Found, value: bytes | None, *, ours: bool) -> Event:
 
 def _payload(found: _Found, value: bytes | None) -> bytes | None:
     """Return the payload: Kafka can tell an empty one from none, but see `Record`."""
-    mark = _text(found, _DATA)
+    mark = _text(found, DATA)
     if mark is None:
         return value
     if mark != "absent":
-        raise _refused(_DATA, "is not 'absent'")
+        raise _refused(DATA, "is not 'absent'")
     if value:
-        raise _refused(_DATA, "is 'absent' beside data")
+        raise _refused(DATA, "is 'absent' beside data")
     return None
 
 
 def _kinds(found: _Found) -> Mapping[str, Kind]:
-    kinds: dict[str, Kind] = {}
-    for item in (_text(found, _KINDS) or "").split():
-        name, _, kind = item.partition("=")
-        if kind not in _KIND_CALLED:
-            raise _refused(_KINDS, "is not like 'flag=boolean count=integer'")
-        kinds[name] = _KIND_CALLED[kind]
-    return kinds
+    return read_kinds(_text(found, KINDS) or "")
 
 
 # --- what stands beside it ------------------------------------------------------------------
 
 
 def _hops(found: _Found) -> int:
-    text = _text(found, _HOPS)
-    if text is None:
-        return 0
-    if not _COUNT.fullmatch(text):
-        raise _refused(_HOPS, "is not a number of at most nine digits")
-    return int(text)
+    text = _text(found, HOPS)
+    return 0 if text is None else read_hops(text)
 
 
 def _noted(found: _Found) -> Notes:
-    content = _content(found, _NOTES)
-    try:
-        return NO_NOTES if content is None else _notes.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _refused(_NOTES, f"cannot be read: {error}") from error
+    content = _content(found, NOTES)
+    return NO_NOTES if content is None else read_notes(content)
 
 
 # --- headers -------------------------------------------------------------------------------
@@ -275,5 +233,5 @@ def _content(found: _Found, name: str) -> bytes | None:
 def _refused(name: str, what: str) -> InvalidEvent:
     """Return the refusal of a header, with the attribute that it carries, if any."""
     carried = "datacontenttype" if name == _CONTENT_TYPE else name.removeprefix("ce_")
-    attribute = None if name in _OURS else shown(carried)
+    attribute = None if name in OURS else shown(carried)
     return InvalidEvent(f"the header '{shown(name)}' {what}", attribute=attribute)
