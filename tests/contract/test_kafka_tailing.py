@@ -54,14 +54,17 @@ class Appending:
         self._turn = 0
 
     async def __call__(self, *records: Record, partition: int | None = None) -> None:
+        sent = []
         for record in records:
             self._turn += 1
-            await self._producer.send_and_wait(
-                self._topic,
-                record.value,
-                headers=record.headers,
-                partition=self._turn % PARTITIONS if partition is None else partition,
+            to = self._turn % PARTITIONS if partition is None else partition
+            sent.append(
+                await self._producer.send(
+                    self._topic, record.value, headers=record.headers, partition=to
+                )
             )
+        for each in sent:
+            await each
 
 
 @asynccontextmanager
