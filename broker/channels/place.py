@@ -148,13 +148,17 @@ class Place(Generic[E]):
     def filled(self) -> None:
         """Nothing is left to read now."""
 
+    def tell_unread(self, error: ChannelUnavailable) -> None:
+        """Tell the operator that what is next cannot be read; it is tried again."""
+        _log.warning("cannot read", extra={"trigger": self.trigger, "why": str(error)})
+
     async def _fill(self) -> None:
         try:
             while self.filter is not None and self.hungry():
                 try:
                     await self._fill_once(self.filter)
                 except ChannelUnavailable as error:
-                    _log.warning("cannot read", extra={"trigger": self.trigger, "why": str(error)})
+                    self.tell_unread(error)
                     await asyncio.sleep(_RETRY)
                 self.wake()
         finally:

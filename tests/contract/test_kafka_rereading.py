@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.channels.kafka.rereading import LogOfTrigger, Rereading
+from broker.channels.kafka.trouble import Trouble
 from broker.codecs.kafka import Notes, Record, encode
 from broker.errors import ChannelUnavailable
 from broker.event import Event
@@ -21,7 +22,7 @@ ORDERS = Exact((("type", "order"),))
 
 @pytest.fixture
 async def rereading(kafka: str) -> AsyncIterator[Rereading]:
-    async with Rereading(options(kafka)) as opened:
+    async with Rereading(options(kafka), Trouble()) as opened:
         yield opened
 
 
@@ -144,7 +145,7 @@ async def test_an_outage_is_told_and_over_when_kafka_is_back(
     kafka: str, kafka_relay: Relay
 ) -> None:
     partition = await new_topic(kafka, [event(0)])
-    async with Rereading(options(kafka_relay.address)) as rereading:
+    async with Rereading(options(kafka_relay.address), Trouble()) as rereading:
         log = LogOfTrigger(rereading, partition, TRIGGER)
         await log.read(EVERYTHING, -1, 0)
         with kafka_relay.cut():

@@ -21,7 +21,7 @@ def test_what_many_meet_is_told_once_and_again_after_half_a_minute(
 ) -> None:
     times = [0.0, 1.0, 29.9, 30.0, 31.0]
     clock = iter([time for time in times for _ in range(2)])
-    trouble = Trouble(lambda: False, clock=lambda: next(clock))
+    trouble = Trouble(clock=lambda: next(clock))
 
     with caplog.at_level(logging.DEBUG):
         for _ in times:
@@ -51,7 +51,7 @@ def test_what_comes_of_an_outage_that_was_told_is_not_told_but_what_is_left_afte
 def test_an_error_that_is_told_goes_on_to_whoever_has_to_deal_with_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    trouble = Trouble(lambda: False)
+    trouble = Trouble()
 
     with pytest.raises(ChannelUnavailable), trouble.told("cannot store"):
         raise NO_TOPIC

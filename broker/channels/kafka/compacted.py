@@ -6,7 +6,6 @@ A broker keeps in them what is not a log: `state` and `deadletters`.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
@@ -16,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from broker.channels.kafka.connecting import at, said
 from broker.channels.kafka.settings import ClientOptions
+from broker.channels.kafka.trouble import Trouble
 from broker.codecs.kafka import Headers, Record
 from broker.errors import ChannelUnavailable
 
@@ -29,8 +29,6 @@ Raises `ChannelUnavailable` or `ChannelFull`; some of the records may be stored 
 
 PATIENCE: Final = timedelta(seconds=5)
 """How long Kafka may take to say what is in a topic."""
-
-_log: Final = logging.getLogger("cemesh.channel")
 
 _PAUSE: Final = timedelta(seconds=0.5)
 _STARTS_WITHIN: Final = 2.0
@@ -152,6 +150,7 @@ class Following:
         self._asker: AIOKafkaConsumer | None = None
         self._asking = asyncio.Lock()
         self._position = 0
+        self._trouble = Trouble()
         self._news = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
 
@@ -209,8 +208,7 @@ class Following:
                     if self._at_end is not None and self._position >= told:
                         await self._at_end()
             except KafkaError as error:
-                topic = self._partition.topic
-                _log.warning("cannot follow", extra={"topic": topic, "why": said(error)})
+                self._trouble.met("cannot follow", self._unavailable(error))
                 await self._close()
                 await asyncio.sleep(_PAUSE.total_seconds())
 

@@ -63,7 +63,7 @@ class Dispatching:
         self._delays = delays
         self._dead_letters = dead_letters
         self._trouble = trouble
-        self._rereading = Rereading(options)
+        self._rereading = Rereading(options, trouble)
         self._events_reader = Reader(options, fetch_bytes=_EVENTS_AT_ONCE)
         self._delays_reader = Reader(
             options,

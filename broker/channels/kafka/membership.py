@@ -20,6 +20,8 @@ from broker.channels.kafka.compacted import close_consumer, start_consumer
 from broker.channels.kafka.connecting import at, said, who
 from broker.channels.kafka.settings import ClientOptions
 from broker.channels.kafka.sharing import Assignor
+from broker.channels.kafka.trouble import Trouble
+from broker.errors import ChannelUnavailable
 
 _log: Final = logging.getLogger("cemesh.channel")
 
@@ -64,6 +66,7 @@ class Membership:
         self._assignor = Assignor(topic, held)
         self._on_assigned = on_assigned
         self._consumer: AIOKafkaConsumer | None = None
+        self._trouble = Trouble()
         self._committing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -73,7 +76,7 @@ class Membership:
                 try:
                     await self._take_part()
                 except (KafkaError, OSError) as error:
-                    _log.warning("not in the group", extra={"why": self._why(error)})
+                    self._trouble.met("not in the group", ChannelUnavailable(self._why(error)))
                 await self._leave()
                 await asyncio.sleep(_TRIES_EVERY)
         finally:

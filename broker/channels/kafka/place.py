@@ -19,7 +19,7 @@ from broker.channels.backlog import Tally
 from broker.channels.kafka.entries import Entry
 from broker.channels.line import StoredLine
 from broker.channels.place import Held, Log, Place, Spawn, Stored
-from broker.errors import CemeshError
+from broker.errors import CemeshError, ChannelUnavailable
 from broker.ports import Refusal
 
 _ELSEWHERE: Final = 1_000
@@ -168,6 +168,9 @@ class KafkaPlace(Place[Entry]):
     def going(self) -> int:
         """How many deliveries are being stored elsewhere."""
         return self._going
+
+    def tell_unread(self, error: ChannelUnavailable) -> None:
+        """Its log has told, once for all triggers that cannot be read for."""
 
     def first_held(self, entry: Entry) -> Held[Entry]:
         return Held(entry, entry.attempts, entry.condemned)

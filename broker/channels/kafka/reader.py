@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -16,9 +15,8 @@ from broker.channels.kafka.compacted import Read, close_consumer, open_consumer
 from broker.channels.kafka.connecting import at, said
 from broker.channels.kafka.logs import Logs
 from broker.channels.kafka.settings import ClientOptions
+from broker.channels.kafka.trouble import Trouble
 from broker.errors import ChannelUnavailable
-
-_log: Final = logging.getLogger("cemesh.channel")
 
 _CHUNK: Final = 500  # records, swept in about 10 ms: nothing else runs meanwhile
 _POLL: Final = 0.5
@@ -61,6 +59,7 @@ class Reader:
         self._partitions: Mapping[TopicPartition, Sweeping] = {}
         self._held_back: dict[TopicPartition, Sequence[Read]] = {}
         self._logs = Logs(options)
+        self._trouble = Trouble()
         self._changed = asyncio.Event()
         self._polling: asyncio.Task[Any] | None = None
 
@@ -79,10 +78,10 @@ class Reader:
                 try:
                     await self._read_on()
                 except (KafkaError, OSError) as error:
-                    why = f"{at(self._options)}: {said(error)}"
-                    _log.warning("cannot read", extra={"why": why})
+                    why = ChannelUnavailable(f"{at(self._options)}: {said(error)}")
+                    self._trouble.met("cannot read", why)
                 except ChannelUnavailable as error:
-                    _log.warning("cannot read", extra={"why": str(error)})
+                    self._trouble.met("cannot read", error)
                 await asyncio.sleep(_TRIES_EVERY)
         finally:
             await self._logs.close()

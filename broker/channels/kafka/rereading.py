@@ -14,6 +14,7 @@ from broker.channels.kafka.delays import goes_on
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.logs import Logs
 from broker.channels.kafka.settings import ClientOptions
+from broker.channels.kafka.trouble import Trouble
 from broker.errors import InvalidEvent
 from broker.filters import Filter
 
@@ -24,7 +25,8 @@ _CHUNK_BYTES: Final = 2 << 20
 class Rereading:
     """Goes to whatever is asked for; it connects when that is first so, and again after a fault."""
 
-    def __init__(self, options: ClientOptions) -> None:
+    def __init__(self, options: ClientOptions, trouble: Trouble) -> None:
+        self.trouble = trouble
         self._logs = Logs(options)
 
     async def __aenter__(self) -> Self:
@@ -92,10 +94,12 @@ class LogOfTrigger:
                 return entry.to == self._trigger
             return filter.matches(entry.event.attributes)
 
-        return await self._rereading.read(self._partition, start, end, is_mine)
+        with self._rereading.trouble.told("cannot read", trigger=self._trigger):
+            return await self._rereading.read(self._partition, start, end, is_mine)
 
     async def fetch(self, positions: Sequence[int]) -> Sequence[Entry]:
-        return await self._rereading.fetch(self._partition, positions)
+        with self._rereading.trouble.told("cannot read", trigger=self._trigger):
+            return await self._rereading.fetch(self._partition, positions)
 
 
 def _entry(record: Read) -> Entry | None:

@@ -23,7 +23,10 @@ class Trouble:
     """
 
     def __init__(
-        self, is_known: Callable[[], bool], *, clock: Callable[[], float] = time.monotonic
+        self,
+        is_known: Callable[[], bool] = lambda: False,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._is_known = is_known
         self._clock = clock
