@@ -8,6 +8,7 @@
 
 Manifests, data directory, ports and output outlive the process, so that what is started
 again is the same mesh. When a test fails, the end of the output is shown with the failure.
+``part="ingress"`` or ``"dispatcher"`` runs that part of a mesh alone.
 """
 
 from __future__ import annotations
@@ -64,21 +65,24 @@ class Response:
 
 
 class RunningMesh:
-    """``cemesh run`` on ``manifest``, running while this is entered.
+    """``cemesh run``, or a part of it, on ``manifest``, running while this is entered.
 
     ``folder`` takes everything: ``manifests/mesh.yaml``, to be changed at will, the data
     directory and the output. ``arguments`` are added to the command line.
     """
 
-    def __init__(self, folder: Path, manifest: str, *, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, manifest: str, *, part: str = "run", arguments: Sequence[str] = ()
+    ) -> None:
         self.manifest = folder / "manifests" / "mesh.yaml"
         self.data_dir = folder / "data"
         self.port = free_port()
         self.admin_port = free_port()
         self._log = folder / "cemesh.log"
         self._command: list[str | Path] = [
-            *(CEMESH, "run", self.manifest.parent, "--data-dir", self.data_dir),
-            *("--host", HOST, "--port", str(self.port)),
+            *(CEMESH, part, self.manifest.parent),
+            *(("--data-dir", self.data_dir) if part == "run" else ()),
+            *(("--host", HOST, "--port", str(self.port)) if part != "dispatcher" else ()),
             *("--admin-host", HOST, "--admin-port", str(self.admin_port)),
             *arguments,
         ]
