@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from broker.event import Event
 
+ORDER = "kafka.eventing.knative.dev/delivery.order"
 PARALLELISM = "rabbitmq.eventing.knative.dev/parallelism"
 
 
@@ -36,6 +37,7 @@ def trigger(
     dead_letter: str | None = None,
     type: str | None = None,
     parallelism: int | None = None,
+    ordered: bool = False,
 ) -> str:
     """Return a trigger; ``type``, if given, is its filter."""
     delivery: dict[str, object] = {
@@ -54,6 +56,8 @@ def trigger(
     if type is not None:
         spec["filters"] = [{"exact": {"type": type}}]
     annotations = {} if parallelism is None else {PARALLELISM: str(parallelism)}
+    if ordered:
+        annotations[ORDER] = "ordered"
     return _document("Trigger", name, spec, annotations)
 
 

@@ -1,0 +1,265 @@
+"""Many processes on one Kafka: whatever is added, stopped, killed or restarted, nothing is lost.
+
+Every accepted event ends as delivered or dead-lettered at every trigger, and an ordered trigger
+gets the events of each key in the order in which they were accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from broker.admin.models import StatusDocument
+from broker.event import Event
+from tests.e2e.deadletters import dead_letters
+from tests.e2e.manifests import broker, manifest, trigger
+from tests.e2e.telling import tell
+from tests.services.kafka.server import KafkaServer
+from tests.services.mesh import RunningMesh
+from tests.services.mesh import trigger as told_of
+from tests.services.subscribers import Answer, Request, Subscriber
+
+BROKER = "default/default"
+SENDERS = 6
+PACE = 0.03
+"""Seconds between two events of a sender."""
+
+REPEATS_AFTER = 0.2
+
+SOON = 60.0
+"""Seconds within which whatever is to happen must have happened: a takeover takes 15 of them."""
+
+KEYLESS = "keyless"
+
+TRIGGERS = ("healthy", "flaky", "refusing", "ordered")
+
+pytestmark = pytest.mark.timeout(300)
+
+Refuses = Callable[[int, int], bool]
+"""Whether an event of that number is refused at that attempt, both counted from 1."""
+
+
+class Taking:
+    """Answers at one path, and notes what it took in which order."""
+
+    def __init__(self, refuses: Refuses = lambda _, __: False) -> None:
+        self.taken: Counter[str] = Counter()
+        self.out_of_turn: list[str] = []
+        self._refuses = refuses
+        self._attempts: Counter[str] = Counter()
+
+    def __call__(self, request: Request) -> Answer:
+        name = request.header("ce-id") or ""
+        key, number = key_and_number(name)
+        if number > 1 and not key.endswith(KEYLESS) and f"{key}/{number - 1}" not in self.taken:
+            self.out_of_turn.append(name)
+        self._attempts[name] += 1
+        if self._refuses(number, self._attempts[name]):
+            return 503
+        self.taken[name] += 1
+        return 200
+
+
+class Sender:
+    """Sends events of three keys and of none, each to either ingress until it is accepted."""
+
+    def __init__(self, name: str, ingresses: Sequence[RunningMesh]) -> None:
+        self.accepted: list[str] = []
+        self.refused = 0
+        self._keys = [f"{name}-{each}" for each in ("a", "b", "c", KEYLESS)]
+        self._doors = itertools.cycle(ingresses)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        for number in itertools.count(1):
+            for key in self._keys:
+                await self._send(event(key, number))
+                if stop.is_set():
+                    return
+
+    async def _send(self, event: Event) -> None:
+        while not await accepts(next(self._doors), event):
+            self.refused += 1
+            await asyncio.sleep(REPEATS_AFTER)
+        self.accepted.append(event.id)
+        await asyncio.sleep(PACE)
+
+
+def event(key: str, number: int) -> Event:
+    attributes = {
+        "specversion": "1.0",
+        "id": f"{key}/{number}",
+        "source": "/tests",
+        "type": "com.example.thing",
+    }
+    if not key.endswith(KEYLESS):
+        attributes["partitionkey"] = key
+    return Event(attributes, b'{ "n": %d }' % number)
+
+
+def key_and_number(id: str) -> tuple[str, int]:
+    key, _, number = id.rpartition("/")
+    return key, int(number)
+
+
+async def accepts(ingress: RunningMesh, event: Event) -> bool:
+    try:
+        return await ingress.send(BROKER, event) == 202
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+# --- the processes -------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(kafka: KafkaServer) -> AsyncIterator[str]:
+    """Run the server and yield the URL of the channel on it."""
+    await asyncio.to_thread(kafka.start)
+    try:
+        topic = "default.topic.partitions=12&default.topic.replication.factor=1"
+        yield f"kafka://{kafka.address}?{topic}"
+    finally:
+        await asyncio.to_thread(kafka.stop)
+
+
+@asynccontextmanager
+async def all_running(parts: Sequence[RunningMesh]) -> AsyncIterator[AsyncExitStack]:
+    """Run these, and what is put on top of them; a failure has the output of each."""
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(each) for each in parts))
+        yield stack
+
+
+async def begins_to_deliver(dispatcher: RunningMesh) -> None:
+    """Return once the dispatcher delivers, since it is given partitions."""
+    status = await dispatcher.until(lambda status: delivered(status) > 0, within=SOON)
+    so_far = delivered(status)
+    await dispatcher.until(lambda status: delivered(status) > so_far, within=SOON)
+
+
+def delivered(status: StatusDocument) -> int:
+    return told_of(status, "default/healthy").delivered
+
+
+async def sum_of_books(dispatchers: Sequence[RunningMesh], name: str) -> Counter[str]:
+    """Return what the dispatchers tell of a trigger, added up."""
+    told = [told_of(await each.status(), f"default/{name}") for each in dispatchers]
+    fields = ("matched", "delivered", "dead_lettered", "waiting", "unaccounted")
+    return Counter({field: sum(getattr(each, field) for each in told) for field in fields})
+
+
+async def balanced_books(
+    dispatchers: Sequence[RunningMesh], stored: int
+) -> Mapping[str, Counter[str]]:
+    """Return the books of each trigger once all that is stored has matched and nothing waits."""
+    books: Mapping[str, Counter[str]] = {}
+    try:
+        async with asyncio.timeout(SOON):
+            while not books or any(
+                each["matched"] < stored or each["waiting"] or each["unaccounted"]
+                for each in books.values()
+            ):
+                books = {name: await sum_of_books(dispatchers, name) for name in TRIGGERS}
+                await asyncio.sleep(0.1)
+    except TimeoutError as late:
+        late.add_note(f"{stored} events are stored, and the books are {books}")
+        raise
+    return books
+
+
+async def all_taken(taker: Taking, senders: Sequence[Sender]) -> None:
+    """Return once all is taken that has been accepted until now."""
+    accepted = all_accepted(senders)
+    try:
+        async with asyncio.timeout(SOON):
+            while not accepted <= taker.taken.keys():
+                await asyncio.sleep(0.05)
+    except TimeoutError as late:
+        late.add_note(f"not taken: {sorted(accepted - taker.taken.keys())}")
+        raise
+
+
+def all_accepted(senders: Sequence[Sender]) -> set[str]:
+    return {name for sender in senders for name in sender.accepted}
+
+
+async def test_with_processes_that_come_and_go_kafka_loses_nothing_and_keeps_the_order(
+    kafka_server: KafkaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    healthy = Taking()
+    flaky = Taking(lambda number, attempt: number % 5 == 0 and attempt <= 2)
+    refusing = Taking(lambda number, _: number % 10 == 0)
+    ordered = Taking(lambda number, attempt: number % 7 == 0 and attempt == 1)
+    async with Subscriber() as subscriber, running(kafka_server) as channel:
+        text = manifest(
+            broker(),
+            trigger("healthy", subscriber.answers("/healthy", healthy)),
+            trigger("flaky", subscriber.answers("/flaky", flaky), backoff="PT0.3S"),
+            trigger("refusing", subscriber.answers("/refusing", refusing), retry=2),
+            trigger("ordered", subscriber.answers("/ordered", ordered), ordered=True),
+        )
+
+        def part(kind: str, number: int) -> RunningMesh:
+            folder = tmp_path / f"{kind}-{number}"
+            return RunningMesh(folder, text, part=kind, arguments=("--channel", channel))
+
+        ingresses = [part("ingress", number) for number in range(2)]
+        one, two, three, four = [part("dispatcher", number) for number in range(4)]
+        senders = [Sender(f"sender-{number}", ingresses) for number in range(SENDERS)]
+
+        stop = asyncio.Event()
+        async with all_running([*ingresses, one, two, three]) as stack:
+            async with asyncio.TaskGroup() as sending:
+                for sender in senders:
+                    sending.create_task(sender.run(stop))
+                await asyncio.gather(*map(begins_to_deliver, (one, two, three)))
+
+                await stack.enter_async_context(four)
+                await begins_to_deliver(four)
+                assert await one.terminate() == 0
+                await two.kill9()
+                await asyncio.to_thread(kafka_server.kill)
+                await asyncio.to_thread(kafka_server.start)
+                await all_taken(healthy, senders)
+
+                await two.start()
+                await begins_to_deliver(two)
+                await three.kill9()
+                await all_taken(healthy, senders)
+                stop.set()
+
+            stored = (await two.status()).brokers[0].accepted
+            books = await balanced_books((two, four), stored)
+            letters = await dead_letters(two, BROKER, books["refusing"]["dead_lettered"])
+
+        accepted = all_accepted(senders)
+        refused = {each for each in accepted if key_and_number(each)[1] % 10 == 0}
+        assert set(healthy.taken) == set(flaky.taken) == set(ordered.taken) == accepted
+        assert set(refusing.taken) == accepted - refused
+        assert {letter.event.id for letter in letters} == refused
+        assert ordered.out_of_turn == []
+        for each in (*ingresses, one, two, three, four):
+            assert not re.search("Traceback|aiokafka|error  ", each.output()), each.output_end()
+        counts = {"healthy": healthy, "flaky": flaky, "refusing": refusing, "ordered": ordered}
+        tell(capsys, *what_it_cost(senders, stored, counts))
+
+
+def what_it_cost(
+    senders: Sequence[Sender], stored: int, takers: Mapping[str, Taking]
+) -> Iterator[str]:
+    """Yield what happened more than once, in words."""
+    accepted = sum(len(sender.accepted) for sender in senders)
+    refused = sum(sender.refused for sender in senders)
+    yield f"{accepted} events were accepted, {refused} requests refused or unanswered"
+    yield f"{stored - accepted} of the events are stored twice"
+    for name, taker in takers.items():
+        twice = taker.taken.total() - len(taker.taken)
+        yield f"{name}: {twice} of {len(taker.taken)} events taken again, {twice / accepted:.2%}"
