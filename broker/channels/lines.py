@@ -148,9 +148,7 @@ class Lines(Generic[E]):
         epoch = self._epoch
         start = min(self._lines[key].after for key in self._starved)
         lines = {
-            key: line
-            for key, line in self._lines.items()
-            if line.is_noted and line.after >= start and self._has_room(line)
+            key: line for key, line in self._lines.items() if line.is_noted and line.after >= start
         }
         found, reached = await read(start, max(line.last for line in lines.values()))
         if self._epoch != epoch:

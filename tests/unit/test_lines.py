@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from broker.channels.backlog import Tally
+from broker.channels import clock
+from broker.channels.backlog import Read, Tally
+from broker.channels.line import StoredLine
 from broker.channels.lines import LINE_EVENTS, LINES_BYTES, LINES_EVENTS, MAX_KEYS, Lines
 from broker.channels.place import MAX_CONDEMNED, Place, Stored
 from broker.event import Event
@@ -90,6 +94,20 @@ def test_large_events_are_kept_by_their_size_but_one_of_each_key() -> None:
     assert taken.kept == 20
 
 
+def test_a_trigger_that_leaves_keeps_nothing_in_memory() -> None:
+    lines = strict()
+    taken = Taken(lines)
+    for position in range(50):
+        taken.admit(entry(position, "a"))
+    stored = lines.as_stored()
+
+    lines.put_down()
+
+    assert taken.kept == 0
+    assert lines.as_stored() == stored
+    assert lines.waiting == 49
+
+
 def test_a_long_key_is_stored_in_short_and_keeps_its_order() -> None:
     lines = strict()
 
@@ -117,24 +135,29 @@ class Log:
         return found, found[-1].position
 
 
-@pytest.mark.parametrize(("keys", "times"), [(1, 10), (20, 1), (500, 1)])
-async def test_what_was_left_in_the_log_is_not_read_for_each_key_anew(
-    keys: int, times: int
-) -> None:
-    log = Log([entry(position, f"key {position % keys}") for position in range(20_000)])
-    lines = strict()
-    at_once = [each for each in log._entries if lines.admit(each)]
+async def drained(lines: Lines[Entry], log: Read[Entry], under_way: Iterable[Entry]) -> list[int]:
+    """Be done with one event after the other, until none comes; return their positions."""
+    waiting = deque(under_way)
     done = []
-
-    under_way = list(at_once)
-    while under_way:
-        each = under_way.pop(0)
+    while waiting:
+        each = waiting.popleft()
         done.append(each.position)
         lines.end(each)
         while lines.wants_reading:
             await lines.read_on(log)
         while (following := lines.next()) is not None:
-            under_way.append(following)
+            waiting.append(following)
+    return done
+
+
+@pytest.mark.parametrize(("keys", "times"), [(1, 10), (20, 1), (500, 1)])
+async def test_what_was_left_in_the_log_is_not_read_for_each_key_anew(
+    keys: int, times: int
+) -> None:
+    entries = [entry(position, f"key {position % keys}") for position in range(20_000)]
+    log, lines = Log(entries), strict()
+
+    done = await drained(lines, log, [each for each in entries if lines.admit(each)])
 
     assert not lines
     assert sorted(done) == list(range(20_000))
@@ -142,6 +165,99 @@ async def test_what_was_left_in_the_log_is_not_read_for_each_key_anew(
         of_key = [position for position in done if position % keys == key]
         assert of_key == sorted(of_key)
     assert log.read < 20_000 * times
+
+
+def alternating(count: int) -> list[Entry]:
+    return [entry(position, "ab"[position % 2]) for position in range(count)]
+
+
+async def test_a_line_is_not_read_past_by_another_that_begins_further_on() -> None:
+    entries = [entry(position, "a" if position < 300 else "b") for position in range(600)]
+    log, lines = Log(entries), strict()
+    a, b = (each for each in entries if lines.admit(each))
+
+    of_b = await drained(lines, log, [b])
+    of_a = await drained(lines, log, [a])
+
+    assert of_b == list(range(300, 600))
+    assert of_a == list(range(300))
+
+
+async def test_a_line_takes_nothing_twice_from_where_another_is_read() -> None:
+    entries = alternating(1_000)
+    log, lines = Log(entries), strict()
+    a, b = (each for each in entries if lines.admit(each))
+    for _ in range(50):  # so that it has room again
+        lines.end(b)
+        following = lines.next()
+        assert following is not None
+        b = following
+
+    of_a = await drained(lines, log, [a])
+    of_b = await drained(lines, log, [b])
+
+    assert of_a == list(range(0, 1_000, 2))
+    assert of_b == list(range(101, 1_000, 2))
+
+
+async def test_what_a_line_never_took_in_is_not_read_into_it() -> None:
+    entries = alternating(1_000)
+    lines = strict()
+    begun = [each for each in entries if each.position % 2 or each.position < 500]
+    a, b = (each for each in begun if lines.admit(each))
+
+    of_both = await drained(lines, Log(entries), [a, b])
+
+    assert sorted(of_both) == [each.position for each in begun]
+
+
+async def test_what_the_log_has_no_more_is_waited_for_no_more() -> None:
+    entries = alternating(1_000)
+    lines = strict()
+    begun = [each for each in entries if lines.admit(each)]
+    kept = [each for each in entries if each.position < 700]
+    adjusted = 0
+
+    async def read(start: int, end: int) -> tuple[Sequence[Entry], int]:
+        return [each for each in kept if start < each.position <= end], end
+
+    while begun:
+        lines.end(begun.pop())
+        while lines.wants_reading:
+            adjusted += await lines.read_on(read)
+        while (following := lines.next()) is not None:
+            begun.append(following)
+
+    assert adjusted == -300
+    assert (lines.waiting, bool(lines)) == (0, False)
+
+
+async def test_what_is_read_while_the_trigger_leaves_is_read_again() -> None:
+    entries = alternating(1_000)
+    lines = strict()
+    a, b = (each for each in entries if lines.admit(each))
+    log = Log(entries)
+
+    async def read(start: int, end: int) -> tuple[Sequence[Entry], int]:
+        lines.put_down()
+        return await log(start, end)
+
+    lines.end(a)
+    of_a = []
+    while (following := lines.next()) is not None:
+        of_a.append(following.position)
+        lines.end(following)
+    assert lines.wants_reading
+    await lines.read_on(read)
+    lines.enter([b], strict=True)
+    await lines.read_on(log)
+    first = lines.next()
+    assert first is not None
+    of_a += await drained(lines, log, [first])
+    of_b = await drained(lines, log, [b])
+
+    assert of_a == list(range(2, 1_000, 2))
+    assert of_b == list(range(1, 1_000, 2))
 
 
 # --- when a trigger takes in nothing new ---------------------------------------------------
@@ -159,23 +275,33 @@ def unspawned(work: Coroutine[Any, Any, None]) -> None:
     work.close()
 
 
-def ordered_place() -> Place[Entry]:
+def place(*lines: StoredLine, swept: int = 0) -> Place[Entry]:
     stored = Stored(
         trigger="default/audit",
         filter="",
-        read=0,
+        read=swept,
         open=[],
         tally=Tally(),
         delivered=0,
         dead=0,
-        left_at=0,
+        left_at=swept,
         gone=False,
+        lines=list(lines),
     )
-    place: Place[Entry] = Place(
-        stored, EmptyLog(), swept=lambda: 0, changed=lambda: None, spawn=unspawned
+    return Place(stored, EmptyLog(), swept=lambda: swept, changed=lambda: None, spawn=unspawned)
+
+
+def ordered_place() -> Place[Entry]:
+    ordered = place()
+    ordered.enter(EVERYTHING, lambda: None, ordered=True)
+    return ordered
+
+
+def test_the_log_is_needed_from_where_the_first_line_begins() -> None:
+    assert place(swept=20).oldest_needed() == 21
+    assert (
+        place(StoredLine("a", 9, 15, 3), StoredLine("b", 4, 18, 2), swept=20).oldest_needed() == 5
     )
-    place.enter(EVERYTHING, lambda: None, ordered=True)
-    return place
 
 
 def claimed(place: Place[Entry], position: int, key: str | None) -> bool:
@@ -185,12 +311,12 @@ def claimed(place: Place[Entry], position: int, key: str | None) -> bool:
 
 
 async def test_with_a_thousand_keys_busy_nothing_new_is_taken_in_until_one_is_not() -> None:
-    place = ordered_place()
-    busy = [claimed(place, position, f"key {position}") for position in range(MAX_KEYS)]
+    ordered = ordered_place()
+    busy = [claimed(ordered, position, f"key {position}") for position in range(MAX_KEYS)]
 
-    refused = claimed(place, MAX_KEYS, "one more")
-    place.settle(0, Outcome.DELIVERED)
-    held = place.claim()
+    refused = claimed(ordered, MAX_KEYS, "one more")
+    ordered.settle(0, Outcome.DELIVERED)
+    held = ordered.claim()
 
     assert all(busy)
     assert not refused
@@ -198,12 +324,18 @@ async def test_with_a_thousand_keys_busy_nothing_new_is_taken_in_until_one_is_no
     assert held.entry.position == MAX_KEYS
 
 
-async def test_while_many_wait_for_the_dead_letter_sink_nothing_new_is_taken_in() -> None:
-    place = ordered_place()
+async def test_while_many_wait_for_the_dead_letter_sink_nothing_new_is_taken_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ordered = ordered_place()
     for position in range(MAX_CONDEMNED):
-        assert claimed(place, position, f"key {position}")
-        place.keep(position, timedelta(hours=1), attempts=1, condemned=WHY)
+        assert claimed(ordered, position, f"key {position}")
+        ordered.keep(position, timedelta(hours=1), attempts=1, condemned=WHY)
 
-    assert not claimed(place, MAX_CONDEMNED, None)
-    assert place.waiting == MAX_CONDEMNED + 1
-    place.leave()
+    assert not claimed(ordered, MAX_CONDEMNED, None)
+    assert ordered.waiting == MAX_CONDEMNED + 1
+
+    monkeypatch.setattr(clock, "now", lambda: sys.maxsize)
+    ordered._ring()
+    assert len(list(iter(ordered.claim, None))) == MAX_CONDEMNED + 1
+    ordered.leave()
