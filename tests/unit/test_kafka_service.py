@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +16,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from tests.services.kafka import leash
-from tests.services.kafka.distribution import Distribution, Jars, Missing, find
+from tests.services.kafka.distribution import Distribution, Jars, find
 from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import PASSWORD, SASL_MECHANISMS, USER, Listeners
+from tests.services.missing import Missing
 from tests.services.relay import Relay
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.unit.desks import no_programs, program, run_pytest
 
 Client = dict[str, Any]
 """How aiokafka is told of a server."""
@@ -201,15 +198,6 @@ async def test_a_server_started_again_has_its_data_and_its_address(
             assert await first_of(client, topic) == b"kept"
 
 
-def program(folder: Path, name: str, *lines: str) -> Path:
-    """Write a program of that name and return it."""
-    folder.mkdir(exist_ok=True)
-    file = folder / name
-    file.write_text("\n".join(["#!/bin/sh", *lines, ""]))
-    file.chmod(0o755)
-    return file
-
-
 def broken_server(folder: Path, *lines: str) -> KafkaServer:
     """Return a server, formatted, that runs this program instead of Java."""
     java = program(folder, "java", *lines)
@@ -244,56 +232,9 @@ def test_data_that_cannot_be_formatted_are_an_error_with_the_tools_words(tmp_pat
         server.start()
 
 
-# --- whose end it shares -------------------------------------------------------------------
-
-OWNER = f"""
-import os, subprocess, sys, time
-command = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"]
-subprocess.Popen([sys.executable, {leash.__file__!r}, str(os.getpid()), *command])
-time.sleep(60)
-"""
-
-
-def test_a_leashed_command_ends_when_its_owner_is_killed() -> None:
-    with subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == b"1\n"
-
-        owner.kill()
-
-        # All who could write to it are gone, the command among them.
-        left, _ = owner.communicate(timeout=20)
-        assert left == b""
-
-
-def test_a_leash_ends_with_its_command() -> None:
-    command = [sys.executable, leash.__file__, str(os.getpid()), "echo", "done"]
-
-    assert (
-        subprocess.run(command, stdout=subprocess.PIPE, timeout=20, check=True).stdout == b"done\n"
-    )
-
-
 # --- one server for a test run -------------------------------------------------------------
 
-PLUGIN = 'pytest_plugins = ["tests.services.kafka.fixtures"]'
-
-
-def run_pytest(folder: Path, tests: str, *options: str, given: str = "") -> str:
-    """Return what pytest prints of these tests, which are told of this Kafka."""
-    (folder / "conftest.py").write_text(PLUGIN)
-    (folder / "test_them.py").write_text(tests)
-    (folder / "pytest.ini").touch()
-    base = (sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", "-p", "no:asyncio")
-    return subprocess.run(
-        [*base, "--basetemp", folder / "run", *options, folder],
-        cwd=ROOT,
-        env=os.environ | {"CEMESH_TEST_KAFKA": given},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    ).stdout
-
+PLUGIN = "tests.services.kafka.fixtures"
 
 SHARING = """
 import os, pathlib, signal
@@ -318,7 +259,7 @@ def test_that_fails(kafka):
 async def test_the_shared_server_outlives_its_worker_and_ends_with_the_run(
     tmp_path: Path, kafka_distribution: Distribution
 ) -> None:
-    output = run_pytest(tmp_path, SHARING, "--numprocesses", "1")
+    output = run_pytest(tmp_path, PLUGIN, SHARING, "--numprocesses", "1")
 
     assert "2 failed, 1 passed" in output
     assert "worker 'gw0' crashed" in output
@@ -341,7 +282,9 @@ def test_of_its_restarts(kafka_server): ...
 def test_a_server_that_is_given_is_the_shared_one_and_the_only_one(
     tmp_path: Path, kafka_listeners: Listeners
 ) -> None:
-    output = run_pytest(tmp_path, GIVEN, "-s", given=kafka_listeners.plaintext)
+    given = {"CEMESH_TEST_KAFKA": kafka_listeners.plaintext}
+
+    output = run_pytest(tmp_path, PLUGIN, GIVEN, "-s", environment=given)
 
     assert f"given {kafka_listeners.plaintext}" in output
     assert "1 passed, 2 skipped" in output
@@ -349,7 +292,9 @@ def test_a_server_that_is_given_is_the_shared_one_and_the_only_one(
 
 
 def test_a_server_that_is_given_and_does_not_answer_is_an_error(tmp_path: Path) -> None:
-    output = run_pytest(tmp_path, GIVEN, given="127.0.0.1:1")
+    given = {"CEMESH_TEST_KAFKA": "127.0.0.1:1"}
+
+    output = run_pytest(tmp_path, PLUGIN, GIVEN, environment=given)
 
     assert "no Kafka answers at CEMESH_TEST_KAFKA=127.0.0.1:1" in output
     assert "2 skipped, 1 error" in output
@@ -368,12 +313,8 @@ FETCHING = (
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder, empty, of all the programs that are found by name."""
-    folder = tmp_path / "programs"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    return folder
+    return no_programs(tmp_path / "programs", monkeypatch)
 
 
 def reason(found: Distribution | Missing) -> str:

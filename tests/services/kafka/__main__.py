@@ -6,11 +6,13 @@ import argparse
 import contextlib
 import sys
 
-from tests.services.kafka.distribution import KEPT, Missing, find, version
+from tests.services.kafka.distribution import KEPT, find, version
 from tests.services.kafka.fixtures import GIVEN
-from tests.services.kafka.server import KafkaServer, listened_to
+from tests.services.kafka.server import KafkaServer
 from tests.services.kafka.settings import PASSWORD, PORTS, SASL_MECHANISMS, USER
 from tests.services.mesh import HOST
+from tests.services.missing import Missing
+from tests.services.server import listened_to
 
 _ABOUT = """\
 Apache Kafka {version} answers at {address}. Ctrl-C stops it; its data stay in {folder}.

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.services.kafka.locks import locked
+from tests.services import docker
+from tests.services.locks import locked
+from tests.services.missing import Missing
 
 ROOT: Final = Path(__file__).parents[3]
 KEPT: Final = ROOT / ".kafka"
@@ -41,13 +43,6 @@ class Distribution(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """There is no way to run Kafka here; the reason says what would be one."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Jars:
     """Java, and a folder of jars."""
 
@@ -64,24 +59,15 @@ class Jars:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """Docker, and Kafka's own image: on the host's network and its user, as a process would be."""
+    """Docker, and Kafka's own image."""
 
     name: str
 
     def java(self, folder: Path) -> Sequence[str]:
-        return [
-            *("docker", "run", "--rm", f"--name={self._container(folder)}", "--network=host"),
-            *(f"--user={os.getuid()}:{os.getgid()}", f"--volume={folder}:{folder}"),
-            *("--entrypoint=java", self.name, *_JVM, "-cp", "/opt/kafka/libs/*"),
-        ]
+        return [*docker.run(self.name, folder, "java"), *_JVM, "-cp", "/opt/kafka/libs/*"]
 
     def kill(self, process: subprocess.Popen[bytes], folder: Path) -> None:
-        # The process is only Docker's client, which a SIGKILL would part from the server.
-        subprocess.run(["docker", "kill", self._container(folder)], check=True, capture_output=True)
-
-    @staticmethod
-    def _container(folder: Path) -> str:
-        return f"cemesh-kafka-{hashlib.sha256(bytes(folder)).hexdigest()[:16]}"
+        docker.kill(folder)
 
 
 def version() -> str:
@@ -100,7 +86,7 @@ def find(kept: Path = KEPT) -> Distribution | Missing:
     if isinstance(found, Jars):
         return found
     image = f"apache/kafka:{version()}"
-    if _works("docker", "image", "inspect", image) or _works("docker", "pull", image):
+    if docker.has(image):
         return Image(name=image)
     reason = f"no Apache Kafka to test with: {found.reason}, and no Docker that has {image}"
     return Missing(reason=f"{reason}. Or set CEMESH_TEST_KAFKA=host:port to use a running one")
@@ -154,9 +140,3 @@ def _java() -> str | None:
     said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(\d+)', said.stderr)
     return program if found and int(found[1]) >= _OLDEST_JAVA else None
-
-
-def _works(*command: str) -> bool:
-    if shutil.which(command[0]) is None:
-        return False
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0

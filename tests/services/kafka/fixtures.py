@@ -12,22 +12,23 @@ that server is the shared one; tests that need more of a server than its address
 from __future__ import annotations
 
 import gc
-import json
 import os
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Generator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.services.kafka.distribution import Distribution, Missing, find
-from tests.services.kafka.locks import locked
-from tests.services.kafka.server import KafkaServer, answers, log_end
+from tests.services.kafka.distribution import Distribution, find
+from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import Listeners
+from tests.services.locks import locked
+from tests.services.missing import Missing
 from tests.services.relay import Relay
+from tests.services.run import asks, folder_of_the_run, owner, shared, worker
+from tests.services.server import log_end
 
 GIVEN: Final = "CEMESH_TEST_KAFKA"
 
@@ -56,20 +57,16 @@ def kafka_listeners(
     pytestconfig: pytest.Config,
 ) -> Listeners:
     """Return every listener of the shared server."""
-    run = _folder_of_the_run(tmp_path_factory, pytestconfig)
-    record = run / "kafka.json"
-    with locked(run / "kafka.lock"):
-        if not record.exists():
-            server = KafkaServer(
-                Path(tempfile.mkdtemp(prefix="kafka-", dir=run)),
-                kafka_distribution,
-                owner=os.getppid() if _worker(pytestconfig) else os.getpid(),
-                relays=_RELAYS,
-            )
-            server.start()
-            pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
-            record.write_text(json.dumps(asdict(server.listeners)))
-    listeners = Listeners(**json.loads(record.read_text()))
+    run = folder_of_the_run(tmp_path_factory, pytestconfig)
+
+    def start() -> Listeners:
+        folder = Path(tempfile.mkdtemp(prefix="kafka-", dir=run))
+        server = KafkaServer(folder, kafka_distribution, owner=owner(pytestconfig), relays=_RELAYS)
+        server.start()
+        pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
+        return server.listeners
+
+    listeners = shared(run / "kafka.json", Listeners, start)
     pytestconfig.stash[_LOG] = listeners.log
     return listeners
 
@@ -81,9 +78,9 @@ async def kafka_relay(
     pytestconfig: pytest.Config,
 ) -> AsyncIterator[Relay]:
     """Return a relay before the shared server, which sends whoever comes through it there again."""
-    number = int(_worker(pytestconfig).removeprefix("gw") or 0) % _RELAYS
+    number = int(worker(pytestconfig).removeprefix("gw") or 0) % _RELAYS
     address, behind = list(kafka_listeners.relayed.items())[number]
-    run = _folder_of_the_run(tmp_path_factory, pytestconfig)
+    run = folder_of_the_run(tmp_path_factory, pytestconfig)
     # No other worker has it meanwhile, also where there are more of them than relays.
     with locked(run / f"kafka-relay-{number}.lock"):
         async with Relay(address, to=behind) as relay:
@@ -109,7 +106,7 @@ def kafka_distribution(pytestconfig: pytest.Config) -> Distribution:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     # Fetching the jars may take longer than a test may.
-    if not os.environ.get(GIVEN) and any(map(_asks, session.items)):
+    if not os.environ.get(GIVEN) and any(asks(each, "kafka") for each in session.items):
         session.config.stash[_FOUND] = find()
 
 
@@ -128,7 +125,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     try:
         return (yield)
     finally:
-        if _asks(item):
+        if asks(item, "kafka"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()
@@ -139,23 +136,6 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and _asks(item) and (log := item.config.stash.get(_LOG, None)):
-        report.sections.append(("the shared Kafka", log_end(log)))
+    if report.failed and asks(item, "kafka") and (log := item.config.stash.get(_LOG, None)):
+        report.sections.append(("the shared Kafka", log_end("Kafka", log)))
     return report
-
-
-def _worker(config: pytest.Config) -> str:
-    """Return the name of the worker that this is, like gw0; or nothing, where there are none."""
-    name: str = getattr(config, "workerinput", {}).get("workerid", "")
-    return name
-
-
-def _folder_of_the_run(factory: pytest.TempPathFactory, config: pytest.Config) -> Path:
-    folder = factory.getbasetemp()
-    return folder.parent if _worker(config) else folder
-
-
-def _asks(item: pytest.Item) -> bool:
-    # By the name of a fixture, or by that of a parameter that stands for one.
-    names = getattr(item, "fixturenames", [])
-    return "kafka" in item.name or any(name.startswith("kafka") for name in names)

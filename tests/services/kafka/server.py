@@ -6,8 +6,7 @@
         kafka.kill()
         kafka.start()
 
-Settings, certificates, ports, data and log outlive the process, so that what is started again
-is the same server. Everything here blocks, for seconds: on an event loop, use a thread.
+Everything here blocks, for seconds: on an event loop, use a thread.
 """
 
 from __future__ import annotations
@@ -16,10 +15,9 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from tests.services.kafka.distribution import Distribution
 from tests.services.kafka.settings import (
@@ -30,15 +28,14 @@ from tests.services.kafka.settings import (
     write_settings,
 )
 from tests.services.mesh import free_port
-
-_LEASH: Final = Path(__file__).with_name("leash.py")
+from tests.services.server import Leashed, Server, listened_to
 
 # ApiVersions, version 0, without a client id: what every client asks first.
 _QUESTION: Final = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _ANSWER: Final = struct.pack(">ih", 1, 0)
 
 
-class KafkaServer:
+class KafkaServer(Server):
     """One node of Kafka, broker and controller, running while this is entered.
 
     ``folder`` takes everything. The server does not outlive the process with the id ``owner``:
@@ -57,25 +54,13 @@ class KafkaServer:
     ) -> None:
         self._folder = folder.resolve()
         self._distribution = distribution
-        self._owner = owner or os.getpid()
-        self._process: subprocess.Popen[bytes] | None = None
         ports = [
             free_port() if first_port is None else first_port + index for index in range(PORTS)
         ]
         relayed = {free_port(): free_port() for _ in range(relays)}
         self.listeners = write_settings(self._folder, ports, relayed)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        try:
-            self.stop()
-        except subprocess.TimeoutExpired:
-            self.kill()
-        if error is not None:
-            error.add_note(log_end(self.listeners.log))
+        super().__init__("Kafka", self.listeners.log)
+        self._process = Leashed("Kafka", self.listeners.log, owner=owner or os.getpid())
 
     @property
     def address(self) -> str:
@@ -88,48 +73,24 @@ class KafkaServer:
         Raises:
             RuntimeError: It ended, or did not answer ``within`` so many seconds.
         """
-        assert self._process is None, "it is running"
         deadline = time.monotonic() + within
         if not Path(self._folder, "data", "meta.properties").exists():
             self._format()
-        leash = (sys.executable, "-I", "-S", str(_LEASH), str(self._owner))
-        with self.listeners.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*leash, *self._java("kafka.Kafka", f"{self._folder}/server.properties")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # an interrupt is for the tests
-            )
+        self._process.start(self._java("kafka.Kafka", f"{self._folder}/server.properties"))
         try:
-            self._wait_until_it_answers(deadline)
+            self._process.wait_until(self._answers, deadline=deadline)
         except BaseException:
             self.kill()
             raise
 
     def stop(self, *, within: float = 20) -> None:
-        """Let the process end in order and return once it has; raise TimeoutExpired if not."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(within)
-            self._process = None
+        self._process.stop(within=within)
 
     def kill(self) -> None:
-        """End the process as a crash would, and return once it is gone."""
-        if self._process is not None:
-            if self._process.poll() is None:
-                self._distribution.kill(self._process, self._folder)
-            self._process.wait()
-            self._process = None
-
-    def restart(self) -> None:
-        """Let the process end in order and start it again."""
-        self.stop()
-        self.start()
+        self._process.kill(lambda process: self._distribution.kill(process, self._folder))
 
     def wait(self) -> int:
         """Return the exit code once the process has ended by itself."""
-        assert self._process is not None, "it is not running"
         return self._process.wait()
 
     def _java(self, name: str, *arguments: str) -> list[str]:
@@ -154,17 +115,8 @@ class KafkaServer:
             said = f"{finished.stdout}{finished.stderr}"
             raise RuntimeError(f"Kafka did not format {self._folder}/data:\n{said}")
 
-    def _wait_until_it_answers(self, deadline: float) -> None:
-        assert self._process is not None
-        while not (answers(self.address) and all(map(listened_to, self.listeners.addresses()))):
-            if self._process.poll() is not None:
-                code = self._process.returncode
-                raise RuntimeError(
-                    f"Kafka ended with {code} before it answered\n{log_end(self.listeners.log)}"
-                )
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"Kafka does not answer\n{log_end(self.listeners.log)}")
-            time.sleep(0.05)
+    def _answers(self) -> bool:
+        return answers(self.address) and all(map(listened_to, self.listeners.addresses()))
 
 
 def answers(address: str) -> bool:
@@ -177,19 +129,3 @@ def answers(address: str) -> bool:
                 return answer.read(10)[4:] == _ANSWER
     except OSError:
         return False
-
-
-def listened_to(address: str) -> bool:
-    """Return whether anything listens at ``host:port``."""
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def log_end(log: Path) -> str:
-    """Return the last lines of a server's log."""
-    lines = log.read_text(errors="backslashreplace").splitlines()[-40:]
-    return "\n".join(["--- the end of what Kafka printed", *lines, "---"])
