@@ -79,9 +79,14 @@ def claims_event(headers: Headers) -> bool:
     """
     return any(
         name in _CLAIMS
-        or (name == b"content-type" and _is_cloudevents(value.strip(b" \t").decode("latin-1")))
+        or (name == b"content-type" and is_cloudevents(value.strip(b" \t").decode("latin-1")))
         for name, value in headers
     )
+
+
+def is_cloudevents(content_type: str) -> bool:
+    """Return whether this media type says that a message is one or more CloudEvents."""
+    return content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS
 
 
 def encode(event: Event, mode: ContentMode | None = None) -> Message:
@@ -91,7 +96,7 @@ def encode(event: Event, mode: ContentMode | None = None) -> Message:
     does, in any case, one whose payload is itself a CloudEvent: its Content-Type would be taken
     for the content mode.
     """
-    if mode == "structured" or _is_cloudevents(event.attributes.get("datacontenttype", "")):
+    if mode == "structured" or is_cloudevents(event.attributes.get("datacontenttype", "")):
         return encode_structured(event)
     headers, body = encode_binary(event)
     if mode is None:
@@ -121,10 +126,6 @@ def encode_structured(event: Event) -> Message:
 def encode_batch(events: Iterable[Event]) -> Message:
     """Return the events in batched content mode, which a receiver must have asked for."""
     return [(b"content-type", BATCH_TYPE.encode())], encode_json_batch(events)
-
-
-def _is_cloudevents(content_type: str) -> bool:
-    return content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS
 
 
 def _check_encoding(value: bytes) -> None:
