@@ -33,7 +33,7 @@ def on_the_wire(headers: Mapping[str, Any], content_type: str | None) -> tuple[H
 
 
 @given(kept_events(), st.just(NO_NOTES) | notes)
-def test_an_event_comes_out_of_rabbitmq_as_it_went_in(event: Event, noted: Notes) -> None:
+def test_an_event_comes_out_of_a_queue_as_it_went_in(event: Event, noted: Notes) -> None:
     message = encode(event, noted)
     headers, content_type = on_the_wire(message.headers, message.content_type)
 
