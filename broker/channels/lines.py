@@ -76,6 +76,17 @@ class Lines(Generic[E]):
             self._see_to(key)
         self._events = self._bytes = 0
 
+    def uncount(self) -> int:
+        """Let all that is in line be judged and counted anew as it is read, by another filter.
+
+        Returns how many events that is.
+        """
+        self.put_down()
+        counted, self.waiting = self.waiting, 0
+        for line in self._lines.values():
+            line.count = 0
+        return counted
+
     # --- turns -----------------------------------------------------------------------------
 
     def admit(self, entry: E) -> bool:
@@ -139,11 +150,12 @@ class Lines(Generic[E]):
 
     # --- memory, and the log ---------------------------------------------------------------
 
-    async def read_on(self, read: Read[E]) -> int:
+    async def read_on(self, read: Read[E]) -> tuple[int, int]:
         """Read on from where the hindmost line is that has its turn and nothing in memory.
 
-        Lines that are noted from further on take what is theirs in passing. Returns by how many
-        events more match than were counted. Raises what ``read`` raises.
+        Lines that are noted from further on take what is theirs in passing. Returns how many
+        events match that were not counted, and how many were and are gone. Raises what ``read``
+        raises.
         """
         epoch = self._epoch
         start = min(self._lines[key].after for key in self._starved)
@@ -152,18 +164,19 @@ class Lines(Generic[E]):
         }
         found, reached = await read(start, max(line.last for line in lines.values()))
         if self._epoch != epoch:
-            return 0
-        waiting = self.waiting
+            return 0, 0
+        more, gone = -self.waiting, 0
         full = self._take(lines, found)
+        more += self.waiting
         for key, line in lines.items():
             if key not in full:
                 line.after = max(line.after, min(reached, line.last))
             if not line.is_noted:
-                # Counted by another filter, or removed by the retention.
-                self.waiting -= line.count
+                gone += line.count
                 line.count = 0
             self._see_to(key)
-        return self.waiting - waiting
+        self.waiting -= gone
+        return more, gone
 
     def _take(self, lines: dict[str, Line[E]], found: Iterable[E]) -> set[str]:
         """Park what belongs into these lines; return those that had no room for all of it."""
@@ -182,7 +195,7 @@ class Lines(Generic[E]):
             line.after = entry.position
             if line.count:
                 line.count -= 1
-            else:  # not counted, as another filter was in force
+            else:  # uncounted
                 self.waiting += 1
         return full
 

@@ -79,6 +79,8 @@ class Place(Generic[E]):
     def enter(self, filter: Filter, wake: Callable[[], None], *, ordered: bool = False) -> None:
         """Begin to claim, or go on with another filter, wake and order."""
         text = repr(filter)
+        if ordered or self._lines is not None:
+            self._line_up(ordered=ordered, anew=text != self.filter_text or self.gone)
         if self.left_at is not None:
             # The retention may have removed what was counted for a trigger that had gone.
             counted = text == self.filter_text and not self.gone
@@ -87,12 +89,22 @@ class Place(Generic[E]):
             self.backlog.refilter(self._swept())
         self.filter, self.filter_text, self._wake = filter, text, wake
         self.left_at, self.gone = None, False
-        if ordered or self._lines is not None:
-            self._lines = self._lines or Lines()
-            self._lines.enter([held.entry for held in self._open.values()], strict=ordered)
         self._alarm.turn_on()
         self._changed()
         self.fill()
+
+    def _line_up(self, *, ordered: bool, anew: bool) -> None:
+        """Go on in lines: strictly or not, and with what is in them judged anew or not.
+
+        Nothing stands in line that another filter let in: what is in line is read again by the
+        filter of then, so its count has to be by that.
+        """
+        if anew or self._lines is None:
+            self.backlog.put_down(self._swept())
+        self._lines = self._lines or Lines()
+        if anew:
+            self.backlog.tally.matched -= self._lines.uncount()
+        self._lines.enter([held.entry for held in self._open.values()], strict=ordered)
 
     def leave(self) -> None:
         """Stop claiming."""
@@ -170,9 +182,11 @@ class Place(Generic[E]):
             await self._load_open()
         await self.fill_with_due()
         if self._lines is not None and self._lines.wants_reading:
-            self.backlog.tally.matched += await self._lines.read_on(
+            more, gone = await self._lines.read_on(
                 lambda start, end: self._log.read(filter, start, end)
             )
+            self.backlog.tally.matched += more - gone
+            self._tell_gone(gone)
         if self.backlog.wants_reading:
             gone = await self.backlog.read_chunk(
                 lambda start, end: self._log.read(filter, start, end), self._swept
@@ -286,7 +300,7 @@ class Place(Generic[E]):
     # --- claims that are put off, but keep their place in line ---------------------------------
 
     def is_in_line(self, position: int) -> bool:
-        """Return whether others wait for this claim, so that it is to be kept when put off."""
+        """Return whether others of its key wait for this claim: put off, it is to be kept."""
         ordered = self._lines is not None and self._lines.strict
         return ordered and key_of(self._open[position].entry.event) is not None
 

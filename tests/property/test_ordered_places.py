@@ -229,7 +229,9 @@ class Process:
 
     async def rest(self) -> None:
         while self._work:
-            await asyncio.wait(self._work)
+            done, _ = await asyncio.wait(self._work)
+            for task in done:
+                task.result()
 
     async def die(self) -> None:
         for task in list(self._work):
@@ -448,6 +450,10 @@ class Story:
         raise AssertionError("something waits for ever")
 
 
+def nothing_is_gone(_: Place[Entry], count: int) -> None:
+    assert count == 0
+
+
 def played(acts: Sequence[Act]) -> Story:
     """Return how it ended."""
     story = Story()
@@ -456,6 +462,7 @@ def played(acts: Sequence[Act]) -> Story:
         loop = asyncio.get_running_loop()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(clock, "now", lambda: int(loop.time() * 1e6))
+            patch.setattr(Place, "_tell_gone", nothing_is_gone)
             story.start()
             for act in acts:
                 await story.play(act)

@@ -216,7 +216,7 @@ async def test_what_the_log_has_no_more_is_waited_for_no_more() -> None:
     lines = strict()
     begun = [each for each in entries if lines.admit(each)]
     kept = [each for each in entries if each.position < 700]
-    adjusted = 0
+    more = gone = 0
 
     async def read(start: int, end: int) -> tuple[Sequence[Entry], int]:
         return [each for each in kept if start < each.position <= end], end
@@ -224,12 +224,30 @@ async def test_what_the_log_has_no_more_is_waited_for_no_more() -> None:
     while begun:
         lines.end(begun.pop())
         while lines.wants_reading:
-            adjusted += await lines.read_on(read)
+            counted = await lines.read_on(read)
+            more, gone = more + counted[0], gone + counted[1]
         while (following := lines.next()) is not None:
             begun.append(following)
 
-    assert adjusted == -300
+    assert (more, gone) == (0, 300)
     assert (lines.waiting, bool(lines)) == (0, False)
+
+
+async def test_what_is_in_line_is_counted_anew_when_the_filter_changes() -> None:
+    entries = alternating(1_000)
+    lines = strict()
+    a, _ = (each for each in entries if lines.admit(each))
+
+    async def read(start: int, end: int) -> tuple[Sequence[Entry], int]:
+        return [each for each in entries if start < each.position <= end][::2], end
+
+    uncounted = lines.uncount()
+    lines.end(a)
+    counted = await lines.read_on(read)
+
+    assert uncounted == 998
+    assert counted == (LINE_EVENTS, 0)
+    assert lines.waiting == LINE_EVENTS
 
 
 async def test_what_is_read_while_the_trigger_leaves_is_read_again() -> None:
