@@ -55,6 +55,14 @@ def free_port() -> int:
             return port
 
 
+def free_ports(count: int) -> Sequence[int]:
+    """Return so many of them, no two the same."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """An HTTP answer of the mesh; header names are in lower case."""

@@ -17,6 +17,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 _Pair = tuple[socket.socket, socket.socket]
 
@@ -45,6 +46,12 @@ class Relay:
         self._close()
         if self._links:
             await asyncio.wait(self._links)
+
+    def in_url(self, url: str) -> str:
+        """Return the URL, with the relay in the place of its host and port."""
+        parts = urlsplit(url)
+        user, at, _ = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}{at}{self.address}").geturl()
 
     @contextmanager
     def cut(self) -> Iterator[None]:

@@ -143,3 +143,12 @@ async def test_a_server_that_is_not_there_ends_the_connection() -> None:
         client_of(relay) as client,
     ):
         assert await client.ended()
+
+
+def test_a_relay_takes_the_place_of_host_and_port_in_a_url() -> None:
+    relay = Relay("127.0.0.1:12345", to="127.0.0.1:5672")
+
+    assert relay.in_url("amqp://me:a%40b@mq.test:5672/%2F?x=1") == (
+        "amqp://me:a%40b@127.0.0.1:12345/%2F?x=1"
+    )
+    assert relay.in_url("http://mq.test") == "http://127.0.0.1:12345"

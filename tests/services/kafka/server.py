@@ -27,7 +27,7 @@ from tests.services.kafka.settings import (
     USER,
     write_settings,
 )
-from tests.services.mesh import free_port
+from tests.services.mesh import free_ports
 from tests.services.server import Leashed, Server, listened_to
 
 # ApiVersions, version 0, without a client id: what every client asks first.
@@ -54,10 +54,9 @@ class KafkaServer(Server):
     ) -> None:
         self._folder = folder.resolve()
         self._distribution = distribution
-        ports = [
-            free_port() if first_port is None else first_port + index for index in range(PORTS)
-        ]
-        relayed = {free_port(): free_port() for _ in range(relays)}
+        free = free_ports(PORTS + 2 * relays)
+        ports = free[:PORTS] if first_port is None else range(first_port, first_port + PORTS)
+        relayed = dict(zip(free[PORTS::2], free[PORTS + 1 :: 2], strict=True))
         self.listeners = write_settings(self._folder, ports, relayed)
         super().__init__("Kafka", self.listeners.log)
         self._process = Leashed("Kafka", self.listeners.log, owner=owner or os.getpid())
