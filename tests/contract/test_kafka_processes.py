@@ -12,6 +12,8 @@ from itertools import chain
 import pytest
 
 from broker.channels.kafka import holding
+from broker.channels.kafka.cursor import PutOff
+from broker.channels.kafka.delays import Delays
 from broker.filters import EVERYTHING
 from broker.ports import Channel, Cursor, Outcome
 from tests.contract.kafka import SOON, admin_of, new_broker, opened
@@ -198,3 +200,32 @@ async def test_what_is_settled_by_a_process_that_others_have_given_up_changes_no
     async with opened(kafka, broker) as channel, reading(channel) as reader:
         await until_balanced(6, channel)
         assert await reader.nothing()
+
+
+async def test_what_a_process_puts_off_again_while_it_leaves_comes_back_once(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_off: list[str] = []
+    is_stored, put_all_off = asyncio.Event(), Delays.put_all_off
+
+    async def answered_late(delays: Delays, deliveries: Sequence[PutOff]) -> None:
+        await put_all_off(delays, deliveries)
+        put_off.extend(each.event.id for each in deliveries)
+        if len(put_off) == 2:
+            is_stored.set()
+            await asyncio.sleep(A_WHILE)
+
+    monkeypatch.setattr(Delays, "put_all_off", answered_late)
+    broker = new_broker()
+    async with opened(kafka, broker) as leaves, reading(leaves) as reader:
+        await leaves.append(events(1))
+        (claim,) = await reader.take(1)
+        await reader.cursor.defer(claim, timedelta(seconds=0.3), attempts=1, condemned=None)
+        async with asyncio.timeout(SOON):
+            await is_stored.wait()
+
+    async with opened(kafka, broker) as channel, reading(channel) as reader:
+        await reader.settle(await reader.claim())
+
+        assert len(put_off) == 2
+        await until_balanced(1, channel)

@@ -95,11 +95,12 @@ class Dispatching:
         """Be a dispatcher until `stop` is called; then store where everything stands, and leave."""
         async with self._rereading, asyncio.TaskGroup() as group:
             self._group = group
+            readers = [
+                group.create_task(each.run()) for each in (self._events_reader, self._delays_reader)
+            ]
             work = [
                 group.create_task(each)
                 for each in (
-                    self._events_reader.run(),
-                    self._delays_reader.run(),
                     self._holding.run(),
                     self._holding.keep_flushing(),
                     commit_what_is_done(self._holding, self._membership),
@@ -111,8 +112,8 @@ class Dispatching:
             for task in work:
                 task.cancel()
             await asyncio.wait(work)
-            await self._holding.close()
-            for task in (member, *self._tasks):
+            await self._holding.close()  # which lets the readers store what they have in hand
+            for task in (*readers, member, *self._tasks):
                 task.cancel()
 
     def stop(self) -> None:

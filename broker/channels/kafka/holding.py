@@ -67,6 +67,7 @@ class Holding:
         self._cursors = cursors
         self._subscribed: dict[str, tuple[KafkaCursor, Mapping[int, int]]] = {}
         self._shares: dict[int, Share] = {}
+        self._leaving: set[Share] = set()
         self._assignment: Assignment | None = None
         self._news = asyncio.Event()
         self._settled = False
@@ -186,7 +187,8 @@ class Holding:
 
         Returns False if the others cannot be told that it is free.
         """
-        del self._shares[share.number]
+        self._shares.pop(share.number, None)
+        self._leaving.add(share)
         self._tell()
         for place in _places(share):
             place.halt()
@@ -196,8 +198,11 @@ class Holding:
             await share.give_up()
         except CemeshError as error:
             self._trouble.met("partition not given up", error, partition=share.number)
-            return False
-        return True
+            given_up = False
+        else:
+            given_up = True
+        self._leaving.discard(share)
+        return given_up
 
     def _is_busy(self, share: Share) -> bool:
         out = {place for cursor in self._cursors() for place in cursor.places_out()}
@@ -265,9 +270,9 @@ class Holding:
         return mine
 
     async def close(self) -> None:
-        """Give up all that is held."""
+        """Give up all that is held, once `run` is cancelled, and what that was giving up."""
         self._assignment = None
-        await self._release_all(list(self.shares()))
+        await self._release_all([*self.shares(), *self._leaving])
 
 
 def _pass_over_removed(share: Share, kept_from: int) -> None:
