@@ -1,4 +1,4 @@
-"""Reads what a broker tells its channel: a ConfigMap, and the Secret that it refers to."""
+"""Reads what a broker tells its channel: a ConfigMap or the like, and the Secret it refers to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Self
 from broker import plugins
 from broker.errors import PluginNotFound, did_you_mean
 from broker.manifest.objects import Place
+from broker.manifest.rabbitmq import ClusterReference, RabbitmqBrokerConfigObject
 from broker.manifest.secrets import contents
 from broker.manifest.shapes import ConfigMapObject, Reference, SecretObject
 from broker.trigger import SECRET_NAME, SECRET_NAMESPACE
@@ -23,12 +24,13 @@ class Referred:
 
     config_maps: Mapping[str, tuple[ConfigMapObject | None, Place]]
     secrets: Mapping[str, tuple[SecretObject | None, Place]]
+    rabbitmq_configs: Mapping[str, tuple[RabbitmqBrokerConfigObject | None, Place]]
     channels: Collection[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """The values of a ConfigMap or Secret, and where they stand: at ``place``, if not in ``at``.
+    """The values of an object, and where they stand: at ``place``, if not in ``at``.
 
     ``place`` is None where there is no such object that could be read, which has been reported.
     """
@@ -48,16 +50,16 @@ class Part:
 
 
 def config(ref: Reference | None, channel: str | None, place: Place, referred: Referred) -> Part:
-    """Return the data of the ConfigMap that ``ref``, at ``place`` of a Broker, names."""
+    """Return what the object says that ``ref``, at ``place`` of a Broker, names."""
     if ref is None:
         return Part(place=place)
-    if ref.kind == "RabbitmqBrokerConfig" and channel == "amqp":
-        place.warn("a RabbitmqBrokerConfig is not read; the server is the one of --channel")
-        return Part(place=place)
-    if ref.kind != "ConfigMap":
-        place.at("kind").error(f"a {ref.kind} is no configuration of this class; use a ConfigMap")
-        return Part(place=None)
     key = f"{ref.namespace or place.object.namespace}/{ref.name}"
+    if ref.kind == "RabbitmqBrokerConfig" and channel == "amqp":
+        return _rabbitmq(key, place, referred)
+    if ref.kind != "ConfigMap":
+        use = "RabbitmqBrokerConfig or a ConfigMap" if channel == "amqp" else "ConfigMap"
+        place.at("kind").error(f"a {ref.kind} is no configuration of this class; use a {use}")
+        return Part(place=None)
     if key not in referred.config_maps:
         # Knative's own examples refer to one that its installation brings along.
         unless = "the default class runs without it" if channel is None else None
@@ -69,10 +71,42 @@ def config(ref: Reference | None, channel: str | None, place: Place, referred: R
     return Part(place=at_found.at("data"), values=found.data)
 
 
-def secret(config: Part, channel: str | None, referred: Referred) -> Part:
-    """Return the content of the Secret that the ConfigMap refers to.
+def _rabbitmq(key: str, place: Place, referred: Referred) -> Part:
+    """Return what a RabbitmqBrokerConfig says, under the keys that a ConfigMap has."""
+    if key not in referred.rabbitmq_configs:
+        _missing("RabbitmqBrokerConfig", key, referred.rabbitmq_configs, place, None)
+        return Part(place=None)
+    found, at_found = referred.rabbitmq_configs[key]
+    if found is None:
+        return Part(place=None)
+    spec, at_spec = found.spec, at_found.at("spec")
+    said = {"queueType": spec.queue_type, "vhost": spec.vhost}
+    part = Part(place=at_spec, values={name: text for name, text in said.items() if text})
+    cluster = spec.rabbitmq_cluster_reference
+    if cluster is None:
+        return part
+    return _with_secret(part, cluster, at_spec.at("rabbitmqClusterReference"), referred)
 
-    It is in the ConfigMap's namespace, unless the ConfigMap names another one.
+
+def _with_secret(part: Part, cluster: ClusterReference, place: Place, referred: Referred) -> Part:
+    """Return ``part`` with the Secret that tells of the server, if it is there or has to be."""
+    namespace = cluster.namespace or place.object.namespace
+    if cluster.connection_secret is not None:
+        name, at_name = cluster.connection_secret.name, place.at("connectionSecret", "name")
+    else:
+        name, at_name = f"{cluster.name}-default-user", place.at("name")
+        if f"{namespace}/{name}" not in referred.secrets:
+            unless = "RabbitMQ's operator makes it; without it, --channel says where RabbitMQ is"
+            _missing("Secret", f"{namespace}/{name}", (), at_name, unless)
+            return part
+    part = part.plus(SECRET_NAMESPACE, namespace, place.at("namespace"))
+    return part.plus(SECRET_NAME, name, at_name)
+
+
+def secret(config: Part, channel: str | None, referred: Referred) -> Part:
+    """Return the content of the Secret that the configuration refers to.
+
+    It is in the configuration's namespace, unless that names another one.
     """
     name, place = config.values.get(SECRET_NAME), config.where(SECRET_NAME)
     if name is None or place is None:

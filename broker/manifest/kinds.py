@@ -16,6 +16,7 @@ TEST_KIND: Final = "TriggerTest"
 _BUILT_IN: Final[Mapping[str, str]] = {
     "Broker": "eventing.knative.dev/v1",
     "Trigger": "eventing.knative.dev/v1",
+    "RabbitmqBrokerConfig": "eventing.knative.dev/v1alpha1",
     "ConfigMap": "v1",
     "Secret": "v1",
 }
@@ -29,9 +30,6 @@ _NOT_YET: Final = frozenset(
         "RequestReply", "Sequence", "SinkBinding", "Subscription",
     }
 )  # fmt: skip
-
-# Where RabbitMQ is, is told by --channel; a Broker that refers to one is warned likewise.
-_NOT_READ: Final = frozenset({"RabbitmqBrokerConfig"})
 
 _OURS: Final = ("knative.dev", "cemesh.dev")
 # Programs and installations: they are deployed by Kubernetes, and only talked to by the mesh.
@@ -75,8 +73,6 @@ def _fault(api_version: str, kind: str) -> tuple[str, str] | None:
     """Return the field at fault and what is wrong, or None where the object is not ours."""
     group = api_version.rpartition("/")[0]
     wanted = _BUILT_IN.get(kind) or (SOURCES if kind in plugins.source_kinds() else None)
-    if kind in _NOT_READ:
-        return None
     if not _is_ours(group):
         # `eventing.knative.dv/v1` is a slip of the pen, `rabbitmq.com/v1beta1` is not.
         if wanted is None or not did_you_mean(api_version, [wanted]):

@@ -16,6 +16,7 @@ from broker.manifest.files import files_of_tests, manifest_files, read_file
 from broker.manifest.kinds import SOURCES, is_run
 from broker.manifest.objects import Object, Place, objects_of
 from broker.manifest.problems import Report
+from broker.manifest.rabbitmq import RabbitmqBrokerConfigObject
 from broker.manifest.reading import Obj, read_object
 from broker.manifest.shapes import BrokerObject, ConfigMapObject, SecretObject, TriggerObject
 from broker.manifest.sources import source
@@ -73,6 +74,7 @@ class _Declared:
     triggers: dict[str, Place] = field(default_factory=dict)
     config_maps: dict[str, Place] = field(default_factory=dict)
     secrets: dict[str, Place] = field(default_factory=dict)
+    rabbitmq_configs: dict[str, Place] = field(default_factory=dict)
     sources: dict[str, Place] = field(default_factory=dict)
 
     def add(self, place: Place) -> None:
@@ -83,6 +85,7 @@ class _Declared:
             "Trigger": self.triggers,
             "ConfigMap": self.config_maps,
             "Secret": self.secrets,
+            "RabbitmqBrokerConfig": self.rabbitmq_configs,
         }
         if each.api_version == SOURCES:
             objects, key = self.sources, f"{each.kind} {each.key}"
@@ -165,6 +168,10 @@ def _referred(declared: _Declared) -> Referred:
         secrets={
             place.object.key: (read_object(SecretObject, place), place)
             for place in declared.secrets.values()
+        },
+        rabbitmq_configs={
+            place.object.key: (read_object(RabbitmqBrokerConfigObject, place), place)
+            for place in declared.rabbitmq_configs.values()
         },
         channels=plugins.channel_schemes(),
     )

@@ -1,4 +1,4 @@
-"""A channel for the class RabbitMQBroker that checks nothing."""
+"""A channel for the class RabbitMQBroker, of which there is as much as the manifests ask for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.channels.rabbitmq.settings import check
 from broker.ports import Fault
 
 
@@ -15,7 +16,7 @@ class RabbitMQ:
     def check(
         cls, broker: str, config: Mapping[str, str], secret: Mapping[str, str]
     ) -> Sequence[Fault]:
-        return ()
+        return check(config, secret)
 
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

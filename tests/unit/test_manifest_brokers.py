@@ -148,7 +148,9 @@ def test_a_config_map_that_is_not_there_is_refused(read: Read, kind_of_broker: s
 def test_a_secret_that_is_not_there_is_refused_where_it_is_named(
     read: Read, kind_of_broker: str
 ) -> None:
-    _, (problem,) = read(kind_of_broker, OF_KAFKA + CONFIG_MAP)
+    config_map = CONFIG_MAP.replace('bootstrap.servers: "kafka:9092", ', "")
+
+    _, (problem,) = read(kind_of_broker, OF_KAFKA + config_map)
 
     assert problem.severity == "error"
     assert (problem.subject, problem.path, problem.line) == (
@@ -255,13 +257,128 @@ def test_a_class_that_is_misspelt_is_told_and_its_topic_is_not(read: Read) -> No
     assert "unknown class 'kafka' (did you mean 'Kafka'?)" in problem.message
 
 
-def test_a_rabbitmq_broker_config_is_passed_over_with_a_warning(read: Read) -> None:
+# --- RabbitMQ --------------------------------------------------------------------------------
+
+OF_RABBITMQ: Final = (
+    "spec: {config: {apiVersion: eventing.knative.dev/v1alpha1, kind: RabbitmqBrokerConfig, "
+    "name: r, namespace: infra}}"
+)
+
+
+def broker_config(spec: str, secret: str = "", keys: str = "") -> str:
+    """Return a RabbitmqBrokerConfig, and the Secret of that name with these keys."""
+    found = (
+        f"{OF_RABBITMQ}\n---\napiVersion: eventing.knative.dev/v1alpha1\n"
+        f"kind: RabbitmqBrokerConfig\nmetadata: {{name: r, namespace: infra}}\nspec: {spec}\n"
+    )
+    if not secret:
+        return found
+    namespace, name = secret.split("/")
+    return (
+        f"{found}---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, "
+        f"namespace: {namespace}}}\nstringData: {{{keys}}}\n"
+    )
+
+
+USER: Final = "username: orders, password: sesame"
+
+
+def test_a_cluster_of_rabbitmqs_operator_has_the_secret_that_the_operator_makes(read: Read) -> None:
+    spec = "{rabbitmqClusterReference: {name: rabbit}, queueType: classic, vhost: shop}"
+
+    found, problems = read(
+        "RabbitMQBroker", broker_config(spec, "infra/rabbit-default-user", f"{USER}, host: h")
+    )
+
+    assert problems == []
+    assert found is not None
+    assert found.config == {
+        "queueType": "classic", "vhost": "shop",
+        "auth.secret.ref.name": "rabbit-default-user", "auth.secret.ref.namespace": "infra",
+    }  # fmt: skip
+    assert found.secret == {"username": "orders", "password": "sesame", "host": "h"}
+
+
+def test_a_cluster_and_its_secret_can_be_in_another_namespace(read: Read) -> None:
+    of_a_cluster = "{rabbitmqClusterReference: {name: rabbit, namespace: mq}}"
+    of_a_secret = "{rabbitmqClusterReference: {connectionSecret: {name: s}, namespace: mq}}"
+
+    by_name, _ = read("RabbitMQBroker", broker_config(of_a_cluster, "mq/rabbit-default-user", USER))
+    by_secret, _ = read("RabbitMQBroker", broker_config(of_a_secret, "mq/s", USER))
+
+    assert by_name is not None
+    assert by_secret is not None
+    assert by_name.secret == by_secret.secret == {"username": "orders", "password": "sesame"}
+
+
+def test_a_cluster_whose_secret_is_not_there_is_doubtful(read: Read) -> None:
     found, (problem,) = read(
-        "RabbitMQBroker",
-        "spec: {config: {apiVersion: eventing.knative.dev/v1alpha1, kind: RabbitmqBrokerConfig, "
-        "name: r}}",
+        "RabbitMQBroker", broker_config("{rabbitmqClusterReference: {name: rabbit}, vhost: shop}")
     )
 
     assert found is not None
+    assert found.config == {"vhost": "shop"}
+    assert str(problem).partition(": ")[2] == (
+        "warning: RabbitmqBrokerConfig infra/r: spec.rabbitmqClusterReference.name: "
+        "no Secret 'infra/rabbit-default-user' in these files; RabbitMQ's operator makes it; "
+        "without it, --channel says where RabbitMQ is"
+    )
+
+
+def test_a_connection_secret_that_is_not_there_is_refused_where_it_is_named(read: Read) -> None:
+    spec = "{rabbitmqClusterReference: {connectionSecret: {name: s}}}"
+
+    _, (problem,) = read("RabbitMQBroker", broker_config(spec, "infra/t", USER))
+
+    assert problem.severity == "error"
+    assert problem.path == "spec.rabbitmqClusterReference.connectionSecret.name"
+    assert problem.message == "no Secret 'infra/s' in these files (did you mean 'infra/t'?)"
+
+
+@pytest.mark.parametrize("spec", ["{}", "{queueType: null, vhost: ''}"])
+def test_a_broker_config_may_leave_everything_to_the_channel(read: Read, spec: str) -> None:
+    found, problems = read("RabbitMQBroker", broker_config(spec))
+
+    assert problems == []
+    assert found is not None
     assert found.config == {}
-    assert problem.severity == "warning"
+
+
+def test_a_broker_config_that_is_not_there_is_refused(read: Read) -> None:
+    text = broker_config("{}").replace("metadata: {name: r,", "metadata: {name: rr,")
+
+    _, (problem,) = read("RabbitMQBroker", text)
+
+    assert problem.path == "spec.config"
+    assert problem.message == (
+        "no RabbitmqBrokerConfig 'infra/r' in these files (did you mean 'infra/rr'?)"
+    )
+
+
+def test_a_broker_config_that_cannot_be_read_is_not_called_missing_too(read: Read) -> None:
+    _, problems = read("RabbitMQBroker", broker_config("5"))
+
+    assert [each.message for each in problems] == ["must be a mapping"]
+
+
+@pytest.mark.parametrize("kind_of_broker", ["MTChannelBasedBroker", "Kafka"])
+def test_a_broker_config_is_of_no_other_class(read: Read, kind_of_broker: str) -> None:
+    _, (problem,) = read(kind_of_broker, broker_config("{}"))
+
+    assert problem.path == "spec.config.kind"
+    assert problem.message == (
+        "a RabbitmqBrokerConfig is no configuration of this class; use a ConfigMap"
+    )
+
+
+def test_a_broker_of_that_class_may_have_a_config_map_instead(read: Read) -> None:
+    config_map = CONFIG_MAP.replace("bootstrap.servers: ", "url: ").replace(
+        "kafka:9092", "amqp://h"
+    )
+    secret = SECRET.replace("user: orders", "username: orders")
+
+    found, problems = read("RabbitMQBroker", OF_KAFKA + config_map + secret)
+
+    assert problems == []
+    assert found is not None
+    assert found.config == {"url": "amqp://h", "auth.secret.ref.name": "user"}
