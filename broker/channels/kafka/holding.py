@@ -177,15 +177,20 @@ class Holding:
         return StoredPartition(swept=swept, places={})
 
     async def _release_all(self, shares: Sequence[Share]) -> None:
-        given_up = await asyncio.gather(*map(self._release, shares))
-        numbers = sorted(each.number for each, done in zip(shares, given_up, strict=True) if done)
-        if numbers:
-            _log.info("partitions given up", extra={"partitions": numbers})
+        failures = await asyncio.gather(*map(self._release, shares))
+        outcomes = {share.number: failure for share, failure in zip(shares, failures, strict=True)}
+        given_up = sorted(number for number, failure in outcomes.items() if failure is None)
+        if given_up:
+            _log.info("partitions given up", extra={"partitions": given_up})
+        left = sorted(outcomes.keys() - set(given_up))
+        if left:
+            extra = {"partitions": left, "why": str(outcomes[left[0]])}
+            _log.warning("partitions left as they were stored last", extra=extra)
 
-    async def _release(self, share: Share) -> bool:
+    async def _release(self, share: Share) -> CemeshError | None:
         """Give a share up: what is under way is finished, within a while.
 
-        Returns False if the others cannot be told that it is free.
+        Returns why the others cannot be told where it stands, and that it is free.
         """
         self._shares.pop(share.number, None)
         self._leaving.add(share)
@@ -194,15 +199,13 @@ class Holding:
             place.halt()
         await until(lambda: not self._is_busy(share), within=_FREED_WITHIN)
         _let_go(share)
+        failure: CemeshError | None = None
         try:
             await share.give_up()
         except CemeshError as error:
-            self._trouble.met("partition not given up", error, partition=share.number)
-            given_up = False
-        else:
-            given_up = True
+            failure = error
         self._leaving.discard(share)
-        return given_up
+        return failure
 
     def _is_busy(self, share: Share) -> bool:
         out = {place for cursor in self._cursors() for place in cursor.places_out()}
