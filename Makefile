@@ -2,7 +2,8 @@
 #
 # A clone needs Python 3.11 or newer, make and a C compiler; all else is installed into .venv,
 # from the locks and with their hashes. PYTHON=… chooses the interpreter that makes .venv.
-# The tests of Kafka need Java 17 and Maven besides, which fetches Kafka's jars into .kafka.
+# The tests of Kafka need Java 17 and Maven besides, which fetches Kafka's jars into .kafka;
+# those of RabbitMQ need Debian's rabbitmq-server, which they install themselves as root.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,10 +34,15 @@ test: check ## run every check and every test, as CI does
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --format=total >/dev/null || { $(BIN)/coverage report; exit 1; }
 
-PORT ?= 9092
 .PHONY: kafka
+kafka: PORT ?= 9092
 kafka: $(VENV)/.ready-to-test ## run a Kafka to play with, until Ctrl-C (PORT=9092: the first of six ports)
 	@$(BIN)/python -m tests.services.kafka --port $(PORT)
+
+.PHONY: rabbitmq
+rabbitmq: PORT ?= 5672
+rabbitmq: $(VENV)/.ready-to-test ## run a RabbitMQ to play with, until Ctrl-C (PORT=5672: the first of six ports)
+	@$(BIN)/python -m tests.services.rabbitmq --port $(PORT)
 
 .PHONY: check
 check: $(VENV)/.ready-to-test ## lint, types and the direction of imports
@@ -61,7 +67,7 @@ lock: $(VENV)/.ready-to-test ## bring the locks in step with pyproject.toml (UPG
 
 .PHONY: clean
 clean: ## remove what the other targets made, .venv included
-	rm -rf $(VENV) .kafka dist build htmlcov .coverage .coverage.* .hypothesis \
+	rm -rf $(VENV) .kafka .rabbitmq dist build htmlcov .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
-pytest_plugins = ["tests.services.kafka.fixtures"]
+pytest_plugins = ["tests.services.kafka.fixtures", "tests.services.rabbitmq.fixtures"]
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 

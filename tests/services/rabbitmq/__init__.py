@@ -1,0 +1,1 @@
+"""A real RabbitMQ for the tests and for playing: `python -m tests.services.rabbitmq`."""
