@@ -5,6 +5,7 @@ The command line fills it in, from flags and the environment; nothing below read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,8 @@ class Part(Enum):
     SOURCES = "sources"
 
 
+_CREDENTIALS: Final = re.compile(r"(?<=://).*@")
+
 WHOLE: Final = frozenset(Part)
 """All parts in one process: ``cemesh run``."""
 
@@ -32,9 +35,9 @@ WHOLE: Final = frozenset(Part)
 class Settings:
     """The settings of ``cemesh run``, and of the commands that run a part of the mesh.
 
-    ``channel`` is the URL of the default channel, or None for the embedded one in
-    ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it.
-    A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
+    ``channel`` is the URL of the default channel, which may hold a password, or None for the
+    embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
+    for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
     """
 
     paths: tuple[Path, ...]
@@ -44,7 +47,7 @@ class Settings:
     port: int = 8080
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
-    channel: str | None = None
+    channel: str | None = field(default=None, repr=False)
     resolve: Mapping[str, str] = field(default_factory=dict)
     retention_age: timedelta = timedelta(days=7)
     retention_bytes: int = 1 << 30
@@ -52,3 +55,8 @@ class Settings:
     drain_timeout: timedelta = timedelta(seconds=30)
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+
+    @property
+    def data(self) -> str:
+        """Where events are kept, as it may be shown: without user and password."""
+        return _CREDENTIALS.sub("", self.channel or str(self.data_dir))

@@ -149,7 +149,7 @@ def _welcome(
     lines += [f"  POST events to  {port}/{key}" for port in data_ports for key in desired.brokers]
     lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
     if whole or settings.channel:
-        lines += [f"  data            {settings.channel or settings.data_dir}"]
+        lines += [f"  data            {settings.data}"]
     lines += ["  Ctrl-C stops it: what is under way is finished, what waits is kept"]
     sys.stderr.writelines(f"{line}\n" for line in lines)
     sys.stderr.flush()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -21,6 +22,7 @@ _UNITS: Final = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+_WITH_PASSWORD: Final = re.compile(r"://[^/]*:.*@")
 _SIZES: Final = {
     "": 1,
     "KB": 10**3,
@@ -149,10 +151,35 @@ def data_address(command: Decorated) -> Decorated:
     return host(port(command))
 
 
+class ChannelUrl(click.ParamType[str]):
+    """The URL of a channel: with a password in it, from the environment only."""
+
+    name = "url"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        given = ctx and param and param.name and ctx.get_parameter_source(param.name)
+        if given is not ParameterSource.ENVIRONMENT and _WITH_PASSWORD.search(str(value)):
+            self.fail(
+                "others on this machine can see a password in the URL; give the URL in the "
+                "variable CEMESH_CHANNEL, or the password in a Secret that the broker's "
+                "configuration names",
+                param,
+                ctx,
+            )
+        return str(value)
+
+
 def channel_option(help: str) -> Callable[[Decorated], Decorated]:
     """Return what adds ``--channel``."""
     return click.option(
-        "--channel", metavar="URL", envvar="CEMESH_CHANNEL", show_envvar=True, help=help
+        "--channel",
+        type=ChannelUrl(),
+        metavar="URL",
+        envvar="CEMESH_CHANNEL",
+        show_envvar=True,
+        help=help,
     )
 
 

@@ -144,6 +144,42 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
     )
 
 
+WITH_PASSWORD = "amqps://orders:ses/a@me@rabbit/shop"
+
+
+@pytest.mark.parametrize("command", ["run", *(part.value for part in Part)])
+def test_a_password_on_the_command_line_is_refused_and_not_shown(app: App, command: str) -> None:
+    result = invoke(command, "mesh.yaml", "--channel", WITH_PASSWORD)
+
+    assert result.exit_code == 2
+    assert "give the URL in the variable CEMESH_CHANNEL" in " ".join(result.stderr.split())
+    assert "ses" not in result.stderr.replace("password", "")
+    assert app.settings is None
+
+
+def test_a_password_in_the_environment_is_taken_and_not_shown(app: App) -> None:
+    result = invoke("run", "mesh.yaml", env={"CEMESH_CHANNEL": WITH_PASSWORD})
+
+    assert result.exit_code == 0
+    assert app.settings is not None
+    assert app.settings.channel == WITH_PASSWORD
+    assert app.settings.data == "amqps://rabbit/shop"
+    assert "ses/a@me" not in repr(app.settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqp://rabbit:5672", "amqp://orders@rabbit", "sqlite:/data/a:b@c", "kafka://a:1,b:2?x=1"],
+)
+def test_a_channel_without_a_password_may_stand_on_the_command_line(app: App, url: str) -> None:
+    assert invoke("run", "mesh.yaml", "--channel", url).exit_code == 0
+
+
+def test_where_events_are_is_told_in_full() -> None:
+    assert Settings(paths=()).data == ".cemesh"
+    assert Settings(paths=(), channel="kafka://a:1,b:2").data == "kafka://a:1,b:2"
+
+
 OF_ANY_PART = Settings(
     paths=(Path("a.yaml"), Path("b")),
     admin_host="::1",
