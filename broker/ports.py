@@ -357,11 +357,17 @@ class Channel(Protocol):
         ...
 
     async def accepted(self) -> int:
-        """Return how many events were appended since the broker first ran."""
+        """Return how many events were appended since the broker first ran.
+
+        While the store cannot be reached, that is as it was known last.
+        """
         ...
 
     async def books(self) -> Mapping[str, Books]:
-        """Return the account of every trigger that is subscribed."""
+        """Return the account of every trigger that is subscribed, as it is known here.
+
+        An outage of the store is no reason not to tell it.
+        """
         ...
 
 

@@ -784,6 +784,18 @@ async def test_append_refuses_while_the_store_is_gone_and_works_again_after(
         assert await reader.nothing()
 
 
+async def test_the_books_are_told_while_the_store_is_gone(harness: Harness) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append(events(3))
+        await reader.settle(await reader.claim())
+        before = (await channel.books())[TRIGGER]
+        assert await channel.accepted() == 3
+        with harness.outage():
+            assert (await channel.books())[TRIGGER] == before
+            assert (before.matched, before.delivered, before.waiting) == (3, 1, 2)
+            assert await channel.accepted() == 3
+
+
 async def test_what_is_settled_while_the_store_is_gone_is_stored_when_it_is_back(
     harness: Harness,
 ) -> None:

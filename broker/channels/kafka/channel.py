@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Self
 
@@ -22,6 +22,7 @@ from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.tailing import Tailing
 from broker.channels.kafka.trouble import Trouble
 from broker.codecs.kafka import NO_NOTES, Notes, encode
+from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter
 from broker.ports import Books, Refusal, Stored
@@ -53,6 +54,7 @@ class KafkaChannel:
             state = await enter(StateTopic(layout.state, append, options))
             self.dead_letters = await enter(KafkaDeadLetters(layout.dead_letters, append, options))
             self._offsets = await enter(Offsets(options))
+            self._ends = await self._offsets.ends(layout.events)
             self._history = await enter(KafkaHistory(options, layout.events, self._offsets))
             self._tailing = await enter(Tailing(options, layout.events, self._offsets))
             self._beginnings = Beginnings(state, self._offsets, layout.events)
@@ -86,7 +88,10 @@ class KafkaChannel:
         self._producing.check()
 
     async def accepted(self) -> int:
-        return sum((await self._offsets.ends(self._layout.events)).values())
+        if not self._producing.is_out:
+            with suppress(ChannelUnavailable):
+                self._ends = await self._offsets.ends(self._layout.events)
+        return sum(self._ends.values())
 
     # --- triggers --------------------------------------------------------------------------
 
@@ -134,8 +139,9 @@ class KafkaChannel:
     # --- looking on ------------------------------------------------------------------------
 
     async def books(self) -> Mapping[str, Books]:
-        if self._dispatches:
-            await self._catch_up()
+        if self._dispatches and not self._producing.is_out:
+            with suppress(ChannelUnavailable):
+                await self._catch_up()
         return self._dispatching.books()
 
     async def _catch_up(self) -> None:
