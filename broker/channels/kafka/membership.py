@@ -91,15 +91,17 @@ class Membership:
         offsets = {each: at for each, at in offsets.items() if each in mine}
         committing = self._committing = asyncio.create_task(self._commit(consumer, offsets))
         # It is not cancelled: aiokafka would let it go on, and nobody would see how it ends.
+        committing.add_done_callback(self._committed)
         await asyncio.wait([committing], timeout=_MOST_COMMITS.total_seconds())
+
+    def _committed(self, _: asyncio.Task[None]) -> None:
+        self._committing = None
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: Any) -> None:  # noqa: ANN401
         try:
             await consumer.commit(offsets)
         except (KafkaError, ValueError) as error:
             _log.debug("not committed", extra={"group": self._group, "why": said(error)})
-        finally:
-            self._committing = None
 
     async def _take_part(self) -> None:
         consumer = self._consumer = AIOKafkaConsumer(
@@ -124,9 +126,10 @@ class Membership:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await close_consumer(consumer)
-        if self._committing is not None:  # by a connection that is closed now
-            self._committing.cancel()
-            await asyncio.wait([self._committing])
+        committing = self._committing
+        if committing is not None:  # by a connection that is closed now
+            committing.cancel()
+            await asyncio.wait([committing])
 
     def _why(self, error: BaseException) -> str:
         if isinstance(error, GroupAuthorizationFailedError):
