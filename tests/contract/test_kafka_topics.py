@@ -27,7 +27,7 @@ def options(address: str, **secret: str) -> ClientOptions:
     ).client_options()
 
 
-async def ensured(given: ClientOptions, topic: str, **changed: Any) -> int:  # noqa: ANN401
+async def ensured(given: ClientOptions, topic: str, **changed: Any) -> int:  # noqa: ANN401 - aiokafka has no types
     wanted = {"partitions": 2, "replication_factor": 1, "config": {}, **changed}
     return await ensure_topic(given, topic, **wanted)
 

@@ -94,7 +94,7 @@ async def check_reachable(options: ClientOptions, *, within: timedelta = ANSWER_
         )
 
 
-async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  # noqa: ANN401
+async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  # noqa: ANN401 - aiokafka has no types
     """Return a producer that has started and knows the topics. Raises `ChannelUnavailable`."""
     await check_reachable(options)
     producer = AIOKafkaProducer(
@@ -124,7 +124,7 @@ async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  
     return producer
 
 
-async def close_producer(producer: Any, *, grace: timedelta) -> None:  # noqa: ANN401
+async def close_producer(producer: Any, *, grace: timedelta) -> None:  # noqa: ANN401 - aiokafka has no types
     """Close the producer. What is on its way is answered within ``grace``, or abandoned."""
     with suppress(TimeoutError):
         async with asyncio.timeout(grace.total_seconds()):

@@ -97,7 +97,7 @@ class Membership:
     def _committed(self, _: asyncio.Task[None]) -> None:
         self._committing = None
 
-    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Any) -> None:  # noqa: ANN401
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         try:
             await consumer.commit(offsets)
         except (KafkaError, ValueError) as error:
@@ -147,10 +147,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         self._consumer = consumer
         self._on_assigned = on_assigned
 
-    async def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ANN401
+    async def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         """Most of them come back at once: `on_partitions_assigned` tells which do not."""
 
-    async def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ANN401
+    async def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         self._consumer.pause(*assigned)
         self._on_assigned(
             Assignment(

@@ -129,7 +129,7 @@ class Offsets:
 
 
 async def _answers(
-    client: Any,  # noqa: ANN401
+    client: Any,  # noqa: ANN401 - aiokafka has no types
     asked: Collection[_Asked],
 ) -> Mapping[_Asked, Mapping[int, int]]:
     leaders = await _leaders(client, sorted({topic for topic, _ in asked}))
@@ -147,7 +147,7 @@ async def _answers(
     return found
 
 
-async def _leaders(client: Any, topics: Sequence[str]) -> Mapping[str, Mapping[int, int]]:  # noqa: ANN401
+async def _leaders(client: Any, topics: Sequence[str]) -> Mapping[str, Mapping[int, int]]:  # noqa: ANN401 - aiokafka has no types
     """Return, for each topic, the server that leads each of its partitions."""
     request = MetadataRequest(list(topics), allow_auto_topic_creation=False)
     metadata = await client.send(client.get_random_node(), request)
@@ -161,7 +161,7 @@ async def _leaders(client: Any, topics: Sequence[str]) -> Mapping[str, Mapping[i
 
 
 async def _listed(
-    client: Any,  # noqa: ANN401
+    client: Any,  # noqa: ANN401 - aiokafka has no types
     leader: int,
     time: int,
     topics: Mapping[str, Sequence[tuple[int, int]]],

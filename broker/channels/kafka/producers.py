@@ -79,7 +79,7 @@ class Producers:
             self._given_up.clear()
             await asyncio.sleep(_REPLACED_EVERY)
 
-    def give_up(self, producer: Any, *, grace: timedelta = ANSWER_WITHIN) -> None:  # noqa: ANN401
+    def give_up(self, producer: Any, *, grace: timedelta = ANSWER_WITHIN) -> None:  # noqa: ANN401 - aiokafka has no types
         """Send no more by this producer, but let what is on its way arrive, for a while."""
         if producer is None or producer is not self.current:
             return

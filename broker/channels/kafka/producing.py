@@ -168,7 +168,7 @@ class Producing:
                 elif lane.topic.known:
                     await self._send_batch(lane, self._producers.current)
 
-    async def _send_batch(self, lane: Lane, producer: Any) -> None:  # noqa: ANN401
+    async def _send_batch(self, lane: Lane, producer: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         builder = producer.create_batch()
         parts = lane.fill(builder)
         if not parts:
@@ -242,11 +242,11 @@ class Producing:
         self._sent.clear()
         self._ready.clear()
 
-    def _opened(self, producer: Any) -> None:  # noqa: ANN401
+    def _opened(self, producer: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         producer.client.cluster.add_listener(self._learn)
         self._learn(producer.client.cluster)
 
-    def _learn(self, cluster: Any) -> None:  # noqa: ANN401
+    def _learn(self, cluster: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         """Note the partitions that Kafka tells of now."""
         producer = self._producers.current
         if producer is None or cluster is not producer.client.cluster:

@@ -172,7 +172,7 @@ async def _partitions(client: Any, topics: Sequence[str]) -> Mapping[str, int | 
     return found
 
 
-async def _create(client: Any, topics: Sequence[Topic]) -> None:  # noqa: ANN401
+async def _create(client: Any, topics: Sequence[Topic]) -> None:  # noqa: ANN401 - aiokafka has no types
     wanted = {each.name: each for each in topics}
     while wanted:
         request = CreateTopicsRequest(
