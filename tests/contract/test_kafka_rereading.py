@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.channels.kafka.rereading import LogOfTrigger, Rereading
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.codecs.kafka import Notes, Record, encode
 from broker.errors import ChannelUnavailable
 from broker.event import Event

@@ -20,7 +20,7 @@ from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import Settings
 from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.tailing import Tailing
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.codecs.kafka import NO_NOTES, Notes, encode
 from broker.errors import ChannelUnavailable
 from broker.event import Event

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from broker.channels.kafka.connecting import at, said
 from broker.channels.kafka.settings import ClientOptions
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.codecs.kafka import Headers, Record
 from broker.errors import ChannelUnavailable
 

@@ -25,8 +25,8 @@ from broker.channels.kafka.shares import Names
 from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.subscriptions import Subscriptions
 from broker.channels.kafka.sweeping import SweepingDelays, SweepingEvents
-from broker.channels.kafka.trouble import Trouble
 from broker.channels.kafka.upkeep import commit_what_is_done, remove_what_came_back
+from broker.channels.trouble import Trouble
 from broker.ports import Books
 
 _EVENTS_AT_ONCE: Final = 1 << 20

@@ -21,7 +21,7 @@ from broker.channels.kafka.partition import Partition, StoredPartition
 from broker.channels.kafka.place import KafkaPlace
 from broker.channels.kafka.shares import Names, Share, is_free, stored_partitions
 from broker.channels.kafka.state import StateTopic
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.errors import CemeshError
 
 _log: Final = logging.getLogger("cemesh.channel")

@@ -20,7 +20,7 @@ from broker.channels.kafka.compacted import close_consumer, start_consumer
 from broker.channels.kafka.connecting import at, said, who
 from broker.channels.kafka.settings import ClientOptions
 from broker.channels.kafka.sharing import Assignor
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.errors import ChannelUnavailable
 
 _log: Final = logging.getLogger("cemesh.channel")

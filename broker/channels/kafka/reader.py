@@ -15,7 +15,7 @@ from broker.channels.kafka.compacted import Read, close_consumer, open_consumer
 from broker.channels.kafka.connecting import at, said
 from broker.channels.kafka.logs import Logs
 from broker.channels.kafka.settings import ClientOptions
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.errors import ChannelUnavailable
 
 _CHUNK: Final = 500  # records, swept in about 10 ms: nothing else runs meanwhile

@@ -14,7 +14,7 @@ from broker.channels.kafka.delays import goes_on
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.logs import Logs
 from broker.channels.kafka.settings import ClientOptions
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.errors import InvalidEvent
 from broker.filters import Filter
 

@@ -17,7 +17,7 @@ from broker.channels.kafka.delays import Delays, goes_on
 from broker.channels.kafka.entries import Entry, entry_of
 from broker.channels.kafka.foreign import event_of_record
 from broker.channels.kafka.partition import Partition
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.errors import CemeshError, InvalidEvent
 from broker.ports import Refusal
 

@@ -1,4 +1,4 @@
-"""What an operator is told of trouble with Kafka, and how often."""
+"""What an operator is told of trouble with a store, and how often."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from broker.channels.kafka.trouble import Trouble
+from broker.channels.trouble import Trouble
 from broker.errors import ChannelUnavailable
 
 NO_TOPIC = ChannelUnavailable("there is no topic 'orders-state'")

@@ -19,7 +19,7 @@ _TOLD_EVERY: Final = timedelta(seconds=30)
 class Trouble:
     """Warns of what fails: the first time, and every half minute for as long as it does.
 
-    ``is_known`` returns whether Kafka is known to be out, of which somebody else has told.
+    ``is_known`` returns whether the store is known to be out, of which somebody else has told.
     """
 
     def __init__(
