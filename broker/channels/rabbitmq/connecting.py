@@ -1,6 +1,6 @@
 """Connections to RabbitMQ: opened, closed within bounds, and why there are none.
 
-aiormq tells of what went wrong in its own words, or only that something ended.
+What aiormq and the network tell is put into words, with what to look at.
 """
 
 from __future__ import annotations
@@ -13,86 +13,28 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import aiormq
-from aiormq import spec
-from aiormq.connection import FrameReceiver, ReceivedFrame
+from aiormq.abc import AbstractConnection
 from yarl import URL
 
+from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.settings import Settings
 from broker.errors import ChannelUnavailable
 
 HEARTBEAT: Final = timedelta(seconds=10)
-"""How long the server may take to hear nothing; it speaks up twice as often."""
+"""The interval of heartbeats: what is silent is given up after 11 to 16 s, by a server after 20."""
 
 LEAST_FRAME: Final = 64 << 10
-"""Bytes that a frame has to take: all headers of a message are in one."""
+"""Bytes that a frame must be able to take, as all the headers of a message are in one."""
 
 _CONNECTED_WITHIN: Final = 10.0
 _CLOSED_WITHIN: Final = 2.0
 
 # X509_V_ERR_…: self-signed, alone or in the chain, and an issuer that is not at hand.
 _UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
-_REFUSED_LOGIN: Final = 403
-
-
-class Connection(aiormq.Connection):
-    """A connection that notices a server gone silent, and tells when and why it is blocked.
-
-    ``blocked`` is the reason for which the server reads nothing from it, or None.
-    """
-
-    # What is silent is given up after this many heartbeats.
-    HEARTBEAT_GRACE_MULTIPLIER = 1
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - aiormq's own
-        super().__init__(*args, **kwargs)
-        self.blocked: str | None = None
-        self.blocked_changed = asyncio.Event()
-
-    async def close(
-        self,
-        exc: BaseException | type[BaseException] | None = asyncio.CancelledError,
-        timeout: float | None = None,  # noqa: ASYNC109 - aiormq's own
-    ) -> None:
-        # Whoever waits for an answer would take a CancelledError for its own.
-        if isinstance(exc, asyncio.CancelledError) or exc is asyncio.CancelledError:
-            exc = aiormq.AMQPConnectionError("no sign of life from it")
-        await super().close(exc, timeout)
-
-    @staticmethod
-    async def _rpc(
-        request: Any,  # noqa: ANN401
-        writer: asyncio.StreamWriter,
-        frame_receiver: Any,  # noqa: ANN401
-        wait_response: bool = True,  # noqa: FBT001, FBT002
-    ) -> Any:  # noqa: ANN401
-        return await aiormq.Connection._rpc(
-            request, writer, _Opening(frame_receiver), wait_response=wait_response
-        )
-
-    async def _Connection__handle_connection_blocked(self, frame: spec.Connection.Blocked) -> None:  # noqa: N802
-        self.blocked = frame.reason or "an alarm"
-        self.blocked_changed.set()
-
-    async def _Connection__handle_connection_unblocked(self, _: spec.Connection.Unblocked) -> None:  # noqa: N802
-        self.blocked = None
-        self.blocked_changed.set()
-
-
-class _Opening(FrameReceiver):
-    """Raises what the server says as it closes a connection that is being opened."""
-
-    def __init__(self, receiver: FrameReceiver) -> None:
-        self._receiver = receiver
-
-    async def get_frame(self) -> ReceivedFrame:
-        received = await self._receiver.get_frame()
-        frame = received[2]
-        if isinstance(frame, spec.Connection.Close):
-            raise aiormq.ConnectionClosed(frame.reply_code, frame.reply_text)
-        return received
+_ACCESS_REFUSED, _NOT_ALLOWED = 403, 530  # AMQP 0-9-1, reply codes
 
 
 async def connect(
@@ -100,36 +42,33 @@ async def connect(
 ) -> Connection:
     """Return an open connection, which the server lists as ``cemesh PURPOSE of HOST``.
 
-    Raises `ChannelUnavailable`, within about 10 s, with what is wrong and what to look at.
+    Raises `ChannelUnavailable`, after 12 s at most, that says what is wrong and where to look.
+    ``heartbeat`` is in whole seconds.
     """
-    with reported(settings):
-        options = await asyncio.to_thread(settings.client_options)
-        url = URL(options["url"]).update_query(heartbeat=round(heartbeat.total_seconds()))
-        connection = Connection(
-            url,
-            context=options["ssl_context"],
-            client_properties={"connection_name": _name(purpose)},
-        )
-        try:
-            async with asyncio.timeout(_CONNECTED_WITHIN):
-                await connection.connect()
-        except TimeoutError:
-            raise
-    frame = connection.connection_tune.frame_max or LEAST_FRAME
-    if frame < LEAST_FRAME:
+    try:
+        connection = await _opened(settings, purpose, heartbeat)
+    except (aiormq.AMQPError, OSError, TimeoutError) as error:
+        raise ChannelUnavailable(
+            f"{at(settings)} cannot be used: {_refusal(error, settings)}"
+        ) from error
+    frame = connection.connection_tune.frame_max
+    if 0 < frame < LEAST_FRAME:
         await close(connection)
         raise ChannelUnavailable(
-            f"{at(settings)} takes frames of {frame:,} bytes, and it takes {LEAST_FRAME:,} for the "
-            "headers of a message: set frame_max of the server"
+            f"{at(settings)} cannot be used: it takes frames of up to {frame:,} bytes, and the "
+            f"headers of an event may need {LEAST_FRAME:,}; is 'frame_max' set on the server?"
         )
     return connection
 
 
-async def close(connection: aiormq.abc.AbstractConnection) -> None:
-    """Close the connection, within about 2 s, whether or not the server answers."""
+async def close(connection: AbstractConnection) -> None:
+    """Close the connection, within 3 s, whether or not the server answers.
+
+    Whoever still waits for an answer by it gets `aiormq.AMQPConnectionError`.
+    """
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSED_WITHIN):
-            await connection.close(aiormq.AMQPConnectionError("it is being closed"))
+            await connection.close(aiormq.AMQPConnectionError("the connection is closed"))
 
 
 def at(settings: Settings) -> str:
@@ -145,9 +84,9 @@ def reported(settings: Settings) -> Iterator[None]:
     except (aiormq.AMQPError, aiormq.ChannelInvalidStateError, OSError, TimeoutError) as error:
         raise ChannelUnavailable(f"{at(settings)}: {said(error, settings)}") from error
     except asyncio.CancelledError as error:
-        # aiormq may end whoever waits on a channel that is lost like that.
+        # aiormq ends whoever waits for a channel that is lost like that, now and then.
         task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if task is None or task.cancelling():
             raise
         raise ChannelUnavailable(f"{at(settings)}: the connection is lost") from error
 
@@ -155,25 +94,105 @@ def reported(settings: Settings) -> Iterator[None]:
 def said(error: BaseException, settings: Settings) -> str:
     """Return in words what aiormq or the network told, and where to look, if that is known."""
     match error:
-        case TimeoutError():
-            return "no answer in time"
-        case aiormq.ConnectionClosed(args=(code, text)) if code == _REFUSED_LOGIN:
-            return f"{text}; {_who(settings)}"
+        case aiormq.ChannelInvalidStateError():
+            return "the connection or the channel is lost"
+        case aiormq.ChannelAccessRefused():
+            return f"{_told(error)}; does {_who(settings)} have permissions for that?"
+        case aiormq.ConnectionClosed():
+            return f"it closed the connection: {_told(error)}"
+        case aiormq.AMQPConnectionError() if error.__cause__ is not None:
+            return _of_network(error.__cause__)
+        case aiormq.AMQPError():
+            return _told(error)
+    return _of_network(error)
+
+
+def _refusal(error: BaseException, settings: Settings) -> str:
+    """Return in words why a connection could not be opened, and where to look."""
     cause = error.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"TLS: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS: {cause.reason}"
-    if isinstance(cause, socket.gaierror):
-        return str(cause.strerror)
-    if isinstance(cause, OSError) and cause.errno:
-        return os.strerror(cause.errno)
-    return ": ".join(str(each) for each in error.args if each) or type(error).__name__
+    match error:
+        case TimeoutError():
+            return f"no answer within {_CONNECTED_WITHIN:.0f} s"
+        case aiormq.AuthenticationError(args=(str(offered), *_)):
+            return (
+                f"it lets clients in by {offered} alone; for those that come by a certificate and "
+                "without a user, is EXTERNAL among its 'auth_mechanisms'?"
+            )
+        case aiormq.ConnectionClosed(args=(int(code), _)) if code == _ACCESS_REFUSED:
+            return _login_refused(settings)
+        case aiormq.ConnectionClosed(args=(int(code), str(text))) if code == _NOT_ALLOWED:
+            return (
+                f"it does not let {_who(settings)} into the virtual host '{settings.vhost}': "
+                f"{text}; is it there, and does the user have permissions in it?"
+            )
+        case aiormq.ProtocolSyntaxError():
+            return "what answers there speaks no AMQP 0-9-1; is it RabbitMQ?"
+    if isinstance(cause, (ConnectionError, asyncio.IncompleteReadError)) and not isinstance(
+        cause, ConnectionRefusedError
+    ):
+        if settings.tls:
+            asked = "a certificate of the client ('tls.crt' and 'tls.key' in the Secret)"
+        else:
+            asked = "TLS at that port (amqps://)"
+        return f"it closed the connection at once; does it expect {asked}?"
+    return said(error, settings)
+
+
+def _login_refused(settings: Settings) -> str:
+    if settings.user is None:
+        return "it does not know the user that the certificate in 'tls.crt' in the Secret names"
+    local = "; 'guest' it may let in from its own host alone" if settings.user == "guest" else ""
+    return (
+        f"it does not let {_who(settings)} in; are the user and the password (in the Secret or in "
+        f"--channel) those that it knows{local}?"
+    )
+
+
+def _of_network(error: BaseException) -> str:
+    match error:
+        case asyncio.IncompleteReadError():
+            return "the connection was closed"
+        case socket.gaierror():
+            return f"its host name is not known: {error.strerror}"
+        case ssl.SSLCertVerificationError(verify_code=code):
+            known = code not in _UNKNOWN_AUTHORITY
+            hint = (
+                ""
+                if known
+                else "; does 'ca.crt' in the Secret have the authority of its certificate?"
+            )
+            return f"TLS: {error.verify_message}{hint}"
+        case ssl.SSLError(reason=str(alert)) if "_ALERT_" in alert and "CERT" in alert:
+            return f"TLS: {alert}; is 'tls.crt' in the Secret a certificate that it accepts?"
+        case ssl.SSLError():
+            return f"TLS: {error.reason or error}; does it speak TLS at that port?"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case TimeoutError(args=()):
+            return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _told(error: BaseException) -> str:
+    """Return what the server said as it closed a connection or a channel."""
+    texts = [each for each in error.args if isinstance(each, str)]
+    return texts[-1] if texts else type(error).__name__
 
 
 def _who(settings: Settings) -> str:
-    return f"as user '{settings.security.user}'"
+    return f"the user '{settings.user}'" if settings.user else "the client of this certificate"
 
 
-def _name(purpose: str) -> str:
-    return f"cemesh {purpose} of {platform.node()}, process {os.getpid()}"
+async def _opened(settings: Settings, purpose: str, heartbeat: timedelta) -> Connection:
+    options = await asyncio.to_thread(settings.client_options)
+    url = URL(options["url"]).update_query(heartbeat=round(heartbeat.total_seconds()))
+    name = f"cemesh {purpose} of {platform.node()}, process {os.getpid()}"
+    connection = Connection(
+        url,
+        encrypted=settings.tls,
+        context=options["ssl_context"],
+        client_properties={"connection_name": name},
+    )
+    async with asyncio.timeout(_CONNECTED_WITHIN):
+        await connection.connect()
+    return connection

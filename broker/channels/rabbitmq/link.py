@@ -7,65 +7,59 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from typing import Final, Self
 
-from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractChannel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from broker.channels.rabbitmq.connecting import (
-    HEARTBEAT,
-    Connection,
-    at,
-    close,
-    connect,
-    reported,
-    said,
-)
+from broker.channels.rabbitmq.connecting import HEARTBEAT, at, close, connect, reported, said
+from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.trouble import Trouble
-from broker.errors import ChannelUnavailable
+from broker.errors import ChannelFull, ChannelUnavailable
 
 _OPENED_WITHIN: Final = 10.0
 _BEGUN_AGAIN_AFTER: Final = 1.0
-_BETWEEN_ATTEMPTS: Final = wait_random_exponential(multiplier=0.1, min=0.1, max=5)
+_BETWEEN_ATTEMPTS: Final = wait_random_exponential(multiplier=0.2, min=0.1, max=5)
 
 _log: Final = logging.getLogger("cemesh.channel")
 
-Work = Callable[[AbstractConnection], Awaitable[None]]
+Work = Callable[[Connection], Awaitable[None]]
 
 
 class Link:
-    """Keeps a connection open while entered. Entering raises `ChannelUnavailable`.
+    """Keeps a connection open while entered; entering raises `ChannelUnavailable`.
 
-    ``purpose`` is what the server's list of connections tells it is for.
+    ``purpose`` is what the server's list of connections says it is for. That one is lost is told
+    in the log, and so is that there is another: it is tried for at once, then every 5 s at least.
     """
 
     def __init__(
         self, settings: Settings, purpose: str, *, heartbeat: timedelta = HEARTBEAT
     ) -> None:
         self.settings: Final = settings
-        self._purpose = purpose
-        self._heartbeat = heartbeat
+        self._connect = partial(connect, settings, purpose, heartbeat=heartbeat)
+        self._fields: Final = {"server": settings.server, "connection": purpose}
         self._connection: Connection | None = None
-        self._trouble: str | None = "not connected yet"
-        self._is_open = asyncio.Event()
-        self._told = Trouble(lambda: self._trouble is not None)
-        self._missing = Trouble()
+        self._trouble: str | None = f"{at(settings)}: there is no connection yet"
+        self._opened = asyncio.Event()
+        self._work_trouble = Trouble(lambda: self._trouble is not None)
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        connection = await connect(self.settings, self._purpose, heartbeat=self._heartbeat)
+        connection = await self._connect()
         async with AsyncExitStack() as running:
             running.push_async_callback(self._close)
-            self._open(connection)
+            self._use(connection)
             group = await running.enter_async_context(asyncio.TaskGroup())
-            running.callback(group.create_task(self._run()).cancel)
+            running.callback(group.create_task(self._run(connection)).cancel)
             self._running = running.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._running.aclose()
+        await self._running.aclose()  # the task group would wrap what was raised in the context
 
     @property
     def trouble(self) -> str | None:
@@ -74,90 +68,94 @@ class Link:
 
     @property
     def blocked(self) -> str | None:
-        """Why the server does not read from the connection now, or None."""
-        return self._connection.blocked if self._connection else None
+        """The alarm for which the server reads nothing from the connection now, or None."""
+        return None if self._connection is None else self._connection.blocked
 
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
-        """Return a channel of the connection, with publisher confirms if told so.
+        """Return a new channel, with publisher confirms or without. It goes with the connection.
 
         Raises `ChannelUnavailable`, at once while there is no connection.
         """
         connection = self._connection
-        if connection is None or not connection.is_opened:
-            raise ChannelUnavailable(self._trouble or f"{at(self.settings)}: connection lost")
+        if connection is None:
+            raise ChannelUnavailable(str(self._trouble))
         with reported(self.settings):
             return await connection.channel(publisher_confirms=confirms, timeout=_OPENED_WITHIN)
 
     async def keep(self, work: Work) -> None:
         """Do the work over each connection, until cancelled.
 
-        It is cancelled, and awaited, when that connection is lost, and begun again over the next.
-        Work that raises `ChannelUnavailable` is begun again after a second, of which is told.
+        It is cancelled, and awaited, when that connection is lost, and begun anew over the next.
+        Work that raises `ChannelUnavailable` or `ChannelFull` is begun again after a second,
+        of which is told; work that returns is not, before the next connection.
         """
         while True:
-            await self._is_open.wait()
+            await self._opened.wait()
             connection = self._connection
             if connection is None:
                 continue
+            lost = connection.closing
             try:
-                await self._over(connection, work)
-            except ChannelUnavailable as error:
-                self._told.met("rabbitmq refuses", error, purpose=self._purpose)
-                await asyncio.sleep(_BEGUN_AGAIN_AFTER)
+                await _until(lost, work(connection))
+            except (ChannelUnavailable, ChannelFull) as error:
+                await asyncio.wait({lost}, timeout=_BEGUN_AGAIN_AFTER)
+                self._work_trouble.met("cannot use rabbitmq", error, **self._fields)
+            else:
+                await asyncio.wait({lost})
 
-    async def _over(self, connection: Connection, work: Work) -> None:
-        doing = asyncio.ensure_future(work(connection))
-        try:
-            await asyncio.wait({doing, connection.closing}, return_when=asyncio.FIRST_COMPLETED)
-            if doing.done():
-                doing.result()
-                await asyncio.wait({connection.closing})
-        finally:
-            doing.cancel()
-            await asyncio.wait({doing})
+    # --- what becomes of the connection ------------------------------------------------------
 
-    async def _run(self) -> None:
+    async def _run(self, connection: Connection) -> None:
         while True:
-            connection = self._connection
-            assert connection is not None  # noqa: S101
             await asyncio.wait({connection.closing})
-            cause = connection.closing.exception() or ConnectionError("closed")
-            self._lost(f"{at(self.settings)}: {said(cause, self.settings)}")
-            self._open(await self._reconnect())
+            connection = await self._connect_again()
+            self._use(connection)
             _log.info("rabbitmq reachable again", extra=self._fields)
 
-    def _open(self, connection: Connection) -> None:
+    def _use(self, connection: Connection) -> None:
         self._connection, self._trouble = connection, None
-        self._is_open.set()
+        self._opened.set()
+        # Known at once, so before whoever waits for an answer gets to ask what is wrong.
+        connection.closing.add_done_callback(partial(self._lost, connection))
 
-    def _lost(self, why: str) -> None:
-        self._connection, self._trouble = None, why
-        self._is_open.clear()
-        _log.warning("rabbitmq connection lost", extra={**self._fields, "why": why})
+    def _lost(self, connection: Connection, closing: asyncio.Future[None]) -> None:
+        if connection is not self._connection:
+            return
+        error = closing.exception() or ConnectionError("the connection was closed")
+        self._connection, self._trouble = None, f"{at(self.settings)}: {said(error, self.settings)}"
+        self._opened.clear()
+        _log.warning("rabbitmq connection lost", extra={**self._fields, "why": self._trouble})
 
-    async def _reconnect(self) -> Connection:
-        async for attempt in AsyncRetrying(
-            wait=_BETWEEN_ATTEMPTS,
-            retry=retry_if_exception_type(ChannelUnavailable),
-            after=self._missed,
-        ):
-            with attempt:
-                return await connect(self.settings, self._purpose, heartbeat=self._heartbeat)
-        raise AssertionError
+    async def _connect_again(self) -> Connection:
+        told: set[str] = set()
 
-    def _missed(self, attempt: RetryCallState) -> None:
-        error = attempt.outcome.exception() if attempt.outcome else None
-        if isinstance(error, ChannelUnavailable):
+        def missed(attempt: RetryCallState) -> None:
+            error = attempt.outcome and attempt.outcome.exception()
             self._trouble = str(error)
-            self._missing.met("rabbitmq unreachable", error, **self._fields)
+            level = logging.DEBUG if self._trouble in told else logging.WARNING
+            told.add(self._trouble)
+            _log.log(level, "rabbitmq unreachable", extra={**self._fields, "why": self._trouble})
 
-    @property
-    def _fields(self) -> dict[str, str]:
-        return {"server": self.settings.server, "purpose": self._purpose}
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(ChannelUnavailable), wait=_BETWEEN_ATTEMPTS, after=missed
+        )
+        return await retrying(self._connect)
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
         self._trouble = "the mesh is shutting down"
-        self._is_open.clear()
+        self._opened.clear()
         if connection is not None:
             await close(connection)
+
+
+async def _until(lost: asyncio.Future[None], work: Awaitable[None]) -> None:
+    """Do the work, and break it off when the connection is lost."""
+    doing = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({doing, lost}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        doing.cancel()
+        await asyncio.wait({doing})
+    if not doing.cancelled():
+        doing.result()

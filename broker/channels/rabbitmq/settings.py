@@ -66,14 +66,17 @@ class Settings:
         """How errors call the server: ``HOST:PORT``."""
         return f"{self.host}:{self.port}"
 
-    def client_options(self) -> ClientOptions:
-        """Return how to connect: by a certificate alone if there is one and no user.
-
-        Blocks, up to 0.1 s, the first time for a set of certificates.
-        """
+    @property
+    def user(self) -> str | None:
+        """As whom to come, or None: by a certificate alone, if there is one and no user."""
         security = self.security
-        by_certificate = security.certificate is not None and security.user is None
-        user, password = security.user or _NOBODY, security.password or _NOBODY
+        return security.user or (_NOBODY if security.certificate is None else None)
+
+    def client_options(self) -> ClientOptions:
+        """Return how to connect. Blocks, up to 0.1 s, the first time for a set of certificates."""
+        security = self.security
+        by_certificate = self.user is None
+        user, password = self.user or _NOBODY, security.password or _NOBODY
         scheme = "amqps" if self.tls else "amqp"
         return ClientOptions(
             url=f"{scheme}://{_quoted(user)}:{_quoted(password)}@{self.server}/"

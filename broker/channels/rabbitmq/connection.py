@@ -1,0 +1,78 @@
+"""A connection as aiormq makes it, which tells more: why it was refused, silent or blocked."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import aiormq
+from aiormq import spec
+from aiormq.connection import FrameReceiver, ReceivedFrame
+from pamqp.base import Frame
+from yarl import URL
+
+_SHUTDOWN_WITHIN: Final = 1.0
+
+
+class Connection(aiormq.Connection):
+    """A connection that gives up a server gone silent, and says why it is blocked.
+
+    ``blocked`` is the alarm for which the server reads nothing from it now, or None. The server
+    tells it to those that publish, and not before they try to.
+    """
+
+    # A server speaks up twice in each interval of heartbeats; aiormq looks twice in it, whether
+    # nothing came for this many intervals and a second each.
+    HEARTBEAT_GRACE_MULTIPLIER = 1
+
+    def __init__(self, url: URL, *, encrypted: bool, **options: Any) -> None:  # noqa: ANN401 - aiormq's own
+        if encrypted:
+            # Or closing would wait half a minute for a server that is gone.
+            options["ssl_shutdown_timeout"] = _SHUTDOWN_WITHIN
+        super().__init__(url, **options)
+        self.blocked: str | None = None
+
+    async def close(
+        self,
+        exc: BaseException | type[BaseException] | None = asyncio.CancelledError,
+        timeout: float | None = None,  # noqa: ASYNC109 - aiormq's own
+    ) -> None:
+        # Raised is this in whoever waits for an answer. Nobody cancelled them, but the reader.
+        if isinstance(exc, asyncio.CancelledError) or exc is asyncio.CancelledError:
+            exc = TimeoutError("it has been silent for too long")
+        await super().close(exc, timeout)
+
+    @staticmethod
+    async def _rpc(
+        request: Frame,
+        writer: asyncio.StreamWriter,
+        frame_receiver: FrameReceiver,
+        wait_response: bool = True,  # noqa: FBT001, FBT002 - aiormq's own
+    ) -> Any:  # noqa: ANN401 - aiormq's own
+        answers = _Answers(frame_receiver)
+        return await aiormq.Connection._rpc(request, writer, answers, wait_response)
+
+    # aiormq handles both frames in methods of its own, and tells nobody.
+
+    async def _Connection__handle_connection_blocked(self, frame: spec.Connection.Blocked) -> None:  # noqa: N802
+        self.blocked = frame.reason or "an alarm"
+
+    async def _Connection__handle_connection_unblocked(self, _: spec.Connection.Unblocked) -> None:  # noqa: N802
+        self.blocked = None
+
+
+class _Answers(FrameReceiver):
+    """What the server answers while a connection is opened.
+
+    That it closes it, aiormq would tell as an answer that was not expected, without the reason.
+    """
+
+    def __init__(self, receiver: FrameReceiver) -> None:
+        self._receiver = receiver
+
+    async def get_frame(self) -> ReceivedFrame:
+        received = await self._receiver.get_frame()
+        frame = received[2]
+        if isinstance(frame, spec.Connection.Close):
+            raise aiormq.ConnectionClosed(frame.reply_code, frame.reply_text)
+        return received
