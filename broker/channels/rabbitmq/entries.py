@@ -1,0 +1,113 @@
+"""What the processes of a broker tell each other: the entries of its stream of what is known.
+
+An entry is one message, in MessagePack. It tells what is new; all that was told before goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from broker.ports import Refusal
+
+Stamped = Mapping[str, Sequence[str]]
+"""Stamps of messages, by trigger: one that went to several queues has the same stamp in each."""
+
+
+class Counts(msgspec.Struct, frozen=True, array_like=True):
+    """What a process has counted for a trigger since the process began.
+
+    ``taken`` is what it took in hand and did not give back. Everything for the trigger that was
+    accepted before ``floor`` (microseconds since 1970) was received, by it or by others.
+    """
+
+    delivered: int = 0
+    dead_lettered: int = 0
+    taken: int = 0
+    in_hand: int = 0
+    floor: int | None = None
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True):
+    """What is known of a delivery that keeps its turn; ``due`` in microseconds since 1970."""
+
+    attempts: int
+    condemned: Refusal | None = None
+    due: int | None = None
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Whether a trigger runs, or was removed.
+
+    When it returns, its queue is to be filled with what was accepted at ``since`` (microseconds
+    since 1970) or later, but for what was ``settled`` of that already.
+    """
+
+    gone: bool = False
+    since: int = 0
+    settled: Sequence[str] = ()
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """All that the entries up to the offset ``through`` have told: see `Ledger.summary`.
+
+    -1 stands for what another stream told, in the place of which this one is. ``melting`` has
+    the processes that are known as one sum from here on, unless they wrote more than the entry
+    with this number before the summary was stored.
+    """
+
+    through: int
+    contents: msgspec.Raw
+    melting: Mapping[str, int] = {}
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one process tells.
+
+    ``process``, ``number``, ``at`` (microseconds since 1970), ``begins``, ``revives`` and
+    ``summed`` are filled in by the one who writes it: see `Author`.
+
+    ``counts`` are cumulative, those of triggers where they changed. ``settled`` are the messages
+    that these counts are about for the first time; ``acked`` tells that those of this process's
+    entries up to that number cannot come again. ``waits`` are how many deliveries were put off,
+    and up to when (microseconds since 1970), beside all that were told before. ``held`` ends with
+    the settling of that stamp. ``places`` hold until somebody tells another. ``ended`` tells that
+    the process has nothing in hand any more.
+    """
+
+    process: str = ""
+    number: int = 0
+    at: int = 0
+    begins: bool = False
+    revives: Mapping[str, Counts] | None = None
+    summed: int | None = None
+    counts: Mapping[str, Counts] = {}
+    settled: Stamped = {}
+    acked: int = 0
+    waits: Mapping[str, Sequence[tuple[int, int]]] = {}
+    held: Mapping[str, Mapping[str, Held]] = {}
+    places: Mapping[str, Place] = {}
+    ended: bool = False
+    summary: Summary | None = None
+
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for what others wrote."""
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Entry)
+
+
+def encode(entry: Entry) -> bytes:
+    return _encoder.encode(entry)
+
+
+def decode(body: bytes) -> Entry | None:
+    """Return the entry that a message has as its body, or None if it has none: others wrote it."""
+    try:
+        entry = _decoder.decode(body)
+    except UNREADABLE:
+        return None
+    return entry if entry.process and entry.number > 0 else None
