@@ -1,56 +1,72 @@
-"""Publishing that is confirmed: by the server, for every queue that a message was routed to."""
+"""Publishing that is confirmed: messages that come while others are written go out together."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, Self
 
-import aiormq
-from aiormq import spec
-from aiormq.abc import AbstractChannel
-
-from broker.channels.rabbitmq.connecting import at, reported
+from broker.channels.rabbitmq.confirms import (
+    Call,
+    ConfirmingChannel,
+    Fate,
+    Part,
+    open_confirming,
+)
+from broker.channels.rabbitmq.connecting import HEARTBEAT, at, reported
+from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.link import Link
+from broker.channels.rabbitmq.outgoing import Outgoing, frames
 from broker.channels.rabbitmq.settings import Settings
-from broker.codecs.amqp import Message
-from broker.errors import ChannelFull, ChannelUnavailable
+from broker.errors import CemeshError, ChannelFull, ChannelUnavailable, TooLarge
+
+__all__ = ["Outgoing", "Publishing"]
+
+MAX_PENDING_MESSAGES: Final = 100_000
+MAX_PENDING_BYTES: Final = 64 << 20
+"""What may wait to be confirmed; beyond, a call is refused."""
 
 _CONFIRMED_WITHIN: Final = 30.0
+_BLOCKED_FOR: Final = 1.0
+_LOOKS_EVERY: Final = 0.25
+_WRITTEN_AT_ONCE: Final = 256 << 10
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """A message on its way to an exchange, or to the queue ``routing_key`` of the default one.
-
-    ``stamp`` becomes its message id, ``headers`` are beside those of the message.
-    """
-
-    message: Message
-    stamp: str
-    exchange: str = ""
-    routing_key: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
+# What RabbitMQ says as it closes a channel tells for which messages.
+_MAX_SIZE: Final = re.compile(r"message size .* max size (\d+)")
+_EXCHANGE: Final = re.compile(r"exchange '([^']*)' in vhost")
+_NO_EXCHANGE: Final = "NOT_FOUND - no exchange "
+_DEFAULT_EXCHANGE: Final = "amq.default"
 
 
 class Publishing:
     """Publishes by a connection of its own while entered. Entering raises `ChannelUnavailable`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, heartbeat: timedelta = HEARTBEAT) -> None:
         self._settings = settings
-        self._link = Link(settings, "publisher")
-        self._channel: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
+        self._link = Link(settings, "publisher", heartbeat=heartbeat)
+        self._calls: set[Call] = set()
+        self._to_write: deque[Part] = deque()
+        self._wake = asyncio.Event()
+        self._pending_messages = 0
+        self._pending_bytes = 0
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._link.__aenter__()
+        async with AsyncExitStack() as running:
+            await running.enter_async_context(self._link)
+            group = await running.enter_async_context(asyncio.TaskGroup())
+            for work in (self._link.keep(self._use), self._watch()):
+                running.callback(group.create_task(work).cancel)
+            running.callback(self._fail_all, ChannelUnavailable("the mesh is shutting down"))
+            self._running = running.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._link.__aexit__(*_)
+        await self._running.aclose()  # the task group would wrap what was raised in the context
 
     @property
     def is_out(self) -> bool:
@@ -58,45 +74,183 @@ class Publishing:
         return self._link.trouble is not None
 
     def check(self) -> None:
-        """Raise `ChannelUnavailable` while RabbitMQ is out, `ChannelFull` while an alarm is on."""
+        """Raise `ChannelUnavailable` while RabbitMQ is out, `ChannelFull` while it has an alarm.
+
+        It tells of an alarm once something is published.
+        """
         if self._link.trouble is not None:
             raise ChannelUnavailable(self._link.trouble)
         if self._link.blocked is not None:
-            raise ChannelFull(f"{at(self._settings)} takes no messages: {self._link.blocked}")
+            raise self._alarm(self._link.blocked)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        """Return once all are confirmed; those are returned that no queue was there for.
+        """Return once all are confirmed: each is stored in every queue that there was for it.
 
-        Raises `ChannelUnavailable`, `ChannelFull` or `TooLarge`.
+        Returned are those that no queue was there for, nor an exchange. Raises `TooLarge` where one
+        is larger than the server takes, `ChannelFull` where a queue or the server takes no more,
+        and else, within 30 s, `ChannelUnavailable`. Where it raises, any of the messages may be
+        stored, or be stored yet, so repeat the call: each is then stored at least once.
         """
+        if not outgoing:
+            return []
         self.check()
-        async with self._opening:
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await self._link.open_channel(confirms=True)
-        channel = self._channel
-        with reported(self._settings):
-            async with asyncio.timeout(_CONFIRMED_WITHIN):
-                routed = await asyncio.gather(*(self._publish(channel, each) for each in outgoing))
-        return [each for each, is_routed in zip(outgoing, routed, strict=True) if not is_routed]
-
-    async def _publish(self, channel: AbstractChannel, each: Outgoing) -> bool:
-        message = each.message
+        size = sum(len(each.message.body) for each in outgoing)
+        self._admit(len(outgoing), size)
+        call = Call(outgoing)
+        self._calls.add(call)
+        self._to_write.extend(Part(call, place) for place in range(len(outgoing)))
+        self._wake.set()
+        self._pending_messages += len(outgoing)
+        self._pending_bytes += size
         try:
-            await channel.basic_publish(
-                message.body,
-                exchange=each.exchange,
-                routing_key=each.routing_key,
-                properties=spec.Basic.Properties(
-                    content_type=message.content_type,
-                    headers={**message.headers, **each.headers},
-                    delivery_mode=message.delivery_mode,
-                    message_id=each.stamp,
-                ),
-                mandatory=True,
+            await call.settled
+        finally:
+            self._calls.discard(call)
+            self._pending_messages -= len(outgoing)
+            self._pending_bytes -= size
+        return call.unroutable()
+
+    def _admit(self, messages: int, size: int) -> None:
+        if self._pending_messages and (
+            self._pending_messages + messages > MAX_PENDING_MESSAGES
+            or self._pending_bytes + size > MAX_PENDING_BYTES
+        ):
+            raise ChannelFull(
+                f"{self._pending_messages:,} messages ({self._pending_bytes >> 20} MiB) wait to be "
+                f"stored in {at(self._settings)}, which does not keep up"
             )
-        except aiormq.PublishError:
+
+    # --- what goes out -------------------------------------------------------------------
+
+    async def _use(self, connection: Connection) -> None:
+        """Publish by the connection, until it is lost: over one channel after the other."""
+        lost: CemeshError | None = None
+        try:
+            while True:
+                with reported(self._settings):
+                    channel = await open_confirming(connection, self._settle)
+                await self._write(channel)
+                self._sort_out(channel)
+        except ChannelUnavailable as error:
+            lost = error
+            raise
+        finally:
+            trouble = self._link.trouble or f"{at(self._settings)} is not used any more"
+            self._fail_all(lost or ChannelUnavailable(trouble))
+
+    async def _write(self, channel: ConfirmingChannel) -> None:
+        """Write what there is to the channel, until the server closes it."""
+        channel.on_end = self._wake.set
+        while channel.end is None:
+            if self._to_write and self._link.blocked is None:
+                await channel.write(self._next(channel))
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    def _next(self, channel: ConfirmingChannel) -> Iterator[tuple[Part, Sequence[bytes]]]:
+        frame_max = channel.connection.connection_tune.frame_max
+        size = 0
+        while self._to_write and size < _WRITTEN_AT_ONCE:
+            part = self._to_write.popleft()
+            if part.call.settled.done():
+                continue
+            try:
+                sent = list(frames(part.outgoing, channel=channel.number, frame_max=frame_max))
+            except TooLarge as error:
+                part.call.fail(error)
+                continue
+            size += sum(map(len, sent))
+            yield part, sent
+
+    # --- what became of it ---------------------------------------------------------------
+
+    def _settle(self, part: Part, fate: Fate) -> None:
+        if fate is Fate.REFUSED:
+            part.call.fail(
+                ChannelFull(
+                    f"{at(self._settings)} did not take a message for {_where(part.outgoing)}: a "
+                    "queue there is full (its policy or arguments say how long it may get), or "
+                    "has failed"
+                )
+            )
+        else:
+            part.call.confirmed(part.place, is_routed=fate is Fate.STORED)
+
+    def _sort_out(self, channel: ConfirmingChannel) -> None:
+        """Tell whose messages the server closed the channel for; the others go out once more."""
+        text = str(channel.end and channel.end.reply_text)
+        again = [part for part in channel.unconfirmed if not self._is_to_blame(part, text)]
+        if len(again) == len(channel.unconfirmed):
+            self._fail_all(ChannelUnavailable(f"{at(self._settings)} closed a channel: {text}"))
+        else:
+            self._to_write.extendleft(reversed(again))
+
+    def _is_to_blame(self, part: Part, text: str) -> bool:
+        """Say what became of the message, if it is for such a one that the channel was closed."""
+        outgoing, call = part.outgoing, part.call
+        size = len(outgoing.message.body)
+        limit, exchange = _MAX_SIZE.search(text), _EXCHANGE.search(text)
+        if limit is not None and size > int(limit[1]):
+            call.fail(
+                TooLarge(
+                    f"the message has {size:,} bytes, more than the {int(limit[1]):,} that "
+                    f"{at(self._settings)} takes (max_message_size)"
+                )
+            )
+        elif exchange is None or exchange[1] != (outgoing.exchange or _DEFAULT_EXCHANGE):
             return False
-        except aiormq.DeliveryError as error:
-            where = f"exchange '{each.exchange}'" if each.exchange else f"'{each.routing_key}'"
-            raise ChannelFull(f"{at(self._settings)} refused a message for {where}") from error
+        elif text.startswith(_NO_EXCHANGE):
+            call.confirmed(part.place, is_routed=False)
+        else:
+            call.fail(
+                ChannelUnavailable(
+                    f"{at(self._settings)}: {text}; does the user have the permission to write?"
+                )
+            )
         return True
+
+    def _alarm(self, why: str) -> ChannelFull:
+        return ChannelFull(
+            f"{at(self._settings)} takes no messages while it has an alarm: {why}; see "
+            "`rabbitmq-diagnostics alarms`"
+        )
+
+    def _fail_all(self, error: CemeshError) -> None:
+        self._to_write.clear()
+        for call in self._calls:
+            call.fail(error)
+
+    async def _watch(self) -> None:
+        """Fail what takes too long: for 30 s, or a second after the server has told an alarm.
+
+        What it has read by then, it will have confirmed. The rest may be stored after the alarm.
+        """
+        loop = asyncio.get_running_loop()
+        since: float | None = None
+        while True:
+            await asyncio.sleep(_LOOKS_EVERY)
+            now, blocked = loop.time(), self._link.blocked
+            for call in self._calls:
+                if call.since < now - _CONFIRMED_WITHIN:
+                    call.fail(self._late(call))
+            if blocked is None:
+                since = None
+                self._wake.set()
+            elif since is None:
+                since = now
+            elif since <= now - _BLOCKED_FOR:
+                self._fail_all(self._alarm(blocked))
+
+    def _late(self, call: Call) -> ChannelUnavailable:
+        return ChannelUnavailable(
+            f"{at(self._settings)} has not confirmed a message for {_where(call.outgoing[0])} "
+            f"within {_CONFIRMED_WITHIN:.0f} s: a quorum queue there may have lost the majority of "
+            "its servers, or it does not keep up"
+        )
+
+
+def _where(outgoing: Outgoing) -> str:
+    if outgoing.exchange:
+        return f"the exchange '{outgoing.exchange}'"
+    return f"the queue '{outgoing.routing_key}'"
