@@ -12,8 +12,9 @@ from broker.channels.clock import now
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-# The time in microseconds since 1970, the process, a number of its own; all in hexadecimal.
-_STAMP: Final = re.compile("([0-9a-f]{14})-[0-9a-f]{16}-[0-9a-f]{1,16}")
+# The time in microseconds since 1970, the process, a number of its own, and which message about
+# the event it is; all in hexadecimal.
+_STAMP: Final = re.compile("([0-9a-f]{14})-[0-9a-f]{16}-[0-9a-f]{1,16}(?:-([0-9a-f]{1,16}))?")
 
 
 class Stamps:
@@ -33,9 +34,18 @@ class Stamps:
         self._latest = max(self._latest, now())
         return self._stamp(self._latest)
 
-    def again(self, at: int) -> str:
-        """Return the stamp of another message about an event that was accepted at ``at``."""
-        return self._stamp(at)
+    def following(self, stamp: str | None, at: int) -> str:
+        """Return the stamp of the message that is to take the place of the one with ``stamp``.
+
+        It is the same whoever asks, and however often; but for a message without a stamp, whose
+        event was accepted at ``at`` (microseconds since 1970).
+        """
+        found = None if stamp is None else _STAMP.fullmatch(stamp)
+        if stamp is None or found is None:
+            return self._stamp(at)
+        if found[2] is None:
+            return f"{stamp}-1"
+        return f"{stamp[: found.start(2)]}{int(found[2], 16) + 1:x}"
 
     def _stamp(self, at: int) -> str:
         return f"{at:014x}-{self.process}-{next(self._numbers):x}"

@@ -1,0 +1,71 @@
+"""Acks and their opposite, written in order and as few as may be."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiormq.abc import AbstractChannel
+
+
+@dataclass(frozen=True, slots=True)
+class _Tags:
+    tags: Sequence[int]
+    requeue: bool
+
+
+class Acks:
+    """What a channel tells the server of the messages that it was delivered.
+
+    Messages up to which all are done with are acked together.
+    """
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
+        self._queue: asyncio.Queue[_Tags | asyncio.Future[None]] = asyncio.Queue()
+        self._through = 0  # all up to this tag are done with
+        self._done: set[int] = set()  # these are, beyond it
+
+    def ack(self, tags: Sequence[int]) -> None:
+        """Be done with these messages."""
+        self._queue.put_nowait(_Tags(tags, requeue=False))
+
+    def give_back(self, tags: Sequence[int]) -> None:
+        """Let the server deliver these messages again, to anybody."""
+        self._queue.put_nowait(_Tags(tags, requeue=True))
+
+    async def written(self) -> None:
+        """Return once all that was told before is on its way, if the connection lasts."""
+        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(passed)
+        await passed
+
+    async def run(self) -> None:
+        """Write until cancelled. Raises what the channel raises."""
+        while True:
+            found = await self._queue.get()
+            if isinstance(found, asyncio.Future):
+                if not found.done():
+                    found.set_result(None)
+            elif found.requeue:
+                for tag in found.tags:
+                    await self._channel.basic_nack(tag, requeue=True, wait=False)
+                self._note(found.tags)
+            else:
+                await self._ack(found.tags)
+
+    async def _ack(self, tags: Sequence[int]) -> None:
+        self._note(tags)
+        together = [tag for tag in tags if tag <= self._through]
+        if together:
+            await self._channel.basic_ack(max(together), multiple=True, wait=False)
+        for tag in tags:
+            if tag > self._through:
+                await self._channel.basic_ack(tag, wait=False)
+
+    def _note(self, tags: Sequence[int]) -> None:
+        self._done.update(tags)
+        while self._through + 1 in self._done:
+            self._through += 1
+            self._done.remove(self._through)

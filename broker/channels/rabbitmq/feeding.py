@@ -1,0 +1,131 @@
+"""The queues of triggers: made, filled, bound as their filters demand, and deleted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from broker.channels.clock import now
+from broker.channels.rabbitmq.entries import Place as Noted
+from broker.channels.rabbitmq.filling import MARGIN, Filling
+from broker.channels.rabbitmq.place import Place
+from broker.channels.rabbitmq.state import State
+from broker.channels.rabbitmq.topology import Topology, bindings
+from broker.filters import Filter
+
+_log: Final = logging.getLogger("cemesh.channel")
+
+
+class Feeding:
+    """Keeps the queues of triggers as they have to be. Every method raises `ChannelUnavailable`.
+
+    What is noted of a queue is written before it changes, so that nothing is forgotten that is
+    there; and what it is bound by is bound before what it was bound by goes, so that nothing is
+    missed.
+    """
+
+    def __init__(self, topology: Topology, state: State, filling: Filling) -> None:
+        self._topology = topology
+        self._state = state
+        self._filling = filling
+
+    def is_removed(self, trigger: str) -> bool:
+        """Return whether somebody has removed the trigger."""
+        noted = self._state.ledger.triggers().get(trigger)
+        return noted is not None and noted.gone
+
+    async def queues(self, place: Place, filter: Filter) -> Sequence[str]:
+        """Return the queues of the place, which are there now and bound as ``filter`` demands.
+
+        From here on the place judges by that filter.
+        """
+        queue = self._topology.queue(place.trigger, ordered=place.is_ordered)
+        noted = self._state.ledger.triggers().get(place.trigger)
+        if noted is None or noted.gone:
+            noted = await self._made(place, queue, filter, noted)
+        else:
+            await self._mend(place, noted)
+            noted = await self._bound(place, queue, filter, noted)
+        return noted.queues
+
+    async def remove(self, trigger: str, place: Place | None) -> None:
+        """Delete the trigger's queues, and note where they stood."""
+        noted = self._state.ledger.triggers().get(trigger)
+        if noted is None:
+            return
+        since, settled = self._stands(trigger, place, noted)
+        gone = Noted(
+            gone=True, since=since, settled=settled, queues=noted.queues, bindings=noted.bindings
+        )
+        await self._state.note({trigger: gone})
+        for queue in noted.queues:
+            await self._topology.delete(queue)
+
+    async def _made(self, place: Place, queue: str, filter: Filter, noted: Noted | None) -> Noted:
+        """Make the queue of a trigger that is new, or returns."""
+        wanted = bindings(filter)
+        began = now()
+        await self._topology.declare_queue(queue, ordered=place.is_ordered)
+        await self._topology.bind(queue, wanted)
+        place.begin(filter)
+        if noted is not None:
+            settled = {*noted.settled}
+            filled = await self._filling.fill(
+                queue, place.trigger, filter, since=noted.since, is_done=settled.__contains__
+            )
+            _log.info("trigger returned", extra={"trigger": place.trigger, "events": filled})
+        found = Noted(since=began, queues=[queue], bindings=wanted)
+        await self._state.note({place.trigger: found})
+        return found
+
+    async def _mend(self, place: Place, noted: Noted) -> None:
+        """Make queues again that are gone, with what was in them."""
+        for queue in noted.queues:
+            if await self._topology.is_there(queue):
+                continue
+            since, _ = self._stands(place.trigger, place, noted)
+            ordered = self._topology.is_ordered(place.trigger, queue)
+            await self._topology.declare_queue(queue, ordered=ordered)
+            await self._topology.bind(queue, noted.bindings)
+            filled = await self._filling.fill(
+                queue, place.trigger, place.filter, since=since, is_done=place.recent.__contains__
+            )
+            extra = {"trigger": place.trigger, "queue": queue, "events": filled}
+            _log.warning("queue was gone and is filled again", extra=extra)
+
+    async def _bound(self, place: Place, queue: str, filter: Filter, noted: Noted) -> Noted:
+        """Bind the queue as the filter demands, and nothing else.
+
+        The new bindings come before the former ones go, and it is noted before what there is, so
+        that nothing is missed and nothing forgotten.
+        """
+        wanted = bindings(filter)
+        if queue not in noted.queues or noted.bindings != wanted:
+            queues = list(dict.fromkeys([*noted.queues, queue]))
+            former = [each for each in noted.bindings if each not in wanted]
+            both = Noted(since=noted.since, queues=queues, bindings=[*former, *wanted])
+            await self._state.note({place.trigger: both})
+            await self._topology.declare_queue(queue, ordered=place.is_ordered)
+            await self._topology.bind(queue, wanted)
+            place.change(filter)
+            await self._topology.unbind(queue, former)
+            for other in queues:
+                if other != queue:
+                    await self._topology.unbind(other, both.bindings)
+            noted = Noted(since=noted.since, queues=queues, bindings=wanted)
+            await self._state.note({place.trigger: noted})
+        elif place.filter != filter:
+            place.change(filter)
+        return noted
+
+    def _stands(self, trigger: str, place: Place | None, noted: Noted) -> tuple[int, Sequence[str]]:
+        """Return from when on the trigger's queue is to be filled, should it return.
+
+        And what of that is done with already.
+        """
+        floors = [self._state.ledger.floor(trigger), None if place is None else place.floor]
+        since = min((each - MARGIN for each in floors if each is not None), default=noted.since)
+        since = max(since, noted.since)
+        settled = [] if place is None else list(place.recent.since(since))
+        return since, [*noted.settled, *settled]
