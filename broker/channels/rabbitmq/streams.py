@@ -30,6 +30,7 @@ _AHEAD: Final = 500
 """Entries that the server delivers before it is told that the first ones were read."""
 
 _EMPTY_AFTER: Final = timedelta(milliseconds=200)
+_CLOSED_WITHIN: Final = 2.0
 _OFFSET: Final = "x-stream-offset"
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -191,14 +192,12 @@ class Stream:
     async def _offset_at(self, time: datetime) -> int:
         """Return the offset of an entry before all that were appended at that time or later."""
         async with self._channel() as channel:
-            since = _Deliveries(channel, self.name, self._link.settings, ahead=1)
-            await since.begin(time)
-            # The server looks for both at once, so when this is there, so is what it finds there.
-            last = _Deliveries(channel, self.name, self._link.settings, ahead=1)
-            await last.begin("last")
-            latest = await last.next(PATIENCE)
-            found = await since.arrived()
-            return found[0].offset if found else latest.offset + 1
+            deliveries = _Deliveries(channel, self.name, self._link.settings, ahead=1)
+            await deliveries.begin(time)
+            # The server, which may have nothing from then on, looks for both at once.
+            await deliveries.begin("last")
+            first = await deliveries.next(PATIENCE)
+            return min(each.offset for each in [first, *await deliveries.arrived()])
 
     @asynccontextmanager
     async def _delivered(self, start: int | str) -> AsyncIterator[_Deliveries]:
@@ -214,11 +213,12 @@ class Stream:
             yield channel
         finally:
             with suppress(ChannelUnavailable), reported(self._link.settings):
-                await channel.close()
+                async with asyncio.timeout(_CLOSED_WITHIN):
+                    await channel.close()
 
 
 class _Deliveries:
-    """What one consumer is delivered, in order."""
+    """What is delivered by one channel, in order."""
 
     def __init__(
         self, channel: AbstractChannel, stream: str, settings: Settings, *, ahead: int = _AHEAD
