@@ -114,9 +114,10 @@ def _refusal(error: BaseException, settings: Settings) -> str:
         case TimeoutError():
             return f"no answer within {_CONNECTED_WITHIN:.0f} s"
         case aiormq.AuthenticationError(args=(str(offered), *_)):
+            wanted = "PLAIN" if settings.user else "EXTERNAL"
             return (
-                f"it lets clients in by {offered} alone; for those that come by a certificate and "
-                "without a user, is EXTERNAL among its 'auth_mechanisms'?"
+                f"it lets clients in by {offered}, and not by {wanted}; is that among its "
+                "'auth_mechanisms', and is the port one for TLS?"
             )
         case aiormq.ConnectionClosed(args=(int(code), _)) if code == _ACCESS_REFUSED:
             return _login_refused(settings)
@@ -141,10 +142,12 @@ def _refusal(error: BaseException, settings: Settings) -> str:
 def _login_refused(settings: Settings) -> str:
     if settings.user is None:
         return "it does not know the user that the certificate in 'tls.crt' in the Secret names"
-    local = "; 'guest' it may let in from its own host alone" if settings.user == "guest" else ""
+    local = ""
+    if settings.user == "guest":
+        local = " It may let 'guest' in from its own host alone"
     return (
         f"it does not let {_who(settings)} in; are the user and the password (in the Secret or in "
-        f"--channel) those that it knows{local}?"
+        f"--channel) those that it knows?{local}"
     )
 
 
