@@ -6,6 +6,7 @@ An entry is one message, in MessagePack. It tells what is new; all that was told
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -38,16 +39,20 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     due: int | None = None
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Whether a trigger runs, or was removed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a trigger stands: whether it runs, or was removed.
 
     When it returns, its queue is to be filled with what was accepted at ``since`` (microseconds
-    since 1970) or later, but for what was ``settled`` of that already.
+    since 1970) or later, but for what was ``settled`` of that already. ``queues`` are those that
+    it has, and ``bindings`` the headers that the last of them is bound by.
     """
 
     gone: bool = False
     since: int = 0
     settled: Sequence[str] = ()
+    queues: Sequence[str] = ()
+    bindings: Sequence[Mapping[str, str | None]] = ()
 
 
 class Summary(msgspec.Struct, frozen=True):
