@@ -47,8 +47,9 @@ def configure(format: Format, level: Level, *, stream: TextIO | None = None) -> 
     """Send every log record to ``stream`` (standard error), in place of what was set up before.
 
     ``level`` holds for cemesh's own loggers. Libraries are heard from warnings upwards, so
-    that what they tell about themselves does not drown what the mesh tells; and aiokafka only
-    at level debug, as it tells of an outage hundreds of times, of which the mesh tells once.
+    that what they tell about themselves does not drown what the mesh tells; and the clients of
+    Kafka and RabbitMQ only at level debug: they tell of an outage again and again, or with
+    tracebacks, and the mesh tells of it once.
     """
     stream = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(stream)
@@ -65,7 +66,8 @@ def configure(format: Format, level: Level, *, stream: TextIO | None = None) -> 
         library.handlers.clear()
         library.propagate = True
         library.setLevel(logging.NOTSET)
-    logging.getLogger("aiokafka").setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
+    for name in ("aiokafka", "aiormq"):
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 

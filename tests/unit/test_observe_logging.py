@@ -25,7 +25,8 @@ def _logging_as_before() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     ours.setLevel(our_level)
-    logging.getLogger("aiokafka").setLevel(logging.NOTSET)
+    for name in ("aiokafka", "aiormq"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
     logging.captureWarnings(capture=False)
 
 
@@ -115,12 +116,15 @@ def test_below_its_level_cemesh_is_silent() -> None:
     assert stream.getvalue() == ""
 
 
+@pytest.mark.parametrize("name", ["aiokafka.conn", "aiormq.connection"])
 @pytest.mark.parametrize(("level", "heard"), [("info", False), ("debug", True)])
-def test_aiokafka_is_heard_only_by_whoever_debugs(level: Level, heard: bool) -> None:
+def test_the_clients_of_stores_are_heard_only_by_whoever_debugs(
+    name: str, level: Level, heard: bool
+) -> None:
     stream = io.StringIO()
     configure("text", level, stream=stream)
 
-    logging.getLogger("aiokafka.conn").error("Unable connect to node")
+    logging.getLogger(name).error("Unable connect to node")
 
     assert bool(stream.getvalue()) is heard
 
