@@ -25,6 +25,15 @@ def channel_backend(scheme: str) -> type[Backend]:
     return cast("type[Backend]", _load("channel", "scheme", scheme))
 
 
+def is_one_channel(scheme: str, other: str) -> bool:
+    """Return whether URLs of both schemes are for the same channel, which may have several."""
+    if scheme == other:
+        return True
+    installed = _installed("channel", tuple(sys.path))
+    one, another = ({each.value for each in installed.get(name, ())} for name in (scheme, other))
+    return one == another != set()
+
+
 def sinks(scheme: str) -> type[Sinks]:
     """Return what serves destinations of that URL scheme, or raise `PluginNotFound`."""
     return cast("type[Sinks]", _load("sink", "scheme", scheme))

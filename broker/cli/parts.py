@@ -27,7 +27,9 @@ _EXIT_CODES = """
       2  wrong usage
       3  it cannot start: a port is taken, a channel is unavailable or of one process alone"""
 
-_channel = channel_option("Channel of the brokers that ask for none, such as kafka://HOST:PORT.")
+_channel = channel_option(
+    "Channel of the brokers that ask for none: kafka://HOST:PORT, or amqp://HOST:PORT."
+)
 
 
 @click.command(
@@ -73,7 +75,7 @@ def ingress(
 
     As many of these processes as wanted can run beside each other. Each reads all manifests,
     and follows them as they change; `cemesh dispatcher` runs the triggers, `cemesh sources` the
-    sources. Brokers need a channel that processes share, such as Kafka.
+    sources. Brokers need a channel that processes share, such as Kafka or RabbitMQ.
     """
     _run(
         ctx,
@@ -132,7 +134,8 @@ def dispatcher(
 
     As many of these processes as wanted can run beside each other: the channel shares the
     events out among them. Each reads all manifests, and follows them as they change. It listens
-    on the admin port only. Brokers need a channel that processes share, such as Kafka.
+    on the admin port only. Brokers need a channel that processes share, such as Kafka or
+    RabbitMQ.
     """
     _run(
         ctx,
@@ -186,7 +189,7 @@ def sources(
 
     Run one such process: two would emit everything twice. It reads all manifests, follows them
     as they change, and listens on the admin port only. Brokers need a channel that processes
-    share, such as Kafka.
+    share, such as Kafka or RabbitMQ.
     """
     _run(
         ctx,

@@ -57,7 +57,8 @@ from broker.settings import LogFormat, LogLevel, Settings
 @data_address
 @admin_address
 @channel_option(
-    "Channel of the brokers that ask for none. Default: the embedded one, in the data dir."
+    "Channel of the brokers that ask for none: kafka://HOST:PORT, or amqp://HOST:PORT. "
+    "Default: the embedded one, in the data dir."
 )
 @resolve_option
 @click.option(

@@ -31,7 +31,8 @@ def refuse_unshared(desired: Desired, parts: frozenset[Part], resources: Resourc
             subject=f"Broker {broker.key}",
             message=f"its channel '{resources.channel_scheme(broker)}' is of one process alone: "
             "run everything in one with `cemesh run`, or choose a channel that processes share "
-            "(--channel kafka://HOST:PORT, or the class Kafka)",
+            "(--channel kafka://HOST:PORT or amqp://HOST:PORT, or the class Kafka or "
+            "RabbitMQBroker)",
         )
         for broker in desired.brokers.values()
         if not resources.is_shared(broker)

@@ -44,7 +44,8 @@ class Resources:
         """Return the URL of the channel that the broker's class, or the default, selects."""
         asked = broker.channel
         # A class that asks for what the default is gets what the operator said about it, too.
-        return self._default if asked in (None, _scheme(self._default)) else f"{asked}:"
+        is_default = asked is None or plugins.is_one_channel(asked, _scheme(self._default))
+        return self._default if is_default else f"{asked}:"
 
     def channel_scheme(self, broker: Broker) -> str:
         """Return the scheme of that URL, which is what a channel is called."""

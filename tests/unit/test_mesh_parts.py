@@ -240,7 +240,8 @@ async def test_a_part_refuses_every_broker_whose_channel_is_of_one_process(
         assert str(refused.value.problems[0]) == (
             "Broker default/a: its channel 'alone' is of one process alone: run everything in one "
             "with `cemesh run`, or choose a channel that processes share "
-            "(--channel kafka://HOST:PORT, or the class Kafka)"
+            "(--channel kafka://HOST:PORT or amqp://HOST:PORT, or the class Kafka or "
+            "RabbitMQBroker)"
         )
         assert mesh.find(BROKER.key) is None
         assert store.channels == {}, "nothing was opened"

@@ -54,6 +54,15 @@ def test_what_is_installed_is_known_without_importing_it(install: Install) -> No
     assert "lazy" not in sys.modules
 
 
+def test_schemes_are_of_one_channel_if_the_same_plugin_serves_them(install: Install) -> None:
+    install("birds", "", "pigeon = birds:Pigeon", "pigeons = birds:Pigeon", "owl = birds:Owl")
+
+    assert plugins.is_one_channel("pigeon", "pigeons")
+    assert not plugins.is_one_channel("pigeon", "owl")
+    assert not plugins.is_one_channel("raven", "crow"), "nothing is installed for either"
+    assert plugins.is_one_channel("raven", "raven")
+
+
 def test_an_unknown_scheme_is_refused_with_what_is_installed() -> None:
     with pytest.raises(PluginNotFound) as caught:
         plugins.sinks("htp")
