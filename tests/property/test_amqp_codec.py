@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pamqp.header import ContentHeader
 
-from broker.codecs.amqp import STRUCTURED, Headers, decode, encode, matching
+from broker.codecs.amqp import STRUCTURED, Headers, decode, encode, matching, may_have_id
 from broker.codecs.http import STRUCTURED_FROM
 from broker.codecs.notes import NO_NOTES, Notes
 from broker.errors import InvalidEvent
@@ -117,6 +117,17 @@ def test_no_message_does_worse_than_to_be_refused(
     assert decode(message.headers, message.body, content_type=message.content_type) == (
         event, noted,
     )  # fmt: skip
+    assert may_have_id(headers, event.id, content_type=content_type)
+
+
+@given(kept_events(), st.text())
+def test_a_look_at_the_headers_tells_apart_what_is_in_them(event: Event, id: str) -> None:
+    message = encode(event)
+
+    looked_at = may_have_id(message.headers, id, content_type=message.content_type)
+
+    assert may_have_id(message.headers, event.id, content_type=message.content_type)
+    assert looked_at == (id == event.id or "ce-id" not in message.headers)
 
 
 # --- routing -----------------------------------------------------------------------------------
