@@ -16,8 +16,6 @@ from datetime import timedelta
 from typing import Final
 
 import aiormq
-from aiormq.abc import AbstractConnection
-from yarl import URL
 
 from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.settings import Settings
@@ -29,6 +27,7 @@ HEARTBEAT: Final = timedelta(seconds=10)
 LEAST_FRAME: Final = 64 << 10
 """Bytes that a frame must be able to take, as all the headers of a message are in one."""
 
+# Less than a heartbeat: aiormq counts the silence from before.
 _CONNECTED_WITHIN: Final = 10.0
 _CLOSED_WITHIN: Final = 2.0
 
@@ -61,14 +60,14 @@ async def connect(
     return connection
 
 
-async def close(connection: AbstractConnection) -> None:
+async def close(connection: Connection) -> None:
     """Close the connection, within 3 s, whether or not the server answers.
 
     Whoever still waits for an answer by it gets `aiormq.AMQPConnectionError`.
     """
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSED_WITHIN):
-            await connection.close(aiormq.AMQPConnectionError("the connection is closed"))
+            await connection.close()
 
 
 def at(settings: Settings) -> str:
@@ -188,7 +187,8 @@ def _who(settings: Settings) -> str:
 
 async def _opened(settings: Settings, purpose: str, heartbeat: timedelta) -> Connection:
     options = await asyncio.to_thread(settings.client_options)
-    url = URL(options["url"]).update_query(heartbeat=round(heartbeat.total_seconds()))
+    url = options["url"]
+    url += f"{'&' if '?' in url else '?'}heartbeat={round(heartbeat.total_seconds())}"
     name = f"cemesh {purpose} of {platform.node()}, process {os.getpid()}"
     connection = Connection(
         url,

@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiormq
 from aiormq import spec
 from aiormq.connection import FrameReceiver, ReceivedFrame
 from pamqp.base import Frame
-from yarl import URL
 
 _SHUTDOWN_WITHIN: Final = 1.0
 
 
 class Connection(aiormq.Connection):
-    """A connection that gives up a server gone silent, and says why it is blocked.
+    """A connection that gives up a server gone silent, and tells what becomes of it.
 
+    ``on_lost`` is told why it is closed, before anybody who waits for an answer by it.
     ``blocked`` is the alarm for which the server reads nothing from it now, or None. The server
-    tells it to those that publish, and not before they try to.
+    says so to those that publish, and not before they try to.
     """
 
-    # A server speaks up twice in each interval of heartbeats; aiormq looks twice in it, whether
+    # A server speaks up twice in each interval of heartbeats; aiormq looks as often, whether
     # nothing came for this many intervals and a second each.
     HEARTBEAT_GRACE_MULTIPLIER = 1
 
-    def __init__(self, url: URL, *, encrypted: bool, **options: Any) -> None:  # noqa: ANN401 - aiormq's own
+    def __init__(self, url: str, *, encrypted: bool, **options: Any) -> None:  # noqa: ANN401 - aiormq's own
         if encrypted:
             # Or closing would wait half a minute for a server that is gone.
             options["ssl_shutdown_timeout"] = _SHUTDOWN_WITHIN
         super().__init__(url, **options)
+        self.on_lost: Callable[[BaseException], None] | None = None
         self.blocked: str | None = None
 
     async def close(
         self,
-        exc: BaseException | type[BaseException] | None = asyncio.CancelledError,
+        exc: BaseException | type[BaseException] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - aiormq's own
     ) -> None:
-        # Raised is this in whoever waits for an answer. Nobody cancelled them, but the reader.
-        if isinstance(exc, asyncio.CancelledError) or exc is asyncio.CancelledError:
+        # All who wait for an answer are thrown this, and aiormq cancels them by it where it has
+        # ended reading by itself.
+        if isinstance(exc, asyncio.CancelledError):
             exc = TimeoutError("it has been silent for too long")
+        elif not isinstance(exc, BaseException):
+            exc = aiormq.AMQPConnectionError("the connection was closed")
+        if self.on_lost is not None:
+            self.on_lost(exc)
         await super().close(exc, timeout)
 
     @staticmethod

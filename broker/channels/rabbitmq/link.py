@@ -115,13 +115,11 @@ class Link:
     def _use(self, connection: Connection) -> None:
         self._connection, self._trouble = connection, None
         self._opened.set()
-        # Known at once, so before whoever waits for an answer gets to ask what is wrong.
-        connection.closing.add_done_callback(partial(self._lost, connection))
+        connection.on_lost = partial(self._lost, connection)
 
-    def _lost(self, connection: Connection, closing: asyncio.Future[None]) -> None:
+    def _lost(self, connection: Connection, error: BaseException) -> None:
         if connection is not self._connection:
             return
-        error = closing.exception() or ConnectionError("the connection was closed")
         self._connection, self._trouble = None, f"{at(self.settings)}: {said(error, self.settings)}"
         self._opened.clear()
         _log.warning("rabbitmq connection lost", extra={**self._fields, "why": self._trouble})
