@@ -6,7 +6,7 @@ An entry is one message, in MessagePack. It tells what is new; all that was told
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -50,9 +50,9 @@ class Place:
 
     gone: bool = False
     since: int = 0
-    settled: Sequence[str] = ()
-    queues: Sequence[str] = ()
-    bindings: Sequence[Mapping[str, str | None]] = ()
+    settled: Sequence[str] = field(default_factory=list)
+    queues: Sequence[str] = field(default_factory=list)
+    bindings: Sequence[Mapping[str, str | None]] = field(default_factory=list)
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ class Replay:
         """
         if self._resumes:
             self._resumes = False
-            if offset >= self.position > 0:  # what was next may be gone, too
+            if offset > max(0, self.position - 1):  # what was next may be gone, too
                 self._aside, self._first = [], None
         if offset < self.position:
             return
