@@ -10,7 +10,7 @@ What the mesh keeps beside an event is in headers that begin with ``cemesh-``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
@@ -58,6 +58,9 @@ class Message:
 
 
 _PREFIX: Final = "ce-"
+_NAMES: Final = "cemesh-names"
+"""The header with the names of all attributes in their order, unless that is the alphabet's."""
+
 _OTHER_PREFIXES: Final = ("cloudEvents:", "cloudEvents_")
 _ID: Final = "ce-id"
 _CONTENT_TYPE: Final = "content-type"
@@ -94,6 +97,9 @@ def encode(event: Event, notes: Notes = NO_NOTES) -> Message:
         headers[DATA] = "empty"
     if event.kinds:
         headers[KINDS] = kinds_text(event.kinds)
+    names = list(attributes)
+    if names != sorted(names):
+        headers[_NAMES] = " ".join(names)
     if not _fit(headers) or (content_type is not None and is_cloudevents(content_type)):
         headers = dict(STRUCTURED)
         content_type = EVENT_TYPE
@@ -218,9 +224,18 @@ def _decode_binary(headers: Headers, body: bytes, media_type: object) -> Event:
     data = body or None
     if DATA in headers:
         data = _payload(headers, body)
+    if _NAMES in headers:
+        attributes = _in_order(attributes, _ours(headers, _NAMES).split())
     if KINDS in headers:
         kinds.update(read_kinds(_ours(headers, KINDS)))
     return Event.checked(attributes, data, kinds)
+
+
+def _in_order(attributes: dict[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the attributes as they were, if these are their names: RabbitMQ may sort headers."""
+    if attributes.keys() != set(names):
+        return attributes
+    return {name: attributes[name] for name in names}
 
 
 def _with_prefix(headers: Headers) -> Headers:

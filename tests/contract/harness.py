@@ -15,6 +15,7 @@ import pytest
 from broker.channels.embedded import EmbeddedBackend
 from broker.channels.kafka import KafkaBackend
 from broker.channels.memory import MemoryBackend
+from broker.channels.rabbitmq.backend import RabbitmqBackend
 from broker.ports import Backend, BackendOptions, Channel
 from tests.services.relay import Relay
 
@@ -94,6 +95,26 @@ class KafkaHarness:
     def outage(self) -> AbstractContextManager[None]:
         if self._relay is None:
             pytest.skip("it cuts a server off, and CEMESH_TEST_KAFKA gives one that others use")
+        return self._relay.cut()
+
+
+class RabbitmqHarness:
+    """A broker on the server at ``url``, in a virtual host that no other test has.
+
+    ``relay`` is what stands before that server, or None where nothing does that could be cut.
+    """
+
+    def __init__(self, options: BackendOptions, url: str, relay: Relay | None = None) -> None:
+        self._options = options
+        self._relay = relay
+        self._url = url if relay is None else relay.in_url(url)
+
+    def backend(self) -> Backend:
+        return RabbitmqBackend.from_url(self._url, self._options)
+
+    def outage(self) -> AbstractContextManager[None]:
+        if self._relay is None:
+            pytest.skip("it cuts a server off, and CEMESH_TEST_RABBITMQ gives one that others use")
         return self._relay.cut()
 
 

@@ -35,6 +35,16 @@ class Acks:
         """Let the server deliver these messages again, to anybody."""
         self._queue.put_nowait(_Tags(tags, requeue=True))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether what is told still gets to the server."""
+        return not self._channel.is_closed
+
+    async def sync(self) -> None:
+        """Return once the server has seen all that was told, if the connection lasts."""
+        await self.written()
+        await self._channel.basic_qos(prefetch_count=0)
+
     async def written(self) -> None:
         """Return once all that was told before is on its way, if the connection lasts."""
         passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

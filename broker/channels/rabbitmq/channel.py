@@ -16,7 +16,7 @@ from typing import Final, Self
 from broker.channels.clock import now
 from broker.channels.rabbitmq.cursor import RabbitmqCursor
 from broker.channels.rabbitmq.deadletters import RabbitmqDeadLetters
-from broker.channels.rabbitmq.dispatching import Dispatching
+from broker.channels.rabbitmq.dispatching import Dispatching, Means
 from broker.channels.rabbitmq.feeding import Feeding
 from broker.channels.rabbitmq.filling import Filling
 from broker.channels.rabbitmq.history import RabbitmqHistory
@@ -63,6 +63,7 @@ class RabbitmqChannel:
         self._deserted.set()
         self._accepted = 0
         self._dispatches = False
+        self._tells = False
         self._stamps = Stamps()
 
     async def __aenter__(self) -> Self:
@@ -82,14 +83,19 @@ class RabbitmqChannel:
             )
             self._history = RabbitmqHistory(events)
             self._tailing = await enter(Tailing(events))
-            self._steward = await enter(Steward(link, topology.steward, state))
+            self._steward = Steward(link, publishing, topology.steward, stamps, duty=state.sum_up)
             self._dispatching = Dispatching(
-                link,
-                state,
-                Feeding(topology, state, Filling(events, publishing, stamps)),
-                Waiting(topology, publishing, stamps),
-                self.dead_letters,
-                trouble,
+                Means(
+                    link=link,
+                    topology=topology,
+                    state=state,
+                    publishing=publishing,
+                    stamps=stamps,
+                    feeding=Feeding(topology, state, Filling(events, publishing, stamps)),
+                    waiting=Waiting(topology, publishing, stamps),
+                    dead_letters=self.dead_letters,
+                    trouble=trouble,
+                )
             )
             self._tasks = await enter(asyncio.TaskGroup())
             resources.callback(self._dispatching.stop)
@@ -167,8 +173,7 @@ class RabbitmqChannel:
     ) -> AsyncIterator[RabbitmqCursor]:
         if not self._dispatches:
             self._dispatches = True
-            self._tasks.create_task(self._dispatching.run())
-            self._tasks.create_task(self._steward.run())
+            self._tasks.create_task(self._dispatch())
         self._deserted.clear()
         cursor = await self._dispatching.enter(trigger, filter, window, ordered=ordered)
         try:
@@ -185,6 +190,10 @@ class RabbitmqChannel:
         noted = self._state.ledger.triggers()
         return [trigger for trigger, each in noted.items() if not each.gone]
 
+    async def _dispatch(self) -> None:
+        async with self._steward:
+            await self._dispatching.run()
+
     async def stop_dispatching(self) -> None:
         """Return once no trigger is subscribed here, and be no dispatcher any more."""
         await self._deserted.wait()
@@ -193,11 +202,12 @@ class RabbitmqChannel:
     # --- looking on ------------------------------------------------------------------------
 
     async def books(self) -> Mapping[str, Books]:
-        with suppress(ChannelUnavailable):
-            await self._dispatching.count()
-        tells = await self._steward.asked()
+        if self._dispatches:
+            with suppress(ChannelUnavailable):
+                await self._dispatching.count()
+                self._tells = await self._steward.asked()
         return {
-            trigger: self._account(place) if tells else _NOTHING
+            trigger: self._account(place) if self._tells else _NOTHING
             for trigger, place in self._dispatching.subscribed()
         }
 

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiormq.abc import AbstractConnection
@@ -18,10 +19,14 @@ from broker.channels.rabbitmq.delivery import Delivery
 from broker.channels.rabbitmq.feeding import Feeding
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.place import Place
+from broker.channels.rabbitmq.publishing import Publishing
 from broker.channels.rabbitmq.receiving import Receiving
+from broker.channels.rabbitmq.returned import Returned
 from broker.channels.rabbitmq.session import Consumer, Session
 from broker.channels.rabbitmq.settling import Settling
+from broker.channels.rabbitmq.stamps import Stamps
 from broker.channels.rabbitmq.state import State
+from broker.channels.rabbitmq.topology import Topology
 from broker.channels.rabbitmq.waiting import Waiting
 from broker.channels.trouble import Trouble
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable
@@ -43,29 +48,52 @@ def prefetch(window: int, *, ordered: bool) -> int:
     return max(_ORDERED_AHEAD if ordered else _LEAST_AHEAD, 2 * window)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What a dispatcher of a broker works with."""
+
+    link: Link
+    topology: Topology
+    state: State
+    publishing: Publishing
+    stamps: Stamps
+    feeding: Feeding
+    waiting: Waiting
+    dead_letters: RabbitmqDeadLetters
+    trouble: Trouble
+
+
 class Dispatching:
     """The places of all triggers that this process has subscribed, and where they are fed from.
 
     While there is no connection, what nobody has claimed is let go of: the server has it.
     """
 
-    def __init__(
-        self,
-        link: Link,
-        state: State,
-        feeding: Feeding,
-        waiting: Waiting,
-        dead_letters: RabbitmqDeadLetters,
-        trouble: Trouble,
-    ) -> None:
+    def __init__(self, means: Means) -> None:
         self.places: dict[str, Place] = {}
         self.cursors: dict[str, RabbitmqCursor] = {}
-        self.settling: Final = Settling(state, waiting, dead_letters, trouble, self._spawn)
-        self._receiving = Receiving(state, self.settling, dead_letters, trouble, self._spawn)
-        self._link = link
-        self._state = state
-        self._feeding = feeding
-        self._trouble = trouble
+        self.settling: Final = Settling(
+            means.state, means.waiting, means.dead_letters, means.trouble, self._spawn
+        )
+        self._receiving = Receiving(
+            means.state, self.settling, means.dead_letters, means.trouble, self._spawn
+        )
+        self._returned = Returned(
+            means.link,
+            means.topology,
+            means.state,
+            means.publishing,
+            means.stamps,
+            self.settling,
+            means.dead_letters,
+            means.trouble,
+            self._subscribed_place,
+            self._spawn,
+        )
+        self._link = means.link
+        self._state = means.state
+        self._feeding = means.feeding
+        self._trouble = means.trouble
         self._windows: dict[str, int] = {}
         self._session: Session | None = None
         self._is_open = asyncio.Event()
@@ -79,7 +107,10 @@ class Dispatching:
         async with asyncio.TaskGroup() as group:
             self._group = group
             settling = group.create_task(self.settling.run())
-            serving = group.create_task(self._link.keep(self.serve))
+            serving = [
+                group.create_task(self._link.keep(each))
+                for each in (self.serve, self._returned.serve)
+            ]
             await self._stopping.wait()
             try:
                 async with asyncio.timeout(_SETTLES_WITHIN):
@@ -89,7 +120,7 @@ class Dispatching:
                     await self.settling.end()
             except (CemeshError, TimeoutError) as error:
                 self._trouble.met("cannot store what was settled", ChannelUnavailable(str(error)))
-            for task in (settling, serving, *self._tasks):
+            for task in (settling, *serving, *self._tasks):
                 task.cancel()
 
     def stop(self) -> None:
@@ -206,6 +237,9 @@ class Dispatching:
             for consumer in list(session.consumers.values()):
                 await session.count(consumer)
 
+    def _subscribed_place(self, trigger: str) -> Place | None:
+        return self.places[trigger] if trigger in self.cursors else None
+
     def subscribed(self) -> Iterator[tuple[str, Place]]:
         """Yield the triggers that are subscribed here, with their places."""
         return ((trigger, self.places[trigger]) for trigger in self.cursors)
@@ -239,6 +273,7 @@ class Dispatching:
             _log.warning("trigger was removed by another process", extra=extra)
             return
         _log.warning("queue was deleted", extra=extra)
+        place.ready[consumer.queue] = 0
         self._lose(place, consumer)
         self._spawn(self._feed_again(session, place))
 

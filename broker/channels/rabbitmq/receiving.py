@@ -113,7 +113,7 @@ class Receiving:
         self, session: Session, consumer: Consumer, message: DeliveredMessage, error: InvalidEvent
     ) -> None:
         """Keep what is no event: in the dead-letter store, once however many triggers got it."""
-        event = event_of_message(_entry(message), consumer.queue)
+        event = event_of_message(as_entry(message), consumer.queue)
         why = Refusal(
             destination=consumer.queue,
             reason=f"it is no CloudEvent: {error}",
@@ -132,7 +132,7 @@ class Receiving:
                 return
 
 
-def _entry(message: DeliveredMessage) -> Entry:
+def as_entry(message: DeliveredMessage) -> Entry:
     """Return the message as one of a stream is."""
     properties = message.header.properties
     return Entry(
