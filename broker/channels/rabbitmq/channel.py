@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -30,7 +31,7 @@ from broker.channels.rabbitmq.state import State
 from broker.channels.rabbitmq.steward import Steward
 from broker.channels.rabbitmq.streams import Stream
 from broker.channels.rabbitmq.tailing import Tailing
-from broker.channels.rabbitmq.topology import Topology, is_missing, unusable
+from broker.channels.rabbitmq.topology import Topology, unusable
 from broker.channels.rabbitmq.waiting import Waiting
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import encode
@@ -39,6 +40,8 @@ from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter
 from broker.ports import BackendOptions, Books, Stored
+
+_log: Final = logging.getLogger("cemesh.channel")
 
 _NOTHING: Final = Books(matched=0, delivered=0, dead_lettered=0, waiting=0, oldest_waiting=None)
 
@@ -84,6 +87,7 @@ class RabbitmqChannel:
             self._history = RabbitmqHistory(events)
             self._tailing = await enter(Tailing(events))
             self._steward = Steward(link, publishing, topology.steward, stamps, duty=state.sum_up)
+            self._feeding = Feeding(topology, state, Filling(events, publishing, stamps))
             self._dispatching = Dispatching(
                 Means(
                     link=link,
@@ -91,7 +95,7 @@ class RabbitmqChannel:
                     state=state,
                     publishing=publishing,
                     stamps=stamps,
-                    feeding=Feeding(topology, state, Filling(events, publishing, stamps)),
+                    feeding=self._feeding,
                     waiting=Waiting(topology, publishing, stamps),
                     dead_letters=self.dead_letters,
                     trouble=trouble,
@@ -112,39 +116,41 @@ class RabbitmqChannel:
             await self._append_to(events, to)
             return
         outgoing: Sequence[Outgoing] = [
-            Outgoing(
-                message=encode(event), stamp=self._stamps.new(), exchange=self._topology.exchange
-            )
-            for event in events
+            Outgoing(message=encode(event), stamp=stamp, exchange=self._topology.exchange)
+            for event, stamp in zip(events, self._stamps.several(len(events)), strict=True)
         ]
-        try:
-            outgoing = await self._publishing.publish(outgoing)
-        except ChannelUnavailable as error:
-            if not is_missing(error):
-                raise
-        if outgoing:
-            await self._declare()
-            await self._publish(outgoing)
+        unroutable = await self._publishing.publish(outgoing)
+        if unroutable:  # the exchange is gone, or its stream
+            await self._restore()
+            await self._publish(unroutable)
 
     async def _append_to(self, events: Sequence[Event], trigger: str) -> None:
         """Append events that one trigger is to get: it is in no other's queue."""
         noted = self._state.ledger.triggers().get(trigger)
         notes = Notes(to=trigger)
-        messages = [(encode(event, notes), self._stamps.new()) for event in events]
+        stamps = self._stamps.several(len(events))
         # In this order, so that what is in a queue is in the history.
         queues = [self._topology.events]
         queues += [] if noted is None or noted.gone else [noted.queues[-1]]
         for queue in queues:
             await self._publish(
                 [
-                    Outgoing(message=message, stamp=stamp, routing_key=queue)
-                    for message, stamp in messages
+                    Outgoing(message=encode(event, notes), stamp=stamp, routing_key=queue)
+                    for event, stamp in zip(events, stamps, strict=True)
                 ]
             )
 
     async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
         for each in await self._publishing.publish(outgoing):
             raise unusable(self._link, f"'{each.exchange or each.routing_key}'")
+
+    async def _restore(self) -> None:
+        """Make again what somebody has deleted."""
+        _log.warning("exchange or stream is gone and is made again", extra={"broker": self._broker})
+        await self._declare()
+        for trigger, noted in self._state.ledger.triggers().items():
+            if not noted.gone:
+                await self._feeding.rebind(trigger, noted)
 
     async def _declare(self) -> None:
         """Make what the broker has on the server, as far as it is not there."""

@@ -179,7 +179,9 @@ class Dispatching:
             place = self.places[trigger] = Place(trigger, filter)
         cursor = RabbitmqCursor(place, window, self.settling.submit)
         former = self.cursors.get(trigger)
-        if former is not None:
+        if former is None:
+            place.begin(filter)
+        else:
             former.retire()
         self.cursors[trigger] = cursor
         self._windows[trigger] = window

@@ -49,6 +49,15 @@ class Feeding:
             noted = await self._bound(place, queue, filter, noted)
         return noted.queues
 
+    async def rebind(self, trigger: str, noted: Noted) -> None:
+        """Bind the queue of a trigger again, as it was, where the exchange was deleted.
+
+        A queue that is gone as well is left to whoever consumes from it.
+        """
+        queue = noted.queues[-1]
+        if await self._topology.is_there(queue):
+            await self._topology.bind(queue, noted.bindings)
+
     async def remove(self, trigger: str, place: Place | None) -> None:
         """Delete the trigger's queues, and note where they stood."""
         noted = self._state.ledger.triggers().get(trigger)
@@ -108,16 +117,20 @@ class Feeding:
             await self._state.note({place.trigger: both})
             await self._topology.declare_queue(queue, ordered=place.is_ordered)
             await self._topology.bind(queue, wanted)
-            place.change(filter)
+            self._judge(place, filter)
             await self._topology.unbind(queue, former)
             for other in queues:
                 if other != queue:
                     await self._topology.unbind(other, both.bindings)
             noted = Noted(since=noted.since, queues=queues, bindings=wanted)
             await self._state.note({place.trigger: noted})
-        elif place.filter != filter:
-            place.change(filter)
+        else:
+            self._judge(place, filter)
         return noted
+
+    def _judge(self, place: Place, filter: Filter) -> None:
+        if place.filter != filter:
+            place.change(filter)
 
     def _stands(self, trigger: str, place: Place | None, noted: Noted) -> tuple[int, Sequence[str]]:
         """Return from when on the trigger's queue is to be filled, should it return.

@@ -38,6 +38,7 @@ class Place:
         self.closing: dict[int, Fate] = {}
         self.recent = Recent()
         self.latest: int | None = None  # when the event of the last message was accepted
+        self._lost: int | None = None  # when the oldest event was accepted that was let go of
         self._by_stamp: dict[str, Delivery] = {}
         self._positions = count()
         self._wake: Callable[[], None] | None = None
@@ -220,6 +221,7 @@ class Place:
         how many were let go of.
         """
         gone = self.give_back(queue)
+        self._lost = min((each.at for each in gone), default=self._lost)
         for delivery in self.in_hand.values():
             if delivery.queue == queue:
                 delivery.receipt = None
@@ -267,8 +269,12 @@ class Place:
 
     @property
     def oldest(self) -> int | None:
-        """When the oldest event in hand was accepted, in microseconds since 1970."""
-        return min((each.at for each in self.in_hand.values()), default=None)
+        """When the oldest event was accepted that is in hand, or was when the connection was lost.
+
+        In microseconds since 1970.
+        """
+        oldest = min((each.at for each in self.in_hand.values()), default=None)
+        return self._lost if oldest is None and self.ready.total() else oldest
 
     @property
     def floor(self) -> int | None:

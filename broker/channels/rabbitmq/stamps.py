@@ -31,8 +31,12 @@ class Stamps:
 
     def new(self) -> str:
         """Return the stamp of a message whose event is accepted now."""
+        return self.several(1)[0]
+
+    def several(self, count: int) -> list[str]:
+        """Return the stamps of messages whose events are accepted together, now."""
         self._latest = max(self._latest, now())
-        return self._stamp(self._latest)
+        return [self._stamp(self._latest) for _ in range(count)]
 
     def following(self, stamp: str | None, at: int) -> str:
         """Return the stamp of the message that is to take the place of the one with ``stamp``.
