@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
@@ -111,9 +111,11 @@ class Deliveries:
             self._channel.on_consumer_cancel_callbacks.add(self._end)
             await self._channel.basic_consume(self._stream, self._take, arguments={_OFFSET: offset})
 
-    async def on(self) -> AsyncIterator[Entry]:
-        while True:
-            yield await self.next()
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Entry:
+        return await self.next()
 
     async def any(self, within: timedelta) -> bool:
         """Return whether there is an entry, as soon as there is one."""

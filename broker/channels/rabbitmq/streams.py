@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 import aiormq
 from aiormq.abc import AbstractChannel
 
-from broker.channels.rabbitmq.connecting import at, reported, said
+from broker.channels.rabbitmq.connecting import at, reported
 from broker.channels.rabbitmq.deliveries import AHEAD, Deliveries, Entry
 from broker.channels.rabbitmq.link import Link
 from broker.errors import ChannelUnavailable
@@ -65,16 +65,16 @@ class Stream:
         }
         arguments = {name: value for name, value in given.items() if value is not None}
         async with self._channel() as channel:
-            with reported(self.link.settings):
-                try:
+            try:
+                with reported(self.link.settings):
                     await channel.queue_declare(
                         self.name, durable=True, arguments={"x-queue-type": "stream", **arguments}
                     )
-                except aiormq.ChannelPreconditionFailed as error:
-                    if "'x-queue-type'" in str(error):
-                        raise
-                    why = said(error, self.link.settings)
-                    extra = {"stream": self.name, "asked": arguments, "why": why}
+            except ChannelUnavailable as error:
+                if not isinstance(error.__cause__, aiormq.ChannelPreconditionFailed):
+                    raise
+                async with self._delivered("next"):  # unless it is no stream
+                    extra = {"stream": self.name, "asked": arguments, "why": str(error)}
                     _log.warning("stream has other limits", extra=extra)
 
     def appended(self) -> None:
@@ -127,7 +127,7 @@ class Stream:
         `ChannelUnavailable` when the connection or the stream is gone.
         """
         async with self._delivered("next" if start is None else start) as deliveries:
-            yield deliveries.on()
+            yield deliveries
 
     async def _is_delivered(self, channel: AbstractChannel, deliveries: Deliveries) -> bool:
         """Begin with the last entries, and return whether there are any."""
