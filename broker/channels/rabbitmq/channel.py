@@ -43,6 +43,8 @@ from broker.ports import BackendOptions, Books, Stored
 
 _log: Final = logging.getLogger("cemesh.channel")
 
+_TOLD_LETTERS: Final = 10_000
+
 _NOTHING: Final = Books(matched=0, delivered=0, dead_lettered=0, waiting=0, oldest_waiting=None)
 
 _ALIVE_FOR: Final = 15_000_000
@@ -190,7 +192,10 @@ class RabbitmqChannel:
                 self._deserted.set()
 
     async def unsubscribe(self, trigger: str) -> None:
-        await self._dispatching.remove(trigger)
+        if await self._dispatching.remove(trigger):
+            letters = await self.dead_letters.list(trigger=trigger, limit=_TOLD_LETTERS)
+            extra = {"trigger": trigger, "dead_letters": len(letters)}
+            _log.info("queue of trigger removed", extra=extra)
 
     async def triggers(self) -> Collection[str]:
         noted = self._state.ledger.triggers()

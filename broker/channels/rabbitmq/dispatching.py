@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,7 +37,8 @@ _ORDERED_AHEAD: Final = 5_000
 
 _LEAST_AHEAD: Final = 20
 _OPENS_WITHIN: Final = 10.0
-_AGAIN_AFTER: Final = 2.0
+_AGAIN_AFTER: Final = 1.0
+_FED_AT_ONCE: Final = 8
 _SETTLES_WITHIN: Final = 3.0
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -94,7 +95,8 @@ class Dispatching:
         self._state = means.state
         self._feeding = means.feeding
         self._trouble = means.trouble
-        self._windows: dict[str, int] = {}
+        self._ahead: dict[str, int] = {}
+        self._turns = asyncio.Semaphore(_FED_AT_ONCE)
         self._session: Session | None = None
         self._is_open = asyncio.Event()
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -146,7 +148,7 @@ class Dispatching:
             self._session = session
             self._is_open.set()
             for trigger in list(self.cursors):
-                self._spawn(self._feed_again(session, self.places[trigger]))
+                self._spawn(self._feed(session, self.places[trigger]))
             await running
         finally:
             self._session = None
@@ -177,20 +179,22 @@ class Dispatching:
         place = self.places.get(trigger)
         if place is None:
             place = self.places[trigger] = Place(trigger, filter)
-        cursor = RabbitmqCursor(place, window, self.settling.submit)
         former = self.cursors.get(trigger)
         if former is None:
             place.begin(filter)
-        else:
-            former.retire()
-        self.cursors[trigger] = cursor
-        self._windows[trigger] = window
-        place.enter(cursor.wake, ordered=ordered)
-        try:
-            await self._feed(session, place, filter)
-        except BaseException:
-            await self.leave(trigger, cursor)
-            raise
+        async with self._changing[trigger]:
+            queues = await self._feeding.queues(place, filter, ordered=ordered)
+            cursor = RabbitmqCursor(place, window, self.settling.submit)
+            if former is not None:
+                former.retire()
+            self.cursors[trigger] = cursor
+            self._ahead[trigger] = prefetch(window, ordered=ordered)
+            place.enter(cursor.wake, ordered=ordered)
+            try:
+                await self._consume(session, place, queues)
+            except ChannelUnavailable as error:
+                self._trouble.met("cannot consume", error, trigger=trigger)
+                self._spawn(self._feed(session, place))
         return cursor
 
     async def leave(self, trigger: str, cursor: RabbitmqCursor) -> None:
@@ -212,25 +216,68 @@ class Dispatching:
                         await session.stop(queue)
             session.give_back(_tags(place.give_back(), session))
 
-    async def remove(self, trigger: str) -> None:
-        """Delete the trigger's queues, and note where they stood. Raises `ChannelUnavailable`."""
-        async with self._changing[trigger]:
-            if trigger not in self.cursors:
-                await self._feeding.remove(trigger, self.places.get(trigger))
-
-    # --- where messages come from ----------------------------------------------------------
-
-    async def _feed(self, session: Session, place: Place, filter: Filter) -> None:
-        """Let messages come from the trigger's queues, which are made, or mended, or bound anew.
+    async def remove(self, trigger: str) -> bool:
+        """Delete the trigger's queues, and note where they stood. Return whether it had any.
 
         Raises `ChannelUnavailable`.
         """
-        trigger = place.trigger
         async with self._changing[trigger]:
-            ahead = prefetch(self._windows[trigger], ordered=place.is_ordered)
-            for queue in await self._feeding.queues(place, filter):
-                if queue not in session.consumers:
-                    await session.consume(place, queue, ahead)
+            if trigger in self.cursors:
+                return False
+            return await self._feeding.remove(trigger, self.places.get(trigger))
+
+    # --- where messages come from ----------------------------------------------------------
+
+    async def _feed(self, session: Session, place: Place) -> None:
+        """Let messages come from the trigger's queues, as soon as they can, in this session."""
+        while self._session is session and place.subscribed:
+            try:
+                async with self._turns, self._changing[place.trigger]:
+                    queues = await self._feeding.queues(
+                        place, place.filter, ordered=place.is_ordered
+                    )
+                    await self._consume(session, place, queues)
+            except (ChannelUnavailable, ChannelFull) as error:
+                self._trouble.met("cannot consume", error, trigger=place.trigger)
+                await asyncio.sleep(_AGAIN_AFTER)
+            else:
+                return
+
+    async def _consume(self, session: Session, place: Place, queues: Sequence[str]) -> None:
+        """Let messages come from these queues. What is in order comes when all else has."""
+        ahead = self._ahead[place.trigger]
+        later: list[str] = []
+        for queue in queues:
+            consumer = session.consumers.get(queue)
+            if consumer is not None and consumer.prefetch == ahead:
+                continue
+            await session.stop(queue)
+            if place.is_ordered and self._feeding.is_ordered(place.trigger, queue):
+                later.append(queue)
+            else:
+                await session.consume(place, queue, ahead)
+        if later and len(queues) > 1:
+            self._spawn(self._consume_in_order(session, place, later))
+        else:
+            for queue in later:
+                await session.consume(place, queue, ahead)
+
+    async def _consume_in_order(
+        self, session: Session, place: Place, queues: Sequence[str]
+    ) -> None:
+        """Consume from these once nothing is left in the trigger's other queues."""
+        try:
+            while place.is_ordered and self._session is session:
+                others = [each for each in session.consumers.values() if each.place is place]
+                for consumer in others:
+                    await session.count(consumer)
+                if not any(place.ready[each.queue] for each in others):
+                    for queue in queues:
+                        await session.consume(place, queue, self._ahead[place.trigger])
+                    return
+                await asyncio.sleep(_AGAIN_AFTER)
+        except ChannelUnavailable as error:  # the next session does it
+            self._trouble.met("cannot consume", error, trigger=place.trigger)
 
     async def count(self) -> None:
         """Find out how much is in the queues. Raises `ChannelUnavailable`."""
@@ -246,17 +293,6 @@ class Dispatching:
         """Yield the triggers that are subscribed here, with their places."""
         return ((trigger, self.places[trigger]) for trigger in self.cursors)
 
-    async def _feed_again(self, session: Session, place: Place) -> None:
-        """Feed a place that is subscribed, for as long as this session lasts."""
-        while self._session is session and place.subscribed:
-            try:
-                await self._feed(session, place, place.filter)
-            except ChannelUnavailable as error:
-                self._trouble.met("cannot consume", error, trigger=place.trigger)
-                await asyncio.sleep(_AGAIN_AFTER)
-            else:
-                return
-
     async def _is_known(self) -> None:
         try:
             await self._state.barrier()
@@ -268,16 +304,23 @@ class Dispatching:
     def _gone(self, consumer: Consumer) -> None:
         """The server has taken a queue away."""
         session, place = self._session, consumer.place
-        if session is None or not place.subscribed:
-            return
-        extra = {"trigger": place.trigger, "queue": consumer.queue}
-        if self._feeding.is_removed(place.trigger):
+        if session is not None and place.subscribed:
+            place.ready[consumer.queue] = 0
+            self._lose(place, consumer)
+            self._spawn(self._see_to(session, consumer))
+
+    async def _see_to(self, session: Session, consumer: Consumer) -> None:
+        """Feed the place of a queue that is gone, unless the trigger was removed."""
+        trigger = consumer.place.trigger
+        extra = {"trigger": trigger, "queue": consumer.queue}
+        is_removed = False
+        with suppress(CemeshError):  # then it is found out when it is fed
+            is_removed = await self._feeding.is_removed(trigger)
+        if is_removed:
             _log.warning("trigger was removed by another process", extra=extra)
             return
         _log.warning("queue was deleted", extra=extra)
-        place.ready[consumer.queue] = 0
-        self._lose(place, consumer)
-        self._spawn(self._feed_again(session, place))
+        await self._feed(session, consumer.place)
 
     def _lose(self, place: Place, consumer: Consumer) -> None:
         """Let go of what has come from a queue that is gone, or from a connection that is."""

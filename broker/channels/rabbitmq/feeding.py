@@ -30,24 +30,37 @@ class Feeding:
         self._state = state
         self._filling = filling
 
-    def is_removed(self, trigger: str) -> bool:
-        """Return whether somebody has removed the trigger."""
-        noted = self._state.ledger.triggers().get(trigger)
-        return noted is not None and noted.gone
+    async def queues(self, place: Place, filter: Filter, *, ordered: bool) -> Sequence[str]:
+        """Return the queues of the place, which are there now: one is bound as the filter demands.
 
-    async def queues(self, place: Place, filter: Filter) -> Sequence[str]:
-        """Return the queues of the place, which are there now and bound as ``filter`` demands.
-
-        From here on the place judges by that filter.
+        That is the one for ordered triggers, or the one for others; it is the last, if it was not
+        needed before. From here on the place judges by that filter.
         """
-        queue = self._topology.queue(place.trigger, ordered=place.is_ordered)
-        noted = self._state.ledger.triggers().get(place.trigger)
+        queue = self._topology.queue(place.trigger, ordered=ordered)
+        noted = self._noted(place.trigger)
         if noted is None or noted.gone:
-            noted = await self._made(place, queue, filter, noted)
-        else:
-            await self._mend(place, noted)
-            noted = await self._bound(place, queue, filter, noted)
-        return noted.queues
+            async with self._topology.alone(queue, until=lambda: self._runs(place.trigger)):
+                noted = self._noted(place.trigger)
+                if noted is None or noted.gone:
+                    return (await self._made(place, queue, filter, noted)).queues
+        await self._mend(place, noted)
+        return (await self._bound(place, queue, filter, noted)).queues
+
+    def is_ordered(self, trigger: str, queue: str) -> bool:
+        """Return whether that queue of the trigger has a single active consumer."""
+        return self._topology.is_ordered(trigger, queue)
+
+    async def is_removed(self, trigger: str) -> bool:
+        """Return whether somebody has removed the trigger, up to now."""
+        await self._state.barrier()
+        return not self._runs(trigger)
+
+    def _noted(self, trigger: str) -> Noted | None:
+        return self._state.ledger.triggers().get(trigger)
+
+    def _runs(self, trigger: str) -> bool:
+        noted = self._noted(trigger)
+        return noted is not None and not noted.gone
 
     async def rebind(self, trigger: str, noted: Noted) -> None:
         """Bind the queue of a trigger again, as it was, where the exchange was deleted.
@@ -58,11 +71,11 @@ class Feeding:
         if await self._topology.is_there(queue):
             await self._topology.bind(queue, noted.bindings)
 
-    async def remove(self, trigger: str, place: Place | None) -> None:
-        """Delete the trigger's queues, and note where they stood."""
-        noted = self._state.ledger.triggers().get(trigger)
+    async def remove(self, trigger: str, place: Place | None) -> bool:
+        """Delete the trigger's queues, and note where they stood. Return whether it had any."""
+        noted = self._noted(trigger)
         if noted is None:
-            return
+            return False
         since, settled = self._stands(trigger, place, noted)
         gone = Noted(
             gone=True, since=since, settled=settled, queues=noted.queues, bindings=noted.bindings
@@ -70,12 +83,13 @@ class Feeding:
         await self._state.note({trigger: gone})
         for queue in noted.queues:
             await self._topology.delete(queue)
+        return not noted.gone
 
     async def _made(self, place: Place, queue: str, filter: Filter, noted: Noted | None) -> Noted:
         """Make the queue of a trigger that is new, or returns."""
         wanted = bindings(filter)
         began = now()
-        await self._topology.declare_queue(queue, ordered=place.is_ordered)
+        await self._declare(place, queue)
         await self._topology.bind(queue, wanted)
         place.begin(filter)
         if noted is not None:
@@ -94,8 +108,7 @@ class Feeding:
             if await self._topology.is_there(queue):
                 continue
             since, _ = self._stands(place.trigger, place, noted)
-            ordered = self._topology.is_ordered(place.trigger, queue)
-            await self._topology.declare_queue(queue, ordered=ordered)
+            await self._declare(place, queue)
             await self._topology.bind(queue, noted.bindings)
             filled = await self._filling.fill(
                 queue, place.trigger, place.filter, since=since, is_done=place.recent.__contains__
@@ -115,7 +128,7 @@ class Feeding:
             former = [each for each in noted.bindings if each not in wanted]
             both = Noted(since=noted.since, queues=queues, bindings=[*former, *wanted])
             await self._state.note({place.trigger: both})
-            await self._topology.declare_queue(queue, ordered=place.is_ordered)
+            await self._declare(place, queue)
             await self._topology.bind(queue, wanted)
             self._judge(place, filter)
             await self._topology.unbind(queue, former)
@@ -127,6 +140,10 @@ class Feeding:
         else:
             self._judge(place, filter)
         return noted
+
+    async def _declare(self, place: Place, queue: str) -> None:
+        ordered = self._topology.is_ordered(place.trigger, queue)
+        await self._topology.declare_queue(queue, ordered=ordered)
 
     def _judge(self, place: Place, filter: Filter) -> None:
         if place.filter != filter:

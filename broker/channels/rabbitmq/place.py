@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
+from typing import Final
 
 from broker.channels.clock import Alarm, now
 from broker.channels.lines import Lines
@@ -14,6 +15,9 @@ from broker.channels.rabbitmq.recent import Recent
 from broker.event import Event
 from broker.filters import Filter
 from broker.ports import Outcome, Refusal
+
+_COMES_AGAIN_WITHIN: Final = 60_000_000
+"""Microseconds within which the server has found out that a connection is lost."""
 
 
 class Place:
@@ -38,6 +42,7 @@ class Place:
         self.closing: dict[int, Fate] = {}
         self.recent = Recent()
         self.latest: int | None = None  # when the event of the last message was accepted
+        self._lost_at = 0
         self._lost: int | None = None  # when the oldest event was accepted that was let go of
         self._by_stamp: dict[str, Delivery] = {}
         self._positions = count()
@@ -220,6 +225,7 @@ class Place:
         What is claimed or decided stays in hand, until it comes again or others have it. Returns
         how many were let go of.
         """
+        self._lost_at = now()
         gone = self.give_back(queue)
         self._lost = min((each.at for each in gone), default=self._lost)
         for delivery in self.in_hand.values():
@@ -227,16 +233,20 @@ class Place:
                 delivery.receipt = None
         return len(gone)
 
-    def settled_elsewhere(self, stamp: str) -> None:
-        """Let go of a delivery that somebody else has counted: it was given to both."""
-        delivery = self._by_stamp.get(stamp)
-        if delivery is None:
-            return
-        fate = self.closing.pop(delivery.position, None)
-        if fate is not None:
-            self._forget(delivery)
-        if isinstance(fate, Keep):
-            self._end(delivery)
+    def let_go(self, is_settled: Callable[[str], bool]) -> None:
+        """Let go of what was decided here, but is with others: their connection was not lost.
+
+        That is so of what they have settled, and of what has not come again for a minute.
+        """
+        for position in [*self.closing] if self._lost_at else []:
+            delivery = self.in_hand[position]
+            if delivery.receipt is None and (
+                now() - self._lost_at > _COMES_AGAIN_WITHIN or is_settled(delivery.stamp or "")
+            ):
+                fate = self.closing.pop(position)
+                self._forget(delivery)
+                if isinstance(fate, Keep):
+                    self._end(delivery)
 
     # --- the account -----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from broker.channels.clock import now
@@ -23,6 +24,7 @@ TICK: Final = 1.0
 
 _PAUSE: Final = 0.5
 _HEARTBEAT: Final = 5_000_000
+_LOOKS_EVERY: Final = 1_000_000
 
 
 class Settling:
@@ -57,7 +59,8 @@ class Settling:
         self._idle.set()
         self._session: Session | None = None  # in which messages were acked last
         self._written = self._acked = 0  # numbers of entries
-        self._heard = 0
+        self._heard = self._looked = 0
+        self._unheard: dict[str, Counts] = {}
 
     def of(self, places: Callable[[], Iterable[Place]]) -> None:
         """Tell the counts of these places, too, when nothing is settled."""
@@ -122,13 +125,16 @@ class Settling:
     async def run(self) -> None:
         """Store until cancelled."""
         while True:
+            is_tick = False
             try:
                 async with asyncio.timeout(TICK):
                     await self._wake.wait()
             except TimeoutError:
-                pass
+                is_tick = True
             self._wake.clear()
             try:
+                if is_tick or now() - self._looked > _LOOKS_EVERY:
+                    await self._look()
                 await self._round()
             except ChannelUnavailable as error:
                 self._trouble.met("cannot settle", error)
@@ -139,7 +145,19 @@ class Settling:
 
     async def end(self) -> None:
         """Note that nothing is in hand here any more."""
-        await self._state.write(Entry(counts=self._changed({}), ended=True))
+        counts = {each.trigger: each.counts(()) for each in self._places()}
+        await self._state.write(Entry(counts=counts, ended=True))
+
+    async def _look(self) -> None:
+        """Find out what else there is to tell, and what others have come to have."""
+        self._looked = now()
+        self._unheard = {each.trigger: each.counts(()) for each in self._places()}
+        for place in self._places():
+            place.let_go(partial(self._state.ledger.was_settled, place.trigger))
+        if self._session is not None and self._written > self._acked:
+            written = self._written
+            await self._session.sync()
+            self._acked = written
 
     async def _round(self) -> None:
         for delivery in [each for each in self._ready if each.receipt is None]:
@@ -147,8 +165,6 @@ class Settling:
         batch, self._ready = self._ready, {}
         held, self._held = self._held, defaultdict(dict)
         try:
-            if not batch:
-                await self._sync()
             await self._write(batch, held)
         except ChannelFull as error:
             self._trouble.met("cannot count", error)
@@ -184,6 +200,7 @@ class Settling:
         )
         self._heard = now()
         self._told |= counts
+        self._unheard = {}
 
     def _close(self, batch: Mapping[Delivery, Place]) -> None:
         tags: defaultdict[Session, list[int]] = defaultdict(list)
@@ -205,17 +222,11 @@ class Settling:
         for trigger, each in held.items():
             self._held[trigger] = {**each, **self._held[trigger]}
 
-    async def _sync(self) -> None:
-        """Find out that all acks have arrived, so that everybody may forget the stamps."""
-        if self._session is not None and self._written > self._acked:
-            written = self._written
-            await self._session.sync()
-            self._acked = written
-
     def _changed(self, batch: Mapping[Delivery, Place]) -> dict[str, Counts]:
         """Return the counts, as they are after this batch, that were not told yet."""
         fates: defaultdict[Place, list[Fate]] = defaultdict(list)
         for delivery, place in batch.items():
             fates[place].append(place.closing[delivery.position])
-        counts = {each.trigger: each.counts(fates.get(each, ())) for each in self._places()}
-        return {key: each for key, each in counts.items() if self._told.get(key) != each}
+        counts = {place.trigger: place.counts(each) for place, each in fates.items()}
+        found = self._unheard | counts
+        return {key: each for key, each in found.items() if self._told.get(key) != each}

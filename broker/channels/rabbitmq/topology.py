@@ -16,11 +16,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from aiormq import ChannelNotFoundEntity
+from aiormq import ChannelLockedResource, ChannelNotFoundEntity
 from aiormq.abc import AbstractChannel, ArgumentsType
 
 from broker.channels.rabbitmq.connecting import at, reported
@@ -48,6 +49,9 @@ _LOSES_NOTHING: Final = {
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
+_KEEPS_NOTHING: Final[ArgumentsType] = {"x-max-length": 0}
+_LONGEST: Final = 240
+_LOOKS_EVERY: Final = 0.2
 
 
 def bindings(filter: Filter) -> Sequence[Binding]:
@@ -136,6 +140,32 @@ class Topology:
             arguments["x-single-active-consumer"] = True
         async with self._channel() as channel:
             await channel.queue_declare(queue, durable=True, arguments=arguments)
+
+    @asynccontextmanager
+    async def alone(self, queue: str, *, until: Callable[[], bool]) -> AsyncIterator[None]:
+        """Let no other process do the same about the queue.
+
+        If one does, this waits until it has ended, or that is so.
+        """
+        lock = f"{queue}#alone" if len(queue) < _LONGEST else queue[:_LONGEST]
+        while not (is_mine := await self._lock(lock)) and not until():
+            await asyncio.sleep(_LOOKS_EVERY)  # noqa: ASYNC110 - the server tells nobody
+        try:
+            yield
+        finally:
+            if is_mine:
+                await self.delete(lock)
+
+    async def _lock(self, name: str) -> bool:
+        """Return whether this process has a queue that nobody else can have while it lives."""
+        try:
+            async with self._channel() as channel:
+                await channel.queue_declare(name, exclusive=True, arguments=_KEEPS_NOTHING)
+        except ChannelUnavailable as error:
+            if isinstance(error.__cause__, ChannelLockedResource):
+                return False
+            raise
+        return True
 
     async def bind(self, queue: str, wanted: Sequence[Binding]) -> None:
         """Let what has one of these go to the queue."""
