@@ -27,10 +27,12 @@ help: ## list the targets
 run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
 	@PATH="$(abspath $(BIN)):$$PATH" examples/quickstart/run
 
+# The tests start cemesh hundreds of times: with no bytecode kept, each would compile it anew.
 .PHONY: test
 test: check ## run every check and every test, as CI does
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest \
+		--numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --format=total >/dev/null || { $(BIN)/coverage report; exit 1; }
 

@@ -8,7 +8,12 @@ from collections.abc import Generator
 import hypothesis
 import pytest
 
-pytest_plugins = ["tests.services.kafka.fixtures", "tests.services.rabbitmq.fixtures"]
+pytest_plugins = [
+    "tests.services.kafka.fixtures",
+    "tests.services.measuring",
+    "tests.services.rabbitmq.fixtures",
+    "tests.services.workers",
+]
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
