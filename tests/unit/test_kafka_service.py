@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from tests.services.kafka.archive import archived
 from tests.services.kafka.distribution import Distribution, Jars, find
 from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import PASSWORD, SASL_MECHANISMS, USER, Listeners
@@ -363,6 +364,15 @@ def test_jars_are_fetched_once_also_by_two_at_a_time(
     assert first == second == find(tmp_path)
     assert first.jars.is_dir()
     assert maven.with_suffix(".log").read_text() == "fetched\n"
+
+
+def test_where_no_classes_can_be_archived_it_is_run_without(tmp_path: Path) -> None:
+    java = program(tmp_path, "java", 'echo "$*" >> "$0.log"', "exit 1")
+    jars = Jars(program=str(java), jars=tmp_path)
+
+    assert archived(jars, tmp_path) == jars
+
+    assert f"-XX:ArchiveClassesAtExit={tmp_path}" in java.with_suffix(".log").read_text()
 
 
 def test_docker_that_works_stands_in_for_java(programs: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import sys
 
+from tests.services.kafka.archive import archived
 from tests.services.kafka.distribution import KEPT, find, version
 from tests.services.kafka.fixtures import GIVEN
 from tests.services.kafka.server import KafkaServer
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9092, help="the first of six that it takes")
     port: int = parser.parse_args().port
     sys.stdout.write("Starting Apache Kafka; the first time, it is fetched\n")
-    distribution = find()
+    distribution = archived(find())
     if isinstance(distribution, Missing):
         sys.exit(distribution.reason)
     for each in range(port, port + PORTS):

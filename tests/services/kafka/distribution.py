@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -44,14 +44,19 @@ class Distribution(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jars:
-    """Java, and a folder of jars."""
+    """Java with its options, and a folder of jars."""
 
     program: str
     jars: Path
+    options: Sequence[str] = _JVM
+
+    def told(self, *options: str) -> Jars:
+        """Return the same with more options."""
+        return replace(self, options=(*self.options, *options))
 
     def java(self, folder: Path) -> Sequence[str]:
         died = f"-XX:ErrorFile={folder}/jvm-error.log"  # and not where the tests were called
-        return [self.program, *_JVM, died, "-cp", f"{self.jars}/*"]
+        return [self.program, *self.options, died, "-cp", f"{self.jars}/*"]
 
     def kill(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         process.kill()

@@ -21,6 +21,7 @@ from typing import Final
 
 import pytest
 
+from tests.services.kafka.archive import archived
 from tests.services.kafka.distribution import Distribution, find
 from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import Listeners
@@ -98,16 +99,16 @@ def kafka_distribution(pytestconfig: pytest.Config) -> Distribution:
     """Return what to run servers with."""
     if os.environ.get(GIVEN):
         pytest.skip(f"it needs a server of the tests' own, and {GIVEN} gives another")
-    found = pytestconfig.stash.get(_FOUND, None) or find()
+    found = pytestconfig.stash.get(_FOUND, None) or archived(find())
     if isinstance(found, Missing):
         pytest.skip(found.reason)
     return found
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Fetching the jars may take longer than a test may.
+    # Fetching the jars may take longer than a test may, and so may archiving their classes.
     if not os.environ.get(GIVEN) and any(asks(each, "kafka") for each in session.items):
-        session.config.stash[_FOUND] = find()
+        session.config.stash[_FOUND] = archived(find())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
