@@ -233,7 +233,7 @@ class RabbitmqChannel:
             but=self._stamps.process,
         )
         waits = self._dispatching.settling.waits.of(place.trigger, time) + others.put_off
-        on_the_server = place.ready.total() + waits
+        on_the_server = place.left + waits
         return Books(
             matched=own.taken + others.matched + on_the_server,
             delivered=own.delivered + others.delivered,

@@ -325,7 +325,7 @@ class Dispatching:
     def _lose(self, place: Place, consumer: Consumer) -> None:
         """Let go of what has come from a queue that is gone, or from a connection that is."""
         gone = place.lose(consumer.queue)
-        place.ready[consumer.queue] += gone + len(consumer.in_doubt)
+        place.ready[consumer.queue] += gone + consumer.let_go()
 
 
 def _tags(deliveries: Iterable[Delivery], session: Session) -> list[int]:

@@ -38,6 +38,7 @@ class Place:
         self.delivered = 0
         self.dead = 0
         self.ready: Counter[str] = Counter()  # what was left in each queue, as it is known last
+        self.in_doubt = 0  # how many have come, but are not taken in: they may be done with
         self.in_hand: dict[int, Delivery] = {}
         self.closing: dict[int, Fate] = {}
         self.recent = Recent()
@@ -278,13 +279,18 @@ class Place:
         return self.counts(decided)
 
     @property
+    def left(self) -> int:
+        """How many are left in the queues, or as good as there, as far as is known."""
+        return self.ready.total() + self.in_doubt
+
+    @property
     def oldest(self) -> int | None:
         """When the oldest event was accepted that is in hand, or was when the connection was lost.
 
         In microseconds since 1970.
         """
         oldest = min((each.at for each in self.in_hand.values()), default=None)
-        return self._lost if oldest is None and self.ready.total() else oldest
+        return self._lost if oldest is None and self.left else oldest
 
     @property
     def floor(self) -> int | None:

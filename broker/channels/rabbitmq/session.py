@@ -35,6 +35,13 @@ class Consumer:
     received: int = 0
     in_doubt: deque[DeliveredMessage] = field(default_factory=deque)
 
+    def let_go(self) -> int:
+        """Forget what is in doubt: it is the server's again. Return how many that were."""
+        count = len(self.in_doubt)
+        self.place.in_doubt -= count
+        self.in_doubt.clear()
+        return count
+
 
 Take = Callable[["Session", Consumer, DeliveredMessage], None]
 """Take a message in. Must not wait, so that the order is kept."""
@@ -118,7 +125,8 @@ class Session:
         with reported(self._settings):
             await self._channel.basic_cancel(queue)
         del self.consumers[queue]
-        self._give_back_doubtful(consumer)
+        self.give_back([tag_of(message) for message in consumer.in_doubt])
+        consumer.let_go()
 
     def ack(self, tags: Sequence[int]) -> None:
         """Be done with these messages."""
@@ -159,6 +167,7 @@ class Session:
             self.give_back([tag_of(message)])
         elif message.redelivered or consumer.in_doubt:
             consumer.in_doubt.append(message)
+            consumer.place.in_doubt += 1
             self._doubt.set()
         else:
             self._take(self, consumer, message)
@@ -177,15 +186,15 @@ class Session:
                 continue
             for consumer, count in doubtful.items():
                 for _ in range(min(count, len(consumer.in_doubt))):
-                    self._take(self, consumer, consumer.in_doubt.popleft())
+                    self._take_next(consumer)
                 while consumer.in_doubt and not consumer.in_doubt[0].redelivered:
-                    self._take(self, consumer, consumer.in_doubt.popleft())
+                    self._take_next(consumer)
                 if consumer.in_doubt:
                     self._doubt.set()
 
-    def _give_back_doubtful(self, consumer: Consumer) -> None:
-        self.give_back([tag_of(message) for message in consumer.in_doubt])
-        consumer.in_doubt.clear()
+    def _take_next(self, consumer: Consumer) -> None:
+        consumer.place.in_doubt -= 1
+        self._take(self, consumer, consumer.in_doubt.popleft())
 
     def _cancelled(self, frame: spec.Basic.Cancel) -> None:
         consumer = self.consumers.pop(str(frame.consumer_tag), None)

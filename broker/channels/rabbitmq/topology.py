@@ -148,8 +148,8 @@ class Topology:
         If one does, this waits until it has ended, or that is so.
         """
         lock = f"{queue}#alone" if len(queue) < _LONGEST else queue[:_LONGEST]
-        while not (is_mine := await self._lock(lock)) and not until():
-            await asyncio.sleep(_LOOKS_EVERY)  # noqa: ASYNC110 - the server tells nobody
+        while not (is_mine := await self._lock(lock)) and not until():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOKS_EVERY)
         try:
             yield
         finally:
