@@ -11,10 +11,10 @@ from typing import Final
 import pytest
 import trustme
 
+import broker.channels.rabbitmq
 from broker.errors import InvalidManifest, Problem
 from broker.manifest import load
 from broker.trigger import EXTERNAL_TOPIC, Broker
-from tests.unit import rabbitmq
 
 Read = Callable[..., tuple[Broker | None, list[Problem]]]
 
@@ -45,9 +45,8 @@ stringData: {user: orders, password: sesame}
 
 
 @pytest.fixture
-def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+def read(tmp_path: Path) -> Read:
     """Read a broker ``default/b`` of that class, and what else is in the file."""
-    rabbitmq.install(tmp_path, monkeypatch)
 
     def read(
         kind_of_broker: str, rest: str = "", *, topic: str | None = None
@@ -101,7 +100,7 @@ def test_a_class_whose_channel_is_not_installed_is_refused(
 def test_a_class_whose_channel_cannot_be_imported_is_refused(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(rabbitmq, "RabbitMQ")
+    monkeypatch.delattr(broker.channels.rabbitmq, "RabbitmqBackend")
 
     _, (problem,) = read("RabbitMQBroker")
 

@@ -9,7 +9,6 @@ import pytest
 
 from broker.errors import InvalidManifest
 from broker.manifest import load
-from tests.unit import rabbitmq
 
 MANIFESTS = Path(__file__).parent / "manifests"
 BAD = sorted((MANIFESTS / "bad").glob("*.yaml"))
@@ -30,9 +29,8 @@ def written(folder: Path, text: str, name: str = "mesh.yaml") -> Path:
 
 @pytest.mark.parametrize("manifest", BAD, ids=lambda path: path.stem)
 def test_every_problem_of_a_bad_manifest_is_told(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rabbitmq.install(tmp_path, monkeypatch)
     monkeypatch.chdir(MANIFESTS)
 
     problems = refused(manifest.relative_to(MANIFESTS))

@@ -46,6 +46,9 @@ def resources(channel: str | None) -> Resources:
         ("kafka://a:9092", None, "kafka://a:9092"),
         ("Kafka://a:9092", "kafka", "Kafka://a:9092"),
         ("kafka://a:9092", "amqp", "amqp:"),
+        ("amqp://a/shop", "amqp", "amqp://a/shop"),
+        ("amqps://a/shop", "amqp", "amqps://a/shop"),
+        ("amqps://a/shop", "kafka", "kafka:"),
     ],
 )
 def test_a_class_that_asks_for_the_default_channel_gets_it_with_its_servers(
@@ -77,6 +80,11 @@ async def test_a_backend_is_opened_once_and_told_each_brokers_configuration_and_
 @pytest.mark.parametrize("channel", ["memory:", "sqlite:"])
 def test_a_channel_of_one_process_says_so(channel: str) -> None:
     assert not resources(channel).is_shared(Broker(key="default/b"))
+
+
+@pytest.mark.parametrize("channel", ["kafka://a", "amqp://a", "amqps://a"])
+def test_a_channel_of_several_processes_says_so(channel: str) -> None:
+    assert resources(channel).is_shared(Broker(key="default/b"))
 
 
 def test_a_channel_that_does_not_say_is_taken_for_one_that_processes_share(
