@@ -23,7 +23,6 @@ from broker.errors import ChannelUnavailable
 from tests.contract.rabbitmq import SOON, settings_of, until
 from tests.services.mesh import HOST, free_port
 from tests.services.rabbitmq.management import Management
-from tests.services.rabbitmq.server import RabbitMQServer
 from tests.services.rabbitmq.settings import PASSWORD, USER, Listeners
 from tests.services.relay import Relay
 
@@ -449,25 +448,3 @@ async def test_a_bug_in_the_work_is_no_trouble_but_ends_the_keeping(rabbitmq: st
     async with Link(settings_of(rabbitmq), "test") as kept:
         with pytest.raises(ZeroDivisionError):
             await kept.keep(work)
-
-
-# --- a server of one's own -----------------------------------------------------------------
-
-
-async def test_a_server_that_is_killed_and_started_again_is_found_again(
-    rabbitmq_server: RabbitMQServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "cemesh.channel")
-    with rabbitmq_server:
-        async with Link(settings_of(rabbitmq_server.listeners.url()), "test") as kept:
-            await asyncio.to_thread(rabbitmq_server.kill)
-            await until(lambda: OUT in told(caplog))
-            await asyncio.to_thread(rabbitmq_server.start)
-            await until(lambda: BACK in told(caplog))
-            assert told(caplog)[0] == LOST
-            assert await works(kept)
-
-        setting = "application:set_env(rabbit, frame_max, 32768)."
-        await asyncio.to_thread(rabbitmq_server.ctl, "eval", setting)
-        with pytest.raises(ChannelUnavailable, match=r"frames of up to 32,768 bytes.*'frame_max'"):
-            await connect(settings_of(rabbitmq_server.listeners.url()), "test")

@@ -246,6 +246,21 @@ async def test_headers_that_are_too_long_for_a_frame_are_refused_and_break_nothi
     assert await stamps(channel) == ["stamp-2"]
 
 
+async def test_what_amqp_cannot_name_is_an_error_of_whoever_asks_for_it_alone(
+    rabbitmq: str, channel: AbstractChannel
+) -> None:
+    async with Publishing(settings_of(rabbitmq)) as it:
+        wrong, taken = await asyncio.gather(
+            it.publish([message(1, queue="x" * 256)]),
+            it.publish([message(2)]),
+            return_exceptions=True,
+        )
+
+    assert isinstance(wrong, ValueError)
+    assert taken == []
+    assert await stamps(channel) == ["stamp-2"]
+
+
 async def test_who_may_not_write_is_told_where_and_the_others_are_not_held_up(
     rabbitmq: str, channel: AbstractChannel, rabbitmq_management: Management
 ) -> None:
@@ -474,3 +489,37 @@ async def test_a_message_that_is_too_large_for_the_server_is_told_so_and_the_oth
         found = set(await stamps(channel))
         assert found - {"stamp-1000"} == set(stamps_of(messages(400)))
         assert await it.publish([message(5_000, body=b"x" * 100_000)]) == []
+
+
+async def test_a_server_whose_frames_cannot_take_the_headers_is_refused(
+    own_server: RabbitMQServer,
+) -> None:
+    for size in (32_768, 131_072):
+        setting = f"application:set_env(rabbit, frame_max, {size})."
+        await asyncio.to_thread(own_server.ctl, "eval", setting)
+        if size < 65_536:
+            with pytest.raises(ChannelUnavailable, match=r"frames of up to 32,768 .* 'frame_max'"):
+                await connect(settings_of(own_server.listeners.url()), "test")
+
+    async with beside(settings_of(own_server.listeners.url())) as channel:
+        assert channel.connection.is_opened
+
+
+async def test_what_was_confirmed_outlives_a_crash_of_the_server(
+    own_server: RabbitMQServer,
+) -> None:
+    settings = settings_of(own_server.listeners.url())
+    async with beside(settings) as channel:
+        await channel.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
+    # A crash within seconds of its declaration costs RabbitMQ 3.10 the queue, or it never answers.
+    await asyncio.to_thread(own_server.ctl, "eval", "[dets:sync(T) || T <- dets:all()].")
+    async with Publishing(settings) as it:
+        await it.publish([replace(each, routing_key="kept") for each in messages(100)])
+        await asyncio.to_thread(own_server.kill)
+        await until(lambda: it.is_out)
+        await asyncio.to_thread(own_server.start)
+        await until(lambda: not it.is_out)
+        await it.publish([message(100, queue="kept")])
+
+    async with beside(settings) as channel:
+        assert await stamps(channel, "kept") == stamps_of(messages(101))

@@ -21,7 +21,6 @@ from pamqp.header import ContentHeader
 
 from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.outgoing import Outgoing
-from broker.errors import CemeshError
 
 _OPENED_WITHIN: Final = 10.0
 
@@ -57,7 +56,7 @@ class Call:
         if self._left == 0 and not self.settled.done():
             self.settled.set_result(None)
 
-    def fail(self, error: CemeshError) -> None:
+    def fail(self, error: Exception) -> None:
         if not self.settled.done():
             self.settled.set_exception(error)
 

@@ -157,3 +157,6 @@ async def _until(lost: asyncio.Future[None], work: Awaitable[None]) -> None:
         await asyncio.wait({doing})
     if not doing.cancelled():
         doing.result()
+    elif not lost.done():
+        # aiormq cancels whoever waits for a channel that it ends.
+        raise ChannelUnavailable("a channel was lost")

@@ -157,7 +157,7 @@ class Publishing:
                 continue
             try:
                 sent = list(frames(part.outgoing, channel=channel.number, frame_max=frame_max))
-            except TooLarge as error:
+            except (TooLarge, ValueError) as error:  # the latter is a bug, but of that call alone
                 part.call.fail(error)
                 continue
             size += sum(map(len, sent))
