@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -66,12 +67,15 @@ def installed(
 ) -> Path:
     """Return the folder of the commands of an environment with the wheel and nothing else."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
-    run(sys.executable, "-m", "venv", venv, cwd=venv.parent)
-    install = (venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-index")
-    found = ("--find-links", wheels_of_the_lock)
-    run(*install, *found, "--require-hashes", "--requirement", LOCK, cwd=venv.parent)
-    run(*install, "--no-deps", wheel, cwd=venv.parent)
-    run(venv / "bin" / "python", "-m", "pip", "check", cwd=venv.parent)
+    # By uv, in a tenth of the time that venv and pip take.
+    uv = Path(sysconfig.get_path("scripts"), "uv")
+    run(uv, "venv", "--quiet", "--python", sys.executable, venv, cwd=venv.parent)
+    found = ("--no-cache", "--no-index", "--find-links", wheels_of_the_lock)
+    locked = ("--require-hashes", "--requirement", LOCK)
+    run(uv, "pip", "install", "--quiet", "--python", venv, *found, *locked, cwd=venv.parent)
+    pip = (sys.executable, "-m", "pip", "--python", venv / "bin" / "python")
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel, cwd=venv.parent)
+    run(*pip, "check", cwd=venv.parent)
     return venv / "bin"
 
 
