@@ -211,9 +211,8 @@ class Dispatching:
             return
         async with self._changing[trigger]:
             with suppress(ChannelUnavailable):
-                for queue in [each.queue for each in session.consumers.values()]:
-                    if session.consumers[queue].place is place:
-                        await session.stop(queue)
+                for each in [each for each in session.consumers.values() if each.place is place]:
+                    await session.stop(each.queue)
             session.give_back(_tags(place.give_back(), session))
 
     async def remove(self, trigger: str) -> bool:
