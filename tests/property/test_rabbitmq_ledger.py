@@ -191,7 +191,7 @@ class Story:
                 self.read(self.processes[process], number)
             case Die(process):
                 # One that others may not know how to count would take that with it.
-                self.settle_down(self.processes[process])
+                self.read(self.processes[process])
                 self.processes[process] = self.start()
             case Draft(process):
                 self.draft(self.processes[process])
@@ -202,6 +202,7 @@ class Story:
                 self.draft(self.processes[process])
                 self.store(self.processes[process], "stored")
             case Wait(hours):
+                self.late.clear()  # nothing is on its way for hours
                 for each in self.processes:
                     self.read_own(each)
                 self.time += hours * HOUR
@@ -331,15 +332,13 @@ class Story:
         counted = it.replay.ledger.counted(it.author.process)
         it.replay.take(stored.offset, stored.entry, 100)
         it.author.counted(counted, it.replay.ledger)
-
-    def settle_down(self, it: Process) -> bool:
-        """Read all, and tell again what others have not counted; return whether that was so."""
-        self.read(it)
-        is_apart = it.author.is_apart(it.replay.ledger)
-        if is_apart:
+        entry = stored.entry
+        if (
+            entry is not None
+            and (entry.process == it.author.process or entry.summary is not None)
+            and it.author.must_tell_again(it.replay.ledger)
+        ):
             self.write(it, Entry(), "stored")
-            self.read(it)
-        return is_apart
 
     def cut(self, tenths: int) -> None:
         """Remove what is covered by the last summary, up to the last entry that it covers."""
@@ -352,8 +351,12 @@ class Story:
             self.first = max(self.first, max(summaries) * tenths // 10)
 
     def come_to_rest(self) -> None:
-        while sum(self.settle_down(each) for each in self.processes):
-            pass
+        """Let all read everything, also what they tell when they have read something."""
+        end = -1
+        while end != self.end:
+            end = self.end
+            for each in self.processes:
+                self.read(each)
 
 
 @dataclass

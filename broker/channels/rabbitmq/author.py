@@ -48,6 +48,7 @@ class Author:
         if before is not None and ledger.counted(self.process) is None:
             self._melted = dict(before)
 
-    def is_apart(self, ledger: Ledger) -> bool:
-        """Return whether something that the process told after it had melted is not counted."""
-        return ledger.number(self.process) > 0 and ledger.counted(self.process) is None
+    def must_tell_again(self, ledger: Ledger) -> bool:
+        """Return whether the process has told something since it melted, which is not counted."""
+        is_counted = self._melted is None or ledger.counted(self.process) is not None
+        return not is_counted and self._told != self._melted

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
@@ -160,7 +160,7 @@ class State:
             [Outgoing(message=message, stamp=stamp, routing_key=stream)]
         )
         if unroutable:
-            raise ChannelUnavailable(f"{self._where} is gone; it is being made again")
+            raise ChannelUnavailable(f"{self._where} is not there now")
         self._stream.appended()
         return signed.number
 
@@ -187,12 +187,10 @@ class State:
 
     async def _last_summary(self, end: int) -> int | None:
         """Return up to which offset a summary covers all, or None if there is none."""
-        found = None
-        async for message in self._stream.read(max(0, end - _LOOKED_AT), end):
-            entry = decode(message.body)
-            if entry is not None and entry.summed is not None and entry.summed < end:
-                found = max(entry.summed, -1 if found is None else found)
-        return found
+        async with aclosing(self._stream.read(max(0, end - _LOOKED_AT), end)) as messages:
+            entries = [decode(message.body) async for message in messages]
+        told = {each.summed for each in entries if each is not None}
+        return max((each for each in told if each is not None and each < end), default=None)
 
     async def _follow(self, _: AbstractConnection) -> None:
         if self._is_following:
@@ -202,8 +200,11 @@ class State:
             async for message in messages:
                 entry = decode(message.body)
                 self._take(message, entry)
-                is_own = entry is not None and entry.process == self._author.process
-                if is_own and self._author.is_apart(self.ledger):
+                if (
+                    entry is not None
+                    and (entry.process == self._author.process or entry.summary is not None)
+                    and self._author.must_tell_again(self.ledger)
+                ):
                     await self._tell_again()
 
     async def _mend(self) -> None:
