@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from aiormq import spec
+from aiormq.abc import ChannelFrame
+from pamqp import frame
+from pamqp.base import Frame
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
 
 from broker.channels.rabbitmq import streams
+from broker.channels.rabbitmq.foreign import event_of_message
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.publishing import Outgoing, Publishing
 from broker.channels.rabbitmq.stamps import Stamps
 from broker.channels.rabbitmq.streams import Entry, Stream
 from broker.codecs.amqp import Message
-from broker.errors import ChannelUnavailable
+from broker.errors import ChannelUnavailable, InvalidEvent
 from tests.contract.rabbitmq import SOON, settings_of, until
 from tests.services.relay import Relay
 
@@ -387,3 +395,60 @@ async def test_a_queue_that_is_no_stream_is_refused_and_nothing_is_taken_from_it
 
         message = await channel.basic_get(NAME)
         assert message.body == b"0"
+
+
+# --- what others publish -------------------------------------------------------------------
+
+MARK = b"zqxj"
+NO_TEXT = b"\xff\xfe\xfd\xff"
+MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+SECONDS = struct.pack(">Q", int(MOMENT.timestamp()))
+TOO_LATE = struct.pack(">Q", 400_000_000_000_000)
+
+
+async def publish(
+    process: Process, properties: spec.Basic.Properties, put: Mapping[bytes, bytes]
+) -> None:
+    """Publish a message to the stream in which some bytes are replaced by others."""
+    channel = await process.link.open_channel()
+    frames: Sequence[Frame | ContentHeader | ContentBody] = [
+        spec.Basic.Publish(routing_key=NAME),
+        ContentHeader(body_size=1, properties=properties),
+        ContentBody(b"?"),
+    ]
+    data = b"".join(frame.marshal(each, channel.number) for each in frames)
+    for was, becomes in put.items():
+        assert was in data
+        data = data.replace(was, becomes)
+    before = await process.stream().end()
+    await channel.connection.write_queue.put(ChannelFrame(data, should_close=False))
+    async with asyncio.timeout(SOON):
+        while await process.stream().end() == before:
+            await asyncio.sleep(0)
+
+
+async def test_what_no_client_should_publish_stops_nobody(rabbitmq: str) -> None:
+    properties = spec.Basic.Properties
+    text = MARK.decode()
+    async with process(rabbitmq) as one, process(rabbitmq) as other:
+        stream = one.stream()
+        await stream.declare()
+        async with stream.follow(0) as entries:
+            await publish(other, properties(content_type=text), {MARK: NO_TEXT})
+            await publish(other, properties(message_id=text), {MARK: NO_TEXT})
+            await publish(other, properties(headers={text: text}), {MARK: NO_TEXT})
+            await publish(other, properties(timestamp=MOMENT), {SECONDS: TOO_LATE})
+            await publish(other, properties(headers={"a": MOMENT}), {SECONDS: TOO_LATE})
+            await publish(other, properties(headers={"x-stream-offset": "junk"}), {})
+            await publish(other, properties(), {})
+            await one.append(b"0")
+
+            async with asyncio.timeout(SOON):
+                followed = [await anext(entries) for _ in range(8)]
+
+        assert [entry.offset for entry in followed] == list(range(8))
+        assert await read(stream) == followed
+        for entry in followed[:7]:
+            with pytest.raises(InvalidEvent):
+                entry.decode()
+            assert event_of_message(entry, NAME).data == b"?"

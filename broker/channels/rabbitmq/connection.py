@@ -11,6 +11,8 @@ from aiormq import spec
 from aiormq.connection import FrameReceiver, ReceivedFrame
 from pamqp.base import Frame
 
+from broker.channels.rabbitmq.incoming import Incoming
+
 _SHUTDOWN_WITHIN: Final = 1.0
 
 
@@ -58,6 +60,9 @@ class Connection(aiormq.Connection):
     ) -> Any:  # noqa: ANN401 - aiormq's own
         answers = _Answers(frame_receiver)
         return await aiormq.Connection._rpc(request, writer, answers, wait_response)
+
+    async def _Connection__reader(self, frame_receiver: FrameReceiver) -> None:  # noqa: N802
+        await super()._Connection__reader(Incoming(frame_receiver.reader))  # type: ignore[misc]
 
     # aiormq handles both frames in methods of its own, and tells nobody.
 
