@@ -13,7 +13,7 @@ from typing import Final
 
 import uvloop
 
-from broker.admin import admin
+from broker.admin.app import admin
 from broker.app.following import follow, tell
 from broker.app.serving import listening, served, url
 from broker.errors import CemeshError, InvalidManifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from broker.cli.exits import Exit
 from broker.cli.help import Command
 from broker.cli.options import output_option, resolve_option
 from broker.errors import InvalidManifest, Problem
-from broker.trigger import Desired
+
+if TYPE_CHECKING:
+    from broker.trigger import Desired
 
 
 @click.command(
@@ -80,6 +83,7 @@ def _print_json(desired: Desired | None, problems: Sequence[Problem]) -> None:
     import msgspec
 
     from broker.admin.models import ManifestProblem
+    from broker.trigger import Desired
 
     class Checked(msgspec.Struct, frozen=True, kw_only=True):
         valid: bool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 
 import click
 
@@ -50,7 +49,7 @@ class _Root(Group):
     3 no mesh answers or it cannot start, 130 interrupted.
     """,
 )
-@click.version_option(version("cemesh"), message="%(prog)s %(version)s")
+@click.version_option(package_name="cemesh", message="%(prog)s %(version)s")
 def cli() -> None:
     """A CloudEvents broker and trigger mesh."""
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Final, Literal
-from uuid import uuid4
 
 import click
 
@@ -17,10 +15,10 @@ from broker.cli.exits import RefusedError, UnreachableError
 from broker.cli.help import Command
 from broker.cli.options import DEFAULT_BROKER, Pair, data_address, output_option
 from broker.errors import InvalidEvent
-from broker.event import Event
 
 if TYPE_CHECKING:
     from broker.cli.sending import Plan, Sent
+    from broker.event import Event
 
 _DEFAULT_SOURCE: Final = "/cemesh/send"
 _LONG: Final = 500
@@ -197,6 +195,10 @@ def _events(
     attributes: Mapping[str, str], payload: bytes | None, id: str | None, count: int
 ) -> Iterator[Event]:
     """Return ``count`` events; raises `InvalidEvent` at once where they are not valid."""
+    from uuid import uuid4
+
+    from broker.event import Event
+
     first = Event.checked({**attributes, "id": str(uuid4()) if id is None else id}, payload)
     if count == 1:
         return iter([first])
@@ -207,6 +209,8 @@ def _events(
 
 
 def _send(plan: Plan, count: int) -> Sent:
+    import asyncio
+
     from broker.cli.sending import send_events
 
     hidden = count < _LONG or not sys.stderr.isatty()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import sqlite3
-from importlib.metadata import version
-
 import click
 
 from broker.cli.help import Command
@@ -25,6 +21,10 @@ from broker.cli.help import Command
 )
 def show_version() -> None:
     """Print the version of cemesh and of what it runs on."""
+    import platform
+    import sqlite3
+    from importlib.metadata import version
+
     click.echo(
         f"cemesh {version('cemesh')} "
         f"(Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "

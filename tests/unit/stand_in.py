@@ -16,7 +16,7 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from broker.admin import admin
+from broker.admin.app import admin
 from broker.channels.memory import MemoryBackend, MemoryChannel
 from broker.errors import Problem, UnknownBroker
 from broker.event import Event

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker.admin import admin
+from broker.admin.app import admin
 from broker.channels.memory import MemoryChannel
 from broker.event import Event
 from broker.observe.metrics import Metrics

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -365,3 +367,12 @@ def test_every_option_that_is_not_obvious_is_explained() -> None:
 def test_the_version_is_told() -> None:
     assert invoke("version").stdout.startswith("cemesh 0.")
     assert invoke("--version").stdout.startswith("cemesh 0.")
+
+
+def test_what_a_command_may_not_need_is_not_loaded_before_it_runs() -> None:
+    heavy = {"aio_pika", "aiokafka", "asyncio", "msgspec", "pydantic", "starlette", "uvicorn"}
+    script = "import sys, broker.cli; print(*sys.modules, sep='\\n')"
+
+    loaded = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
+
+    assert heavy.isdisjoint(loaded.stdout.decode().splitlines())
