@@ -95,8 +95,7 @@ class Ledger:
             told = self._told[entry.process] = _Told(apart=not entry.begins)
         if entry.number <= told.number:
             return
-        told.number, told.ended = entry.number, entry.ended
-        told.at = max(told.at, entry.at)
+        told.number, told.at, told.ended = entry.number, entry.at, entry.ended
         if told.apart and entry.revives is not None:
             self._revive(told, entry.revives)
         if not told.apart:
@@ -254,9 +253,9 @@ class Ledger:
             for trigger, stamps in told.settled.pop(number).items():
                 kept = self._settled[trigger]
                 for stamp in stamps:
-                    kept[stamp] -= 1
-                    if not kept[stamp]:
-                        del kept[stamp]
+                    times = kept.pop(stamp)
+                    if times > 1:
+                        kept[stamp] = times - 1
 
     def _add_waits(self, told: _Told, entry: Entry) -> None:
         for trigger, waits in entry.waits.items():

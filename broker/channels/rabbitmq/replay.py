@@ -49,7 +49,10 @@ class Replay:
         return self.ledger.summary(-1 if self._is_renewed else self.position - 1, at=at)
 
     def resume(self) -> int:
-        """Return the offset to read on from: that of the last entry, to see it is still there."""
+        """Return where to read on: at the last entry, to see whether all is there from it on.
+
+        The offset of the next one would not do, as not every offset has an entry.
+        """
         self._resumes = True
         return max(0, self.position - 1)
 
@@ -68,7 +71,7 @@ class Replay:
         """
         if self._resumes:
             self._resumes = False
-            if offset > max(0, self.position - 1):  # what was next may be gone, too
+            if offset > self.position:  # what was next may be gone
                 self._aside, self._first = [], None
         if offset < self.position:
             return

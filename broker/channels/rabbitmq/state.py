@@ -83,7 +83,7 @@ class State:
         self._news = asyncio.Event()
         self._barriers = asyncio.Lock()
         self._next = _Barrier()
-        self._is_following = False
+        self._has_followed = False
         self._is_strange = False
         self._trouble = Trouble(lambda: publishing.is_out)
         self._running = AsyncExitStack()
@@ -193,9 +193,9 @@ class State:
         return max((each for each in told if each is not None and each < end), default=None)
 
     async def _follow(self, _: AbstractConnection) -> None:
-        if self._is_following:
+        if self._has_followed:
             await self._mend()
-        self._is_following = True
+        self._has_followed = True
         async with self._stream.follow(self._replay.resume()) as messages:
             async for message in messages:
                 entry = decode(message.body)
