@@ -107,7 +107,7 @@ class Returned:
     async def serve(self, _: AbstractConnection) -> None:
         """Take what comes over a connection, until it is lost. Raises `ChannelUnavailable`."""
         channel = await self._link.open_channel()
-        acks = Acks(channel)
+        acks = Acks(channel, self._link.settings)
 
         async def take(message: DeliveredMessage) -> None:
             self._spawn(self._see_to(message, acks))

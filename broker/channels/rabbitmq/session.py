@@ -71,9 +71,8 @@ class Session:
         self._is_known = is_known
         self._on_gone = on_gone
         self._trouble = trouble
-        self._acks = Acks(channel)
+        self._acks = Acks(channel, settings)
         self._doubt = asyncio.Event()
-        self._prefetch = 0
         self._consuming = asyncio.Lock()
 
     @property
@@ -106,9 +105,7 @@ class Session:
         async with self._consuming:
             self.consumers[queue] = consumer
             with reported(self._settings):
-                if prefetch != self._prefetch:
-                    await self._channel.basic_qos(prefetch_count=prefetch)
-                    self._prefetch = prefetch
+                await self._channel.basic_qos(prefetch_count=prefetch)
                 await self._channel.basic_consume(
                     queue,
                     partial(self._receive, consumer),
@@ -141,9 +138,7 @@ class Session:
 
         Raises `ChannelUnavailable`.
         """
-        await self._acks.written()
-        with reported(self._settings):
-            await self._channel.basic_qos(prefetch_count=self._prefetch)
+        await self._acks.sync()
 
     async def count(self, consumer: Consumer) -> None:
         """Find out how many messages its queue has left, beside those that have come.

@@ -154,10 +154,14 @@ class Settling:
         self._unheard = {each.trigger: each.counts(()) for each in self._places()}
         for place in self._places():
             place.let_go(partial(self._state.ledger.was_settled, place.trigger))
-        if self._session is not None and self._written > self._acked:
-            written = self._written
-            await self._session.sync()
-            self._acked = written
+        session, written = self._session, self._written
+        if session is not None and written > self._acked:
+            try:
+                await session.sync()
+            except ChannelUnavailable:  # so nobody knows which acks have arrived
+                self._session = None
+            else:
+                self._acked = written
 
     async def _round(self) -> None:
         for delivery in [each for each in self._ready if each.receipt is None]:

@@ -52,15 +52,15 @@ class RabbitMQServer(Server):
         owner: int | None = None,
         first_port: int | None = None,
     ) -> None:
-        self._folder = folder.resolve()
+        self.folder: Final = folder.resolve()
         self._distribution = distribution
         ports = free_ports(PORTS) if first_port is None else range(first_port, first_port + PORTS)
-        self.listeners = write_settings(self._folder, ports)
+        self.listeners = write_settings(self.folder, ports)
         self.management = Management(self.listeners.management)
         self._environment = environment(self.listeners)
         super().__init__("RabbitMQ", self.listeners.log)
         owner = owner or os.getpid()
-        self._epmd = Leashed("epmd", Path(self._folder, "epmd.log"), owner=owner)
+        self._epmd = Leashed("epmd", Path(self.folder, "epmd.log"), owner=owner)
         self._node = Leashed("RabbitMQ", self.listeners.log, owner=owner)
 
     @property
@@ -77,7 +77,7 @@ class RabbitMQServer(Server):
                 self._epmd.start(epmd)
                 self._epmd.wait_until(lambda: listened_to(self.listeners.epmd), deadline=deadline)
             self._node.start(
-                self._distribution.server(self._folder, self._environment), folder=self._folder
+                self._distribution.server(self.folder, self._environment), folder=self.folder
             )
             self._node.wait_until(self._answers, deadline=deadline)
         except BaseException:
@@ -89,7 +89,7 @@ class RabbitMQServer(Server):
         self._epmd.kill()
 
     def kill(self) -> None:
-        self._node.kill(lambda process: self._distribution.kill(process, self._folder))
+        self._node.kill(lambda process: self._distribution.kill(process, self.folder))
         self._epmd.kill()
 
     def wait(self) -> int:
@@ -102,7 +102,7 @@ class RabbitMQServer(Server):
         Raises:
             RuntimeError: It failed; the message has what it printed.
         """
-        command = self._distribution.ctl(self._folder, self._environment)
+        command = self._distribution.ctl(self.folder, self._environment)
         finished = subprocess.run(
             [*command, "--quiet", *arguments], capture_output=True, text=True, check=False
         )
