@@ -52,8 +52,7 @@ class Acks:
         """
         await self.written()
         with reported(self._settings):
-            # A method that has an answer; it does nothing to consumers that are there.
-            await self._channel.basic_qos(prefetch_count=1)
+            await self._channel.flow(active=True)  # which it is; but that has an answer
 
     async def written(self) -> None:
         """Return once all that was told before is on its way, or the connection is lost."""
