@@ -76,11 +76,18 @@ class RunningMesh:
     """``cemesh run``, or a part of it, on ``manifest``, running while this is entered.
 
     ``folder`` takes everything: ``manifests/mesh.yaml``, to be changed at will, the data
-    directory and the output. ``arguments`` are added to the command line.
+    directory and the output. ``arguments`` are added to the command line, ``environment`` to what
+    there is but for the variables of cemesh.
     """
 
     def __init__(
-        self, folder: Path, manifest: str, *, part: str = "run", arguments: Sequence[str] = ()
+        self,
+        folder: Path,
+        manifest: str,
+        *,
+        part: str = "run",
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.manifest = folder / "manifests" / "mesh.yaml"
         self.data_dir = folder / "data"
@@ -94,6 +101,7 @@ class RunningMesh:
             *("--admin-host", HOST, "--admin-port", str(self.admin_port)),
             *arguments,
         ]
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         self.manifest.parent.mkdir(parents=True)
         self.manifest.write_text(manifest)
@@ -122,6 +130,7 @@ class RunningMesh:
         settings = {
             name: value for name, value in os.environ.items() if not name.startswith("CEMESH_")
         }
+        settings |= self._environment
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220  # it returns at once
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=settings
