@@ -47,6 +47,9 @@ async def connect(
     try:
         connection = await _opened(settings, purpose, heartbeat)
     except (aiormq.AMQPError, OSError, TimeoutError) as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # aiormq may put its own error over that
+            raise asyncio.CancelledError from error
         raise ChannelUnavailable(
             f"{at(settings)} cannot be used: {_refusal(error, settings)}"
         ) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final, Self
@@ -45,6 +45,9 @@ class Link:
         self._connection: Connection | None = None
         self._trouble: str | None = f"{at(settings)}: there is no connection yet"
         self._opened = asyncio.Event()
+        self._asking: list[asyncio.Future[Connection]] = []
+        self._hurry = asyncio.Event()
+        self._has_ended = False
         self._work_trouble = Trouble(lambda: self._trouble is not None)
         self._running = AsyncExitStack()
 
@@ -74,13 +77,24 @@ class Link:
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Return a new channel, with publisher confirms or without. It goes with the connection.
 
-        Raises `ChannelUnavailable`, at once while there is no connection.
+        While there is no connection, it is tried for at once, and this raises what that comes to:
+        `ChannelUnavailable`.
         """
-        connection = self._connection
-        if connection is None:
-            raise ChannelUnavailable(str(self._trouble))
+        connection = self._connection or await self._asked_for()
+        # Told the time itself, aiormq would wait by `wait_for`, which up to Python 3.11 loses a
+        # cancellation that comes with the answer.
         with reported(self.settings):
-            return await connection.channel(publisher_confirms=confirms, timeout=_OPENED_WITHIN)
+            async with asyncio.timeout(_OPENED_WITHIN):
+                return await connection.channel(publisher_confirms=confirms)
+
+    async def _asked_for(self) -> Connection:
+        """Return the connection that an attempt comes to which begins from now on."""
+        if self._has_ended:
+            raise ChannelUnavailable(str(self._trouble))
+        outcome: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._asking.append(outcome)
+        self._hurry.set()
+        return await outcome
 
     async def keep(self, work: Work) -> None:
         """Do the work over each connection, until cancelled.
@@ -135,16 +149,49 @@ class Link:
             _log.log(level, "rabbitmq unreachable", extra={**self._fields, "why": self._trouble})
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(ChannelUnavailable), wait=_BETWEEN_ATTEMPTS, after=missed
+            retry=retry_if_exception_type(ChannelUnavailable),
+            wait=_BETWEEN_ATTEMPTS,
+            after=missed,
+            sleep=self._pause,
         )
-        return await retrying(self._connect)
+        return await retrying(self._attempt)
+
+    async def _attempt(self) -> Connection:
+        self._hurry.clear()
+        asking, self._asking = self._asking, []
+        try:
+            connection = await self._connect()
+        except ChannelUnavailable as error:
+            _fail(asking, error)
+            raise
+        except BaseException:
+            self._asking += asking
+            raise
+        for outcome in asking:
+            if not outcome.done():
+                outcome.set_result(connection)
+        return connection
+
+    async def _pause(self, seconds: float) -> None:
+        """Return after so long, or when somebody asks for a connection."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
         self._trouble = "the mesh is shutting down"
         self._opened.clear()
+        self._has_ended = True
+        _fail(self._asking, ChannelUnavailable(self._trouble))
         if connection is not None:
             await close(connection)
+
+
+def _fail(asking: Iterable[asyncio.Future[Connection]], error: ChannelUnavailable) -> None:
+    for outcome in asking:
+        if not outcome.done():
+            outcome.set_exception(error)
 
 
 async def _until(lost: asyncio.Future[None], work: Awaitable[None]) -> None:
