@@ -140,12 +140,13 @@ async def test_the_end_is_known_when_the_retention_has_removed_what_was_before(
         assert 100 <= len(entries) < 1_000
         assert await stream.end() == entries[-1].offset + 1
         assert await read(stream, 3) == entries
+        assert await read(stream, 3, 5) == []
 
 
 async def test_a_stream_that_somebody_made_anew_is_empty(
     rabbitmq: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "_FILLED_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(streams, "_FILLED_AFTER", timedelta(seconds=2))
     async with process(rabbitmq) as one, process(rabbitmq) as other:
         stream = one.stream()
         await stream.declare()
@@ -156,6 +157,9 @@ async def test_a_stream_that_somebody_made_anew_is_empty(
 
         assert await stream.end() == 0
 
+        began = time.monotonic()
+        assert await stream.end() == 0
+        assert time.monotonic() - began < 2
         await other.append(b"0")
         assert await stream.end() == 1
 
