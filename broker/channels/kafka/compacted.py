@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from broker.channels.kafka.connecting import at, said
+from broker.channels.kafka.connecting import at, said, start
 from broker.channels.kafka.settings import ClientOptions
 from broker.channels.trouble import Trouble
 from broker.codecs.kafka import Headers, Record
@@ -31,7 +31,6 @@ PATIENCE: Final = timedelta(seconds=5)
 """How long Kafka may take to say what is in a topic."""
 
 _PAUSE: Final = timedelta(seconds=0.5)
-_STARTS_WITHIN: Final = 2.0
 _CHUNK: Final = 500  # records, taken in about 5 ms: nothing else runs meanwhile
 _LARGEST_MESSAGE: Final = 1_048_588  # Kafka's default
 _ADDED_BYTES: Final = 64 << 10
@@ -85,26 +84,11 @@ async def open_consumer(
         max_partition_fetch_bytes=fetch_bytes,
     )
     try:
-        await start_consumer(consumer)
+        await start(consumer)
     except BaseException:
         await close_consumer(consumer)
         raise
     return consumer
-
-
-async def start_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Start the consumer; whoever cancels this waits up to 2 s for it to have started.
-
-    aiokafka forgets the connection that it is opening where it is cancelled.
-    """
-    starting = asyncio.create_task(consumer.start())
-    try:
-        await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        await asyncio.wait([starting], timeout=_STARTS_WITHIN)
-        starting.cancel()
-        await asyncio.wait([starting])
-        raise
 
 
 async def close_consumer(consumer: AIOKafkaConsumer) -> None:

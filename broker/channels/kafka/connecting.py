@@ -30,6 +30,7 @@ from broker.errors import ChannelUnavailable
 ANSWER_WITHIN: Final = timedelta(seconds=4)
 """What a request may take. A 503 is due after 5 s."""
 
+_STARTS_WITHIN: Final = 2.0
 _CLOSED_WITHIN: Final = 1.0
 
 # X509_V_ERR_…: self-signed, alone or in the chain, and an issuer that is not at hand.
@@ -94,6 +95,22 @@ async def check_reachable(options: ClientOptions, *, within: timedelta = ANSWER_
         )
 
 
+async def start(client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+    """Start a producer, a consumer or an admin client of aiokafka.
+
+    Whoever cancels this waits up to 2 s for it to have started: where aiokafka is cancelled as it
+    asks for the cluster's servers, it forgets the connection that it asks by.
+    """
+    starting = asyncio.create_task(client.start())
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting], timeout=_STARTS_WITHIN)
+        starting.cancel()
+        await asyncio.wait([starting])
+        raise
+
+
 async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  # noqa: ANN401 - aiokafka has no types
     """Return a producer that has started and knows the topics. Raises `ChannelUnavailable`."""
     await check_reachable(options)
@@ -107,7 +124,7 @@ async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  
     )
     try:
         async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
-            await producer.start()
+            await start(producer)
             await producer.client.set_topics(list(topics))
     except ClusterAuthorizationFailedError as error:
         await close_producer(producer, grace=timedelta(0))

@@ -16,8 +16,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from broker.channels.kafka.compacted import close_consumer, start_consumer
-from broker.channels.kafka.connecting import at, said, who
+from broker.channels.kafka.compacted import close_consumer
+from broker.channels.kafka.connecting import at, said, start, who
 from broker.channels.kafka.settings import ClientOptions
 from broker.channels.kafka.sharing import Assignor
 from broker.channels.trouble import Trouble
@@ -116,7 +116,7 @@ class Membership:
             metadata_max_age_ms=_milliseconds(_NEW_PARTITIONS_EVERY),
         )
         consumer.subscribe([self._topic], listener=_Listener(consumer, self._on_assigned))
-        await start_consumer(consumer)
+        await start(consumer)
         while True:
             # Every partition is paused: this tells the group that the process lives, and here
             # what is wrong with the group.

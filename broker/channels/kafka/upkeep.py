@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 
-from broker.channels.kafka.connecting import at, said
+from broker.channels.kafka.connecting import at, said, start
 from broker.channels.kafka.holding import Holding
 from broker.channels.kafka.membership import Membership
 from broker.channels.kafka.settings import ClientOptions
@@ -66,7 +66,7 @@ async def _remove(options: ClientOptions, before: Mapping[TopicPartition, int]) 
     )
     try:
         async with asyncio.timeout(_PATIENCE.total_seconds()):
-            await admin.start()
+            await start(admin)
             await admin.delete_records(wanted)
     except (KafkaError, OSError, TimeoutError) as error:
         why = f"{at(options)}: {said(error)}"
