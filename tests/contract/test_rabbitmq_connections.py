@@ -320,6 +320,25 @@ async def test_while_the_server_cannot_be_reached_everybody_is_told_so_at_once(
         assert await works(link)
 
 
+async def test_who_asks_for_a_channel_while_the_server_is_tried_for_gets_it(
+    rabbitmq: str, rabbitmq_relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cemesh.channel")
+    async with Link(settings_of(rabbitmq_relay.in_url(rabbitmq)), "test") as link:
+        with rabbitmq_relay.hung():
+            with rabbitmq_relay.cut():
+                await until(lambda: OUT in told(caplog))
+            asked = [asyncio.create_task(link.open_channel())]
+            await asyncio.sleep(0.2)
+            asked.append(asyncio.create_task(link.open_channel()))
+            await asyncio.sleep(0.2)
+            assert not any(each.done() for each in asked)
+        async with asyncio.timeout(SOON):
+            channels = await asyncio.gather(*asked)
+
+        assert {each.number for each in channels} == {1, 2}
+
+
 async def test_a_server_gone_silent_is_noticed_by_its_heartbeats(
     rabbitmq: str, rabbitmq_relay: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,6 +389,29 @@ async def test_a_password_that_was_changed_is_told_and_tried_until_it_is_put_rig
             assert await works(link)
 
 
+@pytest.mark.parametrize(
+    ("is_cancelled", "error"), [(False, ChannelUnavailable), (True, asyncio.CancelledError)]
+)
+async def test_a_wait_that_aiormq_breaks_off_is_told_from_a_task_that_is_cancelled(
+    rabbitmq: str, is_cancelled: bool, error: type[BaseException]
+) -> None:
+    answer = asyncio.get_running_loop().create_future()
+
+    async def ask() -> None:
+        with reported(settings_of(rabbitmq)):
+            await answer
+
+    asking = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    if is_cancelled:
+        asking.cancel()
+    else:
+        answer.cancel()
+
+    with pytest.raises(error):
+        await asking
+
+
 # --- work over connections -----------------------------------------------------------------
 
 
@@ -403,8 +445,9 @@ async def test_work_is_broken_off_with_its_connection_and_begun_over_the_next(
 async def test_work_that_fails_is_begun_again_and_told_once(
     rabbitmq: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "_BEGUN_AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(link, "_BEGUN_AGAIN_AFTER", 0.2)
     begun: list[Connection] = []
+    started = time.monotonic()
 
     async def work(connection: Connection) -> None:
         begun.append(connection)
@@ -417,9 +460,29 @@ async def test_work_that_fails_is_begun_again_and_told_once(
         await until(lambda: len(begun) == 4)
         keeping.cancel()
 
+    assert time.monotonic() - started > 3 * 0.2
     assert len(set(begun)) == 1
     assert told(caplog) == [("WARNING", "cannot use rabbitmq")]
     assert why(caplog, "cannot use rabbitmq") == "there is no queue 'orders'"
+
+
+async def test_work_that_aiormq_breaks_off_is_begun_again(
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_BEGUN_AGAIN_AFTER", 0.01)
+    begun: list[Connection] = []
+
+    async def work(connection: Connection) -> None:
+        begun.append(connection)
+        answer = asyncio.get_running_loop().create_future()
+        if len(begun) == 1:
+            answer.cancel()
+        await answer
+
+    async with Link(settings_of(rabbitmq), "test") as kept, asyncio.TaskGroup() as group:
+        keeping = group.create_task(kept.keep(work))
+        await until(lambda: len(begun) == 2)
+        keeping.cancel()
 
 
 async def test_work_that_is_done_rests_until_the_next_connection(

@@ -161,5 +161,6 @@ async def open_confirming(
     number = next(each for each in count(1) if each not in connection.channels)
     channel = ConfirmingChannel(connection, number, settle)
     connection.channels[number] = channel
-    await channel.open(timeout=_OPENED_WITHIN)
+    async with asyncio.timeout(_OPENED_WITHIN):
+        await channel.open()
     return channel

@@ -11,7 +11,7 @@ import platform
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -64,13 +64,16 @@ async def connect(
 
 
 async def close(connection: Connection) -> None:
-    """Close the connection, within 3 s, whether or not the server answers.
+    """Close the connection, within 3 s, whether or not the server answers or reads.
 
     Whoever still waits for an answer by it gets `aiormq.AMQPConnectionError`.
     """
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_CLOSED_WITHIN):
-            await connection.close()
+    # Cancelled, aiormq would still wait until all is written.
+    timer = asyncio.get_running_loop().call_later(_CLOSED_WITHIN, connection.abort)
+    try:
+        await connection.close()
+    finally:
+        timer.cancel()
 
 
 def at(settings: Settings) -> str:

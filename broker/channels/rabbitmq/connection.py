@@ -8,8 +8,14 @@ from typing import Any, Final
 
 import aiormq
 from aiormq import spec
-from aiormq.connection import FrameReceiver, ReceivedFrame
+from aiormq.connection import (
+    FrameReceiver,
+    ReceivedFrame,
+    TCPTransportFactory,
+    TLSTransportFactory,
+)
 from pamqp.base import Frame
+from yarl import URL
 
 from broker.channels.rabbitmq.incoming import Incoming
 
@@ -32,7 +38,8 @@ class Connection(aiormq.Connection):
         if encrypted:
             # Or closing would wait half a minute for a server that is gone.
             options["ssl_shutdown_timeout"] = _SHUTDOWN_WITHIN
-        super().__init__(url, **options)
+        self._transport = _Transport(encrypted=encrypted)
+        super().__init__(url, transport_factory=self._transport, **options)
         self.on_lost: Callable[[BaseException], None] | None = None
         self.blocked: str | None = None
 
@@ -50,6 +57,10 @@ class Connection(aiormq.Connection):
         if self.on_lost is not None:
             self.on_lost(exc)
         await super().close(exc, timeout)
+
+    def abort(self) -> None:
+        """Drop the connection without a word, and what is still to be written."""
+        self._transport.abort()
 
     @staticmethod
     async def _rpc(
@@ -71,6 +82,26 @@ class Connection(aiormq.Connection):
 
     async def _Connection__handle_connection_unblocked(self, _: spec.Connection.Unblocked) -> None:  # noqa: N802
         self.blocked = None
+
+
+class _Transport(aiormq.TransportFactory):
+    """Connects as aiormq does. It drops nothing by itself that the server does not read."""
+
+    def __init__(self, *, encrypted: bool) -> None:
+        self._factory = TLSTransportFactory() if encrypted else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(
+        self,
+        url: URL,
+        **options: Any,  # noqa: ANN401 - aiormq's own
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, self._writer = await self._factory.create(url, **options)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
 
 
 class _Answers(FrameReceiver):

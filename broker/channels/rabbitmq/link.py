@@ -167,6 +167,7 @@ class Link:
         except BaseException:
             self._asking += asking
             raise
+        asking, self._asking = asking + self._asking, []  # those of meanwhile, too
         for outcome in asking:
             if not outcome.done():
                 outcome.set_result(connection)

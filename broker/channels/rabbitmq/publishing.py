@@ -30,6 +30,7 @@ MAX_PENDING_MESSAGES: Final = 100_000
 MAX_PENDING_BYTES: Final = 64 << 20
 """What may wait to be confirmed; beyond, a call is refused."""
 
+_LEAVING: Final = "the mesh is shutting down"
 _CONFIRMED_WITHIN: Final = 30.0
 _BLOCKED_FOR: Final = 1.0
 _LOOKS_EVERY: Final = 0.25
@@ -57,11 +58,12 @@ class Publishing:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as running:
+            # Last, when `check` lets nobody in any more.
+            running.callback(self._fail_all, ChannelUnavailable(_LEAVING))
             await running.enter_async_context(self._link)
             group = await running.enter_async_context(asyncio.TaskGroup())
             for work in (self._link.keep(self._use), self._watch()):
                 running.callback(group.create_task(work).cancel)
-            running.callback(self._fail_all, ChannelUnavailable("the mesh is shutting down"))
             self._running = running.pop_all()
         return self
 
@@ -124,19 +126,18 @@ class Publishing:
 
     async def _use(self, connection: Connection) -> None:
         """Publish by the connection, until it is lost: over one channel after the other."""
-        lost: CemeshError | None = None
+        error = None
         try:
             while True:
                 with reported(self._settings):
                     channel = await open_confirming(connection, self._settle)
                 await self._write(channel)
                 self._sort_out(channel)
-        except ChannelUnavailable as error:
-            lost = error
+        except ChannelUnavailable as refusal:
+            error = refusal
             raise
         finally:
-            trouble = self._link.trouble or f"{at(self._settings)} is not used any more"
-            self._fail_all(lost or ChannelUnavailable(trouble))
+            self._fail_all(error or ChannelUnavailable(self._link.trouble or _LEAVING))
 
     async def _write(self, channel: ConfirmingChannel) -> None:
         """Write what there is to the channel, until the server closes it."""
