@@ -112,6 +112,7 @@ class Places(RuleBasedStateMachine):
         delivery = self.place.claim()
         if delivery is None:
             return multiple()
+        assert self.place.in_hand[delivery.position] is delivery
         key = delivery.event.attributes.get("partitionkey")
         if self.place.is_ordered and key is not None:
             of_key = [
