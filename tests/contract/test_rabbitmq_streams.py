@@ -7,7 +7,7 @@ import logging
 import struct
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -403,6 +403,7 @@ async def test_a_queue_that_is_no_stream_is_refused_and_nothing_is_taken_from_it
 
 # --- what others publish -------------------------------------------------------------------
 
+EXCHANGE = "amq.fanout"
 MARK = b"zqxj"
 NO_TEXT = b"\xff\xfe\xfd\xff"
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -411,21 +412,21 @@ TOO_LATE = struct.pack(">Q", 400_000_000_000_000)
 
 
 async def publish(
-    process: Process, properties: spec.Basic.Properties, put: Mapping[bytes, bytes]
+    process: Process, properties: spec.Basic.Properties, was: bytes = b"", becomes: bytes = b""
 ) -> None:
     """Publish a message to the stream in which some bytes are replaced by others."""
     channel = await process.link.open_channel()
     frames: Sequence[Frame | ContentHeader | ContentBody] = [
-        spec.Basic.Publish(routing_key=NAME),
+        spec.Basic.Publish(exchange=EXCHANGE, routing_key="routed"),
         ContentHeader(body_size=1, properties=properties),
         ContentBody(b"?"),
     ]
     data = b"".join(frame.marshal(each, channel.number) for each in frames)
-    for was, becomes in put.items():
-        assert was in data
-        data = data.replace(was, becomes)
+    assert was in data
     before = await process.stream().end()
-    await channel.connection.write_queue.put(ChannelFrame(data, should_close=False))
+    await channel.connection.write_queue.put(
+        ChannelFrame(data.replace(was, becomes) if was else data, should_close=False)
+    )
     async with asyncio.timeout(SOON):
         while await process.stream().end() == before:
             await asyncio.sleep(0)
@@ -437,22 +438,25 @@ async def test_what_no_client_should_publish_stops_nobody(rabbitmq: str) -> None
     async with process(rabbitmq) as one, process(rabbitmq) as other:
         stream = one.stream()
         await stream.declare()
+        channel = await one.link.open_channel()
+        await channel.queue_bind(NAME, EXCHANGE)
         async with stream.follow(0) as entries:
-            await publish(other, properties(content_type=text), {MARK: NO_TEXT})
-            await publish(other, properties(message_id=text), {MARK: NO_TEXT})
-            await publish(other, properties(headers={text: text}), {MARK: NO_TEXT})
-            await publish(other, properties(timestamp=MOMENT), {SECONDS: TOO_LATE})
-            await publish(other, properties(headers={"a": MOMENT}), {SECONDS: TOO_LATE})
-            await publish(other, properties(headers={"x-stream-offset": "junk"}), {})
-            await publish(other, properties(), {})
+            await publish(other, properties(content_type=text), MARK, NO_TEXT)
+            await publish(other, properties(message_id=text), MARK, NO_TEXT)
+            await publish(other, properties(headers={text: text}), MARK, NO_TEXT)
+            await publish(other, properties(), b"routed", b"\xff\xfe\xff\xfe\xff\xfe")
+            await publish(other, properties(timestamp=MOMENT), SECONDS, TOO_LATE)
+            await publish(other, properties(headers={"a": MOMENT}), SECONDS, TOO_LATE)
+            await publish(other, properties(headers={"x-stream-offset": "junk"}))
+            await publish(other, properties())
             await one.append(b"0")
 
             async with asyncio.timeout(SOON):
-                followed = [await anext(entries) for _ in range(8)]
+                followed = [await anext(entries) for _ in range(9)]
 
-        assert [entry.offset for entry in followed] == list(range(8))
+        assert [entry.offset for entry in followed] == list(range(9))
         assert await read(stream) == followed
-        for entry in followed[:7]:
+        for entry in followed[:8]:
             with pytest.raises(InvalidEvent):
                 entry.decode()
             assert event_of_message(entry, NAME).data == b"?"

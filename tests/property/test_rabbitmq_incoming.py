@@ -17,7 +17,6 @@ from pamqp import frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from broker.channels.rabbitmq import incoming
 from broker.channels.rabbitmq.incoming import Incoming
 
 MARK = b"zqxj"
@@ -79,18 +78,17 @@ def headers(received: ReceivedFrame) -> spec.Basic.Properties:
 
 
 @given(properties, st.integers(0, 2**40))
-def test_what_aiormq_can_read_is_read_the_same(told: spec.Basic.Properties, size: int) -> None:
-    sent = frame.marshal(ContentHeader(body_size=size, properties=told), 7)
-    length, channel, expected = frame.unmarshal(sent)
+def test_what_aiormq_can_read_is_read_the_same(sent: spec.Basic.Properties, size: int) -> None:
+    data = frame.marshal(ContentHeader(body_size=size, properties=sent), 7)
+    length, channel, expected = frame.unmarshal(data)
     assert isinstance(expected, ContentHeader)
 
-    [received] = read(sent)
+    [(*found, header)] = read(data)
 
-    assert received[:2] == (length, channel)
-    for found in (received[2], incoming._header(sent[7:-1])):
-        assert isinstance(found, ContentHeader)
-        assert found.properties == expected.properties
-        assert (found.weight, found.body_size) == (0, size)
+    assert found == [length, channel]
+    assert isinstance(header, ContentHeader)
+    assert header.properties == expected.properties
+    assert header.body_size == size
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=4))
@@ -123,9 +121,11 @@ def test_what_is_no_text_about_the_content_has_lone_surrogates(name: str) -> Non
     "name", ["message_id", "correlation_id", "reply_to", "app_id", "message_type", "user_id"]
 )
 def test_any_other_property_that_is_no_text_is_left_out(name: str) -> None:
-    told = {name: MARK.decode(), "content_type": "text/plain", "headers": {"a": "b"}}
+    sent = header_frame(
+        **{name: MARK.decode(), "content_type": "text/plain", "headers": {"a": "b"}}
+    )
 
-    [received] = read(header_frame(**told).replace(MARK, NO_TEXT))
+    [received] = read(sent.replace(MARK, NO_TEXT))
 
     assert headers(received) == spec.Basic.Properties(content_type="text/plain", headers={"a": "b"})
 
@@ -148,6 +148,51 @@ def test_a_name_of_a_header_that_is_no_text_has_lone_surrogates() -> None:
 
     name = "\udcff\udcfea\udcff"
     assert headers(received).headers == {"ok": 1, name: {name: NO_TEXT}}
+
+
+@pytest.mark.parametrize("kind", [b"A", b"F"])
+def test_tables_within_each_other_without_end_hide_nothing(kind: bytes) -> None:
+    nested = b"V"
+    for _ in range(10_000):
+        name = b"\1n" if kind == b"F" else b""
+        nested = kind + struct.pack(">I", len(name + nested)) + name + nested
+    sent = header_frame(headers={"a": MARK.decode(), "b": "c"}, app_id="x")
+    text = b"S" + struct.pack(">I", len(MARK)) + MARK
+    whole = sent[7:-1].replace(text, nested)
+    length = struct.unpack_from(">I", whole, 14)[0] + len(nested) - len(text)
+    payload = whole[:14] + struct.pack(">I", length) + whole[18:]
+
+    [received] = read(struct.pack(">BHI", 2, 1, len(payload)) + payload + b"\xce")
+
+    found = headers(received)
+    assert found.headers is not None
+    assert (found.headers["b"], found.app_id) == ("c", "x")
+    assert len(repr(found.headers["a"])) < 1_000
+
+
+def test_where_a_message_is_from_may_be_no_text() -> None:
+    sent = frame.marshal(spec.Basic.Deliver("tag", 7, True, MARK.decode(), MARK.decode() * 2), 1)
+
+    [received] = read(sent.replace(MARK, NO_TEXT))
+
+    name = "\udcff\udcfea\udcff"
+    assert told(received) == ["tag", 7, True, name, name * 2]
+
+
+@given(st.text(max_size=30), st.integers(1, 2**63 - 1), st.booleans(), st.text(max_size=30))
+def test_a_delivery_is_read_as_it_was_sent(tag: str, number: int, again: bool, key: str) -> None:
+    sent = frame.marshal(spec.Basic.Deliver(tag, number, again, "b.shop.orders", key), 9)
+
+    [received] = read(sent)
+
+    assert received[:2] == (len(sent), 9)
+    assert told(received) == [tag, number, again, "b.shop.orders", key]
+
+
+def told(received: ReceivedFrame) -> list[object]:
+    deliver = received[2]
+    assert isinstance(deliver, spec.Basic.Deliver)
+    return [value for _, value in deliver]
 
 
 def test_a_connection_that_ends_within_a_frame_is_lost() -> None:
