@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     MultipleResults,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     multiple,
     precondition,
@@ -93,11 +94,16 @@ class Places(RuleBasedStateMachine):
             event = Event(attributes | ({"partitionkey": key} if key else {}), None)
             self.place.put(event, stamp=stamp, at=1, receipt=receipt, queue=QUEUE)
 
-    @rule(key=st.sampled_from(["", "a", "b"]))
-    def publish(self, key: str) -> None:
-        stamp = self.stamps.new()
-        self.keys[stamp] = key
-        self.on_server.append(stamp)
+    @initialize(ordered=st.booleans())
+    def subscribe(self, ordered: bool) -> None:
+        self.subscribe_again(ordered)
+
+    @rule(keys=st.lists(st.sampled_from(["a", "a", "b", ""]), min_size=1, max_size=4))
+    def publish(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            stamp = self.stamps.new()
+            self.keys[stamp] = key
+            self.on_server.append(stamp)
 
     @precondition(lambda self: self.on_server)
     @rule(count=st.integers(1, 5))
