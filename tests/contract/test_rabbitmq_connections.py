@@ -177,6 +177,10 @@ def unknown_host(listeners: Listeners) -> Settings:
     return replace(plain(listeners), host="no-such-host.invalid")
 
 
+def no_host(listeners: Listeners) -> Settings:
+    return replace(plain(listeners), host="rabbitmq..example.com")
+
+
 def unheard(listeners: Listeners) -> Settings:
     return settings_at(f"{HOST}:{free_port()}")
 
@@ -200,6 +204,7 @@ def unheard(listeners: Listeners) -> Settings:
         (without_certificate, r"(expect a certificate of the client|TLS: .*CERT).*'tls\.crt'"),
         (external_without_tls, "by PLAIN, and not by EXTERNAL; .*TLS"),
         (unknown_host, "its host name is not known"),
+        (no_host, "label empty or too long"),
         (unheard, "Connection refused"),
     ],
 )
@@ -329,10 +334,10 @@ async def test_who_asks_for_a_channel_while_the_server_is_tried_for_gets_it(
             with rabbitmq_relay.cut():
                 await until(lambda: OUT in told(caplog))
             asked = [asyncio.create_task(link.open_channel())]
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0)
+            await until(lambda: not link._asking)  # the attempt under way is for the first one
             asked.append(asyncio.create_task(link.open_channel()))
-            await asyncio.sleep(0.2)
-            assert not any(each.done() for each in asked)
+            await until(lambda: link._asking)
         async with asyncio.timeout(SOON):
             channels = await asyncio.gather(*asked)
 

@@ -260,6 +260,8 @@ async def test_headers_that_are_too_long_for_a_frame_are_refused_and_break_nothi
         )
         assert it._link._connection is connection
 
+        assert it._pending_messages == it._pending_bytes == 0
+
     assert isinstance(refused, TooLarge)
     assert "131,064" in str(refused)
     assert taken == []
@@ -332,6 +334,28 @@ async def test_who_publishes_faster_than_the_server_stores_is_told_to_wait(
     assert len(await stored(channel)) == 11
 
 
+async def test_what_nobody_waits_for_any_more_counts_until_the_server_has_confirmed_it(
+    rabbitmq: str,
+    rabbitmq_relay: Relay,
+    channel: AbstractChannel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publishing, "MAX_PENDING_MESSAGES", 10)
+    monkeypatch.setattr(publishing, "_CONFIRMED_WITHIN", 0.1)
+    async with under_way(settings_of(rabbitmq_relay.in_url(rabbitmq))) as it:
+        with rabbitmq_relay.hung():
+            for call in (messages(4, start=1), messages(5, start=5)):
+                with pytest.raises(ChannelUnavailable, match="not confirmed"):
+                    await it.publish(call)
+            with pytest.raises(ChannelFull, match="9 messages"):
+                await it.publish(messages(2, start=10))
+        monkeypatch.undo()
+        assert await it.publish(messages(10, start=10)) == []
+        assert it._pending_messages == it._pending_bytes == 0
+
+    assert await stamps(channel) == stamps_of(messages(20))
+
+
 # --- when the server is out ----------------------------------------------------------------
 
 
@@ -362,6 +386,7 @@ async def test_what_is_on_its_way_when_the_connection_is_lost_is_told_so_and_so_
         await until(lambda: not it.is_out)
         it.check()
         assert await it.publish(messages(2, start=10)) == []
+        assert it._pending_messages == it._pending_bytes == 0
 
     assert await stamps(channel) == ["stamp-0", "stamp-10", "stamp-11"]
 
@@ -458,6 +483,7 @@ async def test_those_who_are_cancelled_leave_the_others_alone(
                 await asyncio.sleep(0)
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert await it.publish(messages(2, start=500)) == []
+        assert it._pending_messages == it._pending_bytes == 0
 
     found = await stamps(channel)
     for number, result in enumerate(results):
@@ -545,6 +571,7 @@ async def test_a_message_that_is_too_large_for_the_server_is_told_so_and_the_oth
             assert "100,001 bytes, more than the 100,000" in str(each)
             assert "max_message_size" in str(each)
         assert taken == [[]] * 101
+        assert it._pending_messages == it._pending_bytes == 0
         found = set(await stamps(channel))
         assert found - {"stamp-1000"} == set(stamps_of(messages(401)))
 

@@ -104,16 +104,15 @@ class ConfirmingChannel(aiormq.Channel):
 
         That is when the network has taken them. Until then nothing else may be written.
         """
-        payload = bytearray()
+        payload: list[bytes] = []
         for part, frames in messages:
             self._unconfirmed[self._next] = part
             self._next += 1
-            for each in frames:
-                payload += each
+            payload.extend(frames)
         written = self.loop.create_future()
         # As nobody else writes, but heartbeats, the queue is never full.
         self.write_queue.put_nowait(
-            ChannelFrame(payload=bytes(payload), should_close=False, drain_future=written)
+            ChannelFrame(payload=b"".join(payload), should_close=False, drain_future=written)
         )
         return written
 
@@ -148,8 +147,10 @@ class ConfirmingChannel(aiormq.Channel):
         if self._returned:
             outgoing = part.outgoing
             key = outgoing.stamp, outgoing.exchange, outgoing.routing_key
-            if key in self._returned:
-                self._returned -= Counter((key,))
+            times = self._returned.pop(key, 0)
+            if times > 1:
+                self._returned[key] = times - 1
+            if times:
                 return Fate.UNROUTABLE
         return Fate.STORED if is_stored else Fate.REFUSED
 

@@ -27,7 +27,7 @@ HEARTBEAT: Final = timedelta(seconds=10)
 LEAST_FRAME: Final = 64 << 10
 """Bytes that a frame must be able to take, as all the headers of a message are in one."""
 
-# Less than a heartbeat: aiormq counts the silence from before.
+# Less than the heartbeat allows: aiormq counts a silence from before it has connected.
 _CONNECTED_WITHIN: Final = 10.0
 _CLOSED_WITHIN: Final = 2.0
 
@@ -46,7 +46,7 @@ async def connect(
     """
     try:
         connection = await _opened(settings, purpose, heartbeat)
-    except (aiormq.AMQPError, OSError, TimeoutError) as error:
+    except (aiormq.AMQPError, OSError, ValueError) as error:  # the last: no name of a host
         task = asyncio.current_task()
         if task is not None and task.cancelling():  # aiormq may put its own error over that
             raise asyncio.CancelledError from error
@@ -105,8 +105,8 @@ def said(error: BaseException, settings: Settings) -> str:
             return f"{_told(error)}; does {_who(settings)} have permissions for that?"
         case aiormq.ConnectionClosed():
             return f"it closed the connection: {_told(error)}"
-        case aiormq.AMQPConnectionError() if error.__cause__ is not None:
-            return _of_network(error.__cause__)
+        case aiormq.AMQPError(__cause__=OSError() | asyncio.IncompleteReadError() as cause):
+            return _of_network(cause)
         case aiormq.AMQPError():
             return _told(error)
     return _of_network(error)
@@ -162,14 +162,13 @@ def _of_network(error: BaseException) -> str:
             return "the connection was closed"
         case socket.gaierror():
             return f"its host name is not known: {error.strerror}"
-        case ssl.SSLCertVerificationError(verify_code=code):
-            known = code not in _UNKNOWN_AUTHORITY
-            hint = (
-                ""
-                if known
-                else "; does 'ca.crt' in the Secret have the authority of its certificate?"
+        case ssl.SSLCertVerificationError(verify_code=code) if code in _UNKNOWN_AUTHORITY:
+            return (
+                f"TLS: {error.verify_message}; does 'ca.crt' in the Secret have the authority of "
+                "its certificate?"
             )
-            return f"TLS: {error.verify_message}{hint}"
+        case ssl.SSLCertVerificationError():
+            return f"TLS: {error.verify_message}"
         case ssl.SSLError(reason=str(alert)) if "_ALERT_" in alert and "CERT" in alert:
             return f"TLS: {alert}; is 'tls.crt' in the Secret a certificate that it accepts?"
         case ssl.SSLError():

@@ -22,6 +22,7 @@ from broker.errors import ChannelFull, ChannelUnavailable
 
 _OPENED_WITHIN: Final = 10.0
 _BEGUN_AGAIN_AFTER: Final = 1.0
+_CANCELLED_EVERY: Final = 5.0
 _BETWEEN_ATTEMPTS: Final = wait_random_exponential(multiplier=0.2, min=0.1, max=5)
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -201,8 +202,10 @@ async def _until(lost: asyncio.Future[None], work: Awaitable[None]) -> None:
     try:
         await asyncio.wait({doing, lost}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        doing.cancel()
-        await asyncio.wait({doing})
+        # Again and again, as aiormq waits by `wait_for`, too.
+        while not doing.done():
+            doing.cancel()
+            await asyncio.wait({doing}, timeout=_CANCELLED_EVERY)
     if not doing.cancelled():
         doing.result()
     elif not lost.done():

@@ -102,14 +102,10 @@ class Publishing:
         self._calls.add(call)
         self._to_write.extend(Part(call, place) for place in range(len(outgoing)))
         self._wake.set()
-        self._pending_messages += len(outgoing)
-        self._pending_bytes += size
         try:
             await call.settled
         finally:
             self._calls.discard(call)
-            self._pending_messages -= len(outgoing)
-            self._pending_bytes -= size
         return call.unroutable()
 
     def _admit(self, messages: int, size: int) -> None:
@@ -121,6 +117,13 @@ class Publishing:
                 f"{self._pending_messages:,} messages ({self._pending_bytes >> 20} MiB) wait to be "
                 f"stored in {at(self._settings)}, which does not keep up"
             )
+        self._pending_messages += messages
+        self._pending_bytes += size
+
+    def _is_gone(self, part: Part) -> None:
+        """Count the message no longer, whether or not anybody still waits for it."""
+        self._pending_messages -= 1
+        self._pending_bytes -= len(part.outgoing.message.body)
 
     # --- what goes out -------------------------------------------------------------------
 
@@ -138,6 +141,7 @@ class Publishing:
             raise
         finally:
             self._fail_all(error or ChannelUnavailable(self._link.trouble or _LEAVING))
+            self._pending_messages = self._pending_bytes = 0
 
     async def _write(self, channel: ConfirmingChannel) -> None:
         """Write what there is to the channel, until the server closes it."""
@@ -150,23 +154,31 @@ class Publishing:
                 await self._wake.wait()
 
     def _next(self, channel: ConfirmingChannel) -> Iterator[tuple[Part, Sequence[bytes]]]:
-        frame_max = channel.connection.connection_tune.frame_max
         size = 0
         while self._to_write and size < _WRITTEN_AT_ONCE:
             part = self._to_write.popleft()
-            if part.call.settled.done():
-                continue
-            try:
-                sent = list(frames(part.outgoing, channel=channel.number, frame_max=frame_max))
-            except (TooLarge, ValueError) as error:  # the latter is a bug, but of that call alone
-                part.call.fail(error)
-                continue
-            size += sum(map(len, sent))
-            yield part, sent
+            sent = self._frames(part, channel)
+            if sent is None:
+                self._is_gone(part)
+            else:
+                size += sum(map(len, sent))
+                yield part, sent
+
+    def _frames(self, part: Part, channel: ConfirmingChannel) -> Sequence[bytes] | None:
+        """Return the frames of a message, or None where it is not to be sent."""
+        if part.call.settled.done():
+            return None
+        frame_max = channel.connection.connection_tune.frame_max
+        try:
+            return list(frames(part.outgoing, channel=channel.number, frame_max=frame_max))
+        except (TooLarge, ValueError) as error:  # the latter is a bug, but of that call alone
+            part.call.fail(error)
+            return None
 
     # --- what became of it ---------------------------------------------------------------
 
     def _settle(self, part: Part, fate: Fate) -> None:
+        self._is_gone(part)
         if fate is Fate.REFUSED:
             part.call.fail(
                 ChannelFull(
@@ -181,11 +193,11 @@ class Publishing:
     def _sort_out(self, channel: ConfirmingChannel) -> None:
         """Tell whose messages the server closed the channel for; the others go out once more."""
         text = str(channel.end and channel.end.reply_text)
-        again = [part for part in channel.unconfirmed if not self._is_to_blame(part, text)]
-        if len(again) == len(channel.unconfirmed):
+        parts = channel.unconfirmed
+        again = [part for part in parts if not self._is_to_blame(part, text)]
+        self._to_write.extendleft(reversed(again))
+        if len(again) == len(parts):
             self._fail_all(ChannelUnavailable(f"{at(self._settings)} closed a channel: {text}"))
-        else:
-            self._to_write.extendleft(reversed(again))
 
     def _is_to_blame(self, part: Part, text: str) -> bool:
         """Say what became of the message, if it is for such a one that the channel was closed."""
@@ -209,6 +221,7 @@ class Publishing:
                     f"{at(self._settings)}: {text}; does the user have the permission to write?"
                 )
             )
+        self._is_gone(part)
         return True
 
     def _alarm(self, why: str) -> ChannelFull:
@@ -218,9 +231,10 @@ class Publishing:
         )
 
     def _fail_all(self, error: CemeshError) -> None:
-        self._to_write.clear()
         for call in self._calls:
             call.fail(error)
+        while self._to_write:
+            self._is_gone(self._to_write.popleft())
 
     async def _watch(self) -> None:
         """Fail what takes too long: for 30 s, or a second after the server has told an alarm.
