@@ -33,14 +33,14 @@ class Tell:
 
     process: int
     trigger: str
-    delivered: int
-    dead: int
-    taken: int
-    waits: int
-    gone: bool
-    acks: bool
-    ends: bool
-    fate: Fate
+    delivered: int = 0
+    dead: int = 0
+    taken: int = 0
+    waits: int = 0
+    gone: bool = False
+    acks: bool = False
+    ends: bool = False
+    fate: Fate = "stored"
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,20 @@ class Wait:
 
 
 @dataclass(frozen=True)
+class Melt:
+    """Only this process tells and sums up for a week, so that all others melt."""
+
+    process: int
+
+
+@dataclass(frozen=True)
 class Cut:
     """So many tenths are removed of what no reader needs any more."""
 
     tenths: int
 
 
-Act = Tell | Arrive | Broken | Read | Die | Draft | Store | SumUp | Wait | Cut
+Act = Tell | Arrive | Broken | Read | Die | Draft | Store | SumUp | Wait | Melt | Cut
 
 a_process = st.integers(0, PROCESSES - 1)
 a_number = st.sampled_from((0, 0, 1, 3))
@@ -131,6 +138,7 @@ acts = st.lists(
         st.builds(Store, process=a_process, fate=a_fate),
         st.builds(SumUp, process=a_process),
         st.builds(Wait, hours=st.sampled_from((1, 25, 200))),
+        st.builds(Melt, process=a_process),
         st.builds(Cut, tenths=st.integers(1, 10)),
     ),
     min_size=10,
@@ -202,12 +210,20 @@ class Story:
                 self.draft(self.processes[process])
                 self.store(self.processes[process], "stored")
             case Wait(hours):
-                self.late.clear()  # nothing is on its way for hours
-                for each in self.processes:
-                    self.read_own(each)
-                self.time += hours * HOUR
+                self.wait(hours)
+            case Melt(process):
+                self.wait(200)
+                for trigger in TRIGGERS:
+                    self.play(Tell(process, trigger))
+                self.play(SumUp(process))
             case Cut(tenths):
                 self.cut(tenths)
+
+    def wait(self, hours: int) -> None:
+        self.late.clear()  # nothing is on its way for hours
+        for each in self.processes:
+            self.read_own(each)
+        self.time += hours * HOUR
 
     # --- writing -----------------------------------------------------------------------------
 
@@ -264,18 +280,18 @@ class Story:
             it.draft = None
 
     def begin(self, it: Process, fate: Fate) -> bool:
-        if it.author.has_begun(it.replay.ledger):
-            return True
-        if not self.write(it, Entry(), fate):
-            return False
-        self.read_own(it)
-        return True
+        if not it.author.has_begun:
+            self.write(it, Entry(), fate)
+        while not it.author.may_go_on:
+            self.read(it, 1)
+        return it.author.has_begun
 
     def write(self, it: Process, entry: Entry, fate: Fate) -> bool:
         signed = it.author.sign(entry, it.replay.ledger, at=self.time, summed=it.replay.summed)
         match fate:
             case "stored":
                 self.append(signed)
+                it.author.confirmed(signed)
                 it.confirmed = signed.number
             case "late":
                 self.late.append(signed)
@@ -319,25 +335,22 @@ class Story:
             self.take(it, each)
 
     def read_own(self, it: Process) -> None:
-        own = (
-            each.offset
+        while any(
+            each.entry is not None and each.entry.process == it.author.process
             for each in self.log
-            if each.entry is not None and each.entry.process == it.author.process
-        )
-        last = max(own, default=-1)
-        while it.replay.position <= last:
+            if each.offset >= it.replay.position
+        ):
             self.read(it, 1)
 
     def take(self, it: Process, stored: Stored) -> None:
+        was_whole = it.replay.is_whole
         counted = it.replay.ledger.counted(it.author.process)
         it.replay.take(stored.offset, stored.entry, 100)
-        it.author.counted(counted, it.replay.ledger)
-        entry = stored.entry
-        if (
-            entry is not None
-            and (entry.process == it.author.process or entry.summary is not None)
-            and it.author.must_tell_again(it.replay.ledger)
-        ):
+        if stored.entry is not None:
+            it.author.read(stored.entry, counted, it.replay.ledger)
+        if was_whole and not it.replay.is_whole:
+            it.author.skip()
+        if it.author.must_tell_again(it.replay.ledger):
             self.write(it, Entry(), "stored")
 
     def cut(self, tenths: int) -> None:

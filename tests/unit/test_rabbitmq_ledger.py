@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from broker.channels.rabbitmq.author import Author
 from broker.channels.rabbitmq.entries import Counts, Entry, Held, Place, Summary, decode, encode
 from broker.channels.rabbitmq.ledger import Ledger, Sums
 from broker.channels.rabbitmq.replay import SUMMED_UP_EVERY, Replay
@@ -28,7 +29,7 @@ def ledger_of(*entries: Entry) -> Ledger:
 
 def entry(process: str, number: int = 1, *, at: int = NOW, **told: object) -> Entry:
     """Return an entry of a process that is known to be new."""
-    bare = Entry(process=process, number=number, at=at, begins=True)
+    bare = Entry(process=process, number=number, at=at, melted={})
     return msgspec.structs.replace(bare, **told)
 
 
@@ -261,7 +262,7 @@ def test_what_a_process_counts_after_it_melted_counts_once_it_tells_what_melted(
     assert ledger.counted("p") is None
     assert ledger.was_settled("a", "s")
 
-    told = msgspec.structs.replace(late, number=3, revives=melted)
+    told = msgspec.structs.replace(late, number=3, melted=melted)
     ledger.apply(told)
     ledger.apply(msgspec.structs.replace(told, number=4))
 
@@ -346,7 +347,10 @@ def test_a_reader_begins_with_a_summary_and_what_it_does_not_cover() -> None:
 
     assert is_whole(replay)
     assert sums(replay.ledger).delivered == 3
-    assert replay.summed == 1
+    assert replay.position == 4
+
+    read(former, counted(3, 3), entry("q", summary=summary), start=2)
+    assert former.summed == 1
 
 
 def test_a_summary_is_passed_over_if_what_it_does_not_cover_is_gone() -> None:
@@ -391,7 +395,11 @@ def test_a_reader_that_comes_back_goes_on_unless_what_was_next_may_be_gone() -> 
     assert not is_whole(former)
     assert sums(former.ledger).delivered == 3
 
-    read(former, counted(5, 10), entry("q", summary=summary), start=6)
+    too_early = msgspec.structs.replace(summary, through=3)
+    read(former, counted(5, 10), entry("q", summary=too_early), start=6)
+    assert not is_whole(former)
+
+    read(former, entry("q", summary=summary), start=8)
     assert is_whole(former)
     assert sums(former.ledger).delivered == 10
 
@@ -401,6 +409,7 @@ def test_a_stream_that_was_deleted_begins_again_with_what_was_known() -> None:
 
     former.renew()
     assert lacks_a_summary(former)
+    assert former.summed == -1
     beginning = [counted(3, 3), entry("q", summary=former.summary(NOW))]
     former.resume()
     read(former, *beginning)
@@ -425,6 +434,44 @@ def test_a_summary_is_wanted_for_each_mib_or_as_much_as_the_last_one_took() -> N
     assert not lacks_a_summary(replay)
     replay.take(4, counted(3, 3), 1)
     assert lacks_a_summary(replay)
+
+
+# --- writing -------------------------------------------------------------------------------
+
+
+def test_a_process_that_is_known_goes_on_with_the_next_number() -> None:
+    ledger = ledger_of(entry("p", 5))
+
+    first = Author("p").sign(Entry(), ledger, at=NOW, summed=3)
+
+    assert first == Entry(process="p", number=6, at=NOW, summed=3)
+
+
+def test_a_process_that_is_not_known_tells_all_its_counts_and_which_of_them_melted() -> None:
+    author, a, b = Author("p"), {"a": Counts(1, 0, 1, 0)}, {"b": Counts(2, 0, 2, 0)}
+    begins = author.sign(Entry(counts=a), Ledger(), at=NOW, summed=None)
+    assert begins == Entry(process="p", number=1, at=NOW, melted={}, counts=a)
+
+    author.read(entry("q"), a, Ledger())
+    again = author.sign(Entry(counts=b), Ledger(), at=NOW, summed=None)
+
+    assert again == Entry(process="p", number=2, at=NOW, melted=a, counts={**a, **b})
+    assert author.must_tell_again(Ledger())
+    assert not author.must_tell_again(ledger_of(again))
+
+
+def test_a_process_that_was_introduced_goes_on_when_it_has_read_that() -> None:
+    author = Author("p")
+    begins = author.sign(Entry(), Ledger(), at=NOW, summed=None)
+    assert not author.has_begun
+
+    author.confirmed(begins)
+    assert (author.has_begun, author.may_go_on) == (True, False)
+    author.read(entry("q", 5), None, Ledger())
+    assert not author.may_go_on
+
+    author.read(begins, None, ledger_of(begins))
+    assert author.may_go_on
 
 
 # --- entries -------------------------------------------------------------------------------

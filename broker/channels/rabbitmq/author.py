@@ -14,41 +14,66 @@ from broker.channels.rabbitmq.ledger import Ledger
 class Author:
     """Numbers the entries of one process, and tells who it is when others may not know.
 
-    The process begins with an entry that tells nothing: should that be stored twice, or late,
-    nothing is counted twice. When it has melted (see `Ledger`), it tells with what, and all of
-    its counts anew.
+    An entry that introduces the process is to be read before the next one is written. So the
+    process always knows which of its counts have melted (see `Ledger`), however long it was held
+    up in between. The first entry is to tell nothing, should it be stored without being confirmed.
+
+    ``read_up_to`` is the number of the last one that was read.
     """
 
     def __init__(self, process: str) -> None:
         self.process: Final = process
+        self.read_up_to = 0
         self._number = 0
+        self._introduced = 0
         self._told: dict[str, Counts] = {}
-        self._melted: Mapping[str, Counts] | None = None
+        self._melted: Mapping[str, Counts] = {}
 
-    def has_begun(self, ledger: Ledger) -> bool:
-        """Return whether others know of the process. Ask the latest ledger before `sign`."""
-        return self._melted is not None or ledger.number(self.process) > 0
+    @property
+    def has_begun(self) -> bool:
+        """Whether an entry is stored that introduces the process."""
+        return self._introduced > 0
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the next entry may be written."""
+        return self.read_up_to >= self._introduced
 
     def sign(self, entry: Entry, ledger: Ledger, *, at: int, summed: int | None) -> Entry:
-        """Return the entry as it is to be written next, at ``at`` (microseconds since 1970)."""
-        self._number = max(self._number, ledger.number(self.process)) + 1
-        signed = msgspec.structs.replace(
-            entry, process=self.process, number=self._number, at=at, summed=summed
-        )
-        if not self.has_begun(ledger):
-            return msgspec.structs.replace(signed, begins=True)
-        self._told |= entry.counts
-        if ledger.counted(self.process) is None:
-            melted = self._melted or {}
-            return msgspec.structs.replace(signed, revives=melted, counts=dict(self._told))
-        return signed
+        """Return the entry as it is to be written next, at ``at`` (microseconds since 1970).
 
-    def counted(self, before: Mapping[str, Counts] | None, ledger: Ledger) -> None:
-        """Note what counted of the process before the next entry was read, if no more does."""
+        ``ledger`` is what is known now, ``summed`` up to which offset a summary covers all.
+        """
+        self._number = max(self._number, ledger.number(self.process)) + 1
+        self._told |= entry.counts
+        is_counted = ledger.counted(self.process) is not None
+        return msgspec.structs.replace(
+            entry,
+            process=self.process,
+            number=self._number,
+            at=at,
+            melted=None if is_counted else self._melted,
+            counts=entry.counts if is_counted else dict(self._told),
+            summed=summed,
+        )
+
+    def confirmed(self, signed: Entry) -> None:
+        """Note that this is stored."""
+        if signed.melted is not None:
+            self._introduced = signed.number
+
+    def read(self, entry: Entry, before: Mapping[str, Counts] | None, ledger: Ledger) -> None:
+        """Note that this was read: ``before`` that, these counts of the process counted."""
+        if entry.process == self.process:
+            self.read_up_to = max(self.read_up_to, entry.number)
         if before is not None and ledger.counted(self.process) is None:
             self._melted = dict(before)
 
+    def skip(self) -> None:
+        """Note that what was written and not read may never be."""
+        self.read_up_to = self._number
+
     def must_tell_again(self, ledger: Ledger) -> bool:
         """Return whether the process has told something since it melted, which is not counted."""
-        is_counted = self._melted is None or ledger.counted(self.process) is not None
-        return not is_counted and self._told != self._melted
+        is_counted = ledger.counted(self.process) is not None
+        return self.may_go_on and not is_counted and self._told != self._melted

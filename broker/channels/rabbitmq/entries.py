@@ -58,7 +58,7 @@ class Place:
 class Summary(msgspec.Struct, frozen=True):
     """All that the entries up to the offset ``through`` have told: see `Ledger.summary`.
 
-    -1 stands for what another stream told, in the place of which this one is. ``melting`` has
+    ``melting`` has
     the processes that are known as one sum from here on, unless they wrote more than the entry
     with this number before the summary was stored.
     """
@@ -71,8 +71,10 @@ class Summary(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one process tells.
 
-    ``process``, ``number``, ``at`` (microseconds since 1970), ``begins``, ``revives`` and
-    ``summed`` are filled in by the one who writes it: see `Author`.
+    ``process``, ``number``, ``at`` (microseconds since 1970), ``melted`` and ``summed`` are filled
+    in when it is written. ``melted``, where it is given, tells that these are all counts of a
+    process that others may not know; it has those counts of it that they know in their sum.
+    ``summed`` is up to which offset a summary covers all.
 
     ``counts`` are cumulative, those of triggers where they changed. ``settled`` are the messages
     that these counts are about for the first time; ``acked`` tells that those of this process's
@@ -85,8 +87,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     process: str = ""
     number: int = 0
     at: int = 0
-    begins: bool = False
-    revives: Mapping[str, Counts] | None = None
+    melted: Mapping[str, Counts] | None = None
     summed: int | None = None
     counts: Mapping[str, Counts] = {}
     settled: Stamped = {}

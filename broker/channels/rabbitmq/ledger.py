@@ -6,8 +6,8 @@ the first one on, or from a summary and the entries behind what that covers.
 Each process counts for itself. One that has told nothing for a day melts into one sum with all
 others like it, so that summaries do not grow with every restart. The summary that proposes so
 says by which entry it knows the process; it takes effect where the summary stands in the stream,
-unless the process told more before that. One that goes on afterwards is apart: its counts would
-be counted twice, so they do not count until it tells which ones of them melted.
+unless the process told more before that. One that nobody knows is apart: its counts might be
+counted twice, so they do not count until it tells which of them melted, if any did.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ class Ledger:
         """
         told = self._told.get(entry.process)
         if told is None:
-            told = self._told[entry.process] = _Told(apart=not entry.begins)
+            told = self._told[entry.process] = _Told(apart=True)
         if entry.number <= told.number:
             return
         told.number, told.at, told.ended = entry.number, entry.at, entry.ended
-        if told.apart and entry.revives is not None:
-            self._revive(told, entry.revives)
+        if told.apart and entry.melted is not None:
+            self._take_out(told, entry.melted)
         if not told.apart:
             told.counts.update(entry.counts)
         self._add_waits(told, entry)
@@ -231,7 +231,7 @@ class Ledger:
                 delivered, dead = self._melted.get(trigger, (0, 0))
                 self._melted[trigger] = delivered + counts.delivered, dead + counts.dead_lettered
 
-    def _revive(self, told: _Told, melted: Mapping[str, Counts]) -> None:
+    def _take_out(self, told: _Told, melted: Mapping[str, Counts]) -> None:
         told.apart = False
         for trigger, counts in melted.items():
             delivered, dead = self._melted.get(trigger, (0, 0))

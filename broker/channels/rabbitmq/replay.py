@@ -19,7 +19,7 @@ class Replay:
 
     ``summed`` is the offset up to which a summary covers all, as others say, or None; there it
     begins to read. What it reads before it has met that summary is kept aside, as it goes on from
-    it; until then its ``ledger`` knows nothing. -1 is the summary of another stream: see `renew`.
+    it; until then its ``ledger`` knows nothing. -1 is a summary of another stream: see `renew`.
     """
 
     def __init__(self, end: int = 0, summed: int | None = None) -> None:
@@ -46,7 +46,7 @@ class Replay:
 
     def summary(self, at: int) -> Summary:
         """Return what is known at ``at``, in microseconds since 1970."""
-        return self.ledger.summary(-1 if self._is_renewed else self.position - 1, at=at)
+        return self.ledger.summary(self.position - 1, at=at)
 
     def resume(self) -> int:
         """Return where to read on: at the last entry, to see whether all is there from it on.
@@ -65,7 +65,7 @@ class Replay:
             self._aside, self._first = [], None
 
     def take(self, offset: int, entry: Entry | None, size: int) -> None:
-        """Take the next message of the stream; None stands for one that is no entry.
+        """Take the next message of the stream, or one again; None stands for one that is no entry.
 
         ``size`` is that of its body, in bytes.
         """
@@ -73,8 +73,6 @@ class Replay:
             self._resumes = False
             if offset > self.position:  # what was next may be gone
                 self._aside, self._first = [], None
-        if offset < self.position:
-            return
         self.position = offset + 1
         self._unsummed += _OF_A_MESSAGE + size
         if self._first is None:

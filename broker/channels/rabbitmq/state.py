@@ -117,8 +117,10 @@ class State:
         all of it: it may be stored, or not, or be passed over because of one behind it.
         """
         async with self._turn:
-            if not self._author.has_begun(self.ledger):
-                await self._own(await self._publish(Entry()))
+            if not self._author.has_begun:
+                await self._publish(Entry())
+            if not self._author.may_go_on:
+                await self._read(lambda: self._author.may_go_on)
             return await self._publish(entry)
 
     async def note(self, places: Mapping[str, Place]) -> None:
@@ -162,6 +164,7 @@ class State:
         if unroutable:
             raise ChannelUnavailable(f"{self._where} is not there now")
         self._stream.appended()
+        self._author.confirmed(signed)
         return signed.number
 
     async def _pass(self) -> None:
@@ -198,13 +201,8 @@ class State:
         self._has_followed = True
         async with self._stream.follow(self._replay.resume()) as messages:
             async for message in messages:
-                entry = decode(message.body)
-                self._take(message, entry)
-                if (
-                    entry is not None
-                    and (entry.process == self._author.process or entry.summary is not None)
-                    and self._author.must_tell_again(self.ledger)
-                ):
+                self._take(message)
+                if self._author.must_tell_again(self.ledger):
                     await self._tell_again()
 
     async def _mend(self) -> None:
@@ -215,7 +213,8 @@ class State:
             _log.warning("stream was deleted and is made again", extra=self._fields)
             self._replay.renew()
 
-    def _take(self, message: streams.Entry, entry: Entry | None) -> None:
+    def _take(self, message: streams.Entry) -> None:
+        entry = decode(message.body)
         extra = {**self._fields, "offset": message.offset}
         if entry is None and not self._is_strange:
             self._is_strange = True
@@ -223,9 +222,11 @@ class State:
         was_whole = self._replay.is_whole
         counted = self.ledger.counted(self._author.process)
         self._replay.take(message.offset, entry, len(message.body))
-        self._author.counted(counted, self.ledger)
+        if entry is not None:
+            self._author.read(entry, counted, self.ledger)
         if was_whole and not self._replay.is_whole:
             _log.error("state not known", extra={**extra, "why": self._unknown()})
+            self._author.skip()
         self._news.set()
         self._news = asyncio.Event()
 
@@ -233,12 +234,16 @@ class State:
 
     async def _own(self, number: int) -> None:
         """Return once the entry with that number of this process is read."""
+        await self._read(lambda: self._author.read_up_to >= number)
 
-        def is_read() -> bool:
+    async def _read(self, is_read: Callable[[], bool]) -> None:
+        """Return once that is so, as `_reach` does, if everything before that is known."""
+
+        def is_known() -> bool:
             self._check_whole()
-            return self.ledger.number(self._author.process) >= number
+            return is_read()
 
-        await self._reach(is_read)
+        await self._reach(is_known)
 
     async def _reach(self, is_reached: Callable[[], bool]) -> None:
         """Return once that is so. Raises `ChannelUnavailable` if nothing is read for 10 s."""
