@@ -45,6 +45,11 @@ class Lines(Generic[E]):
         return bool(self._lines)
 
     @property
+    def in_use(self) -> bool:
+        """Whether there is anything to do by them: if not, whatever is next has its turn."""
+        return self.strict or bool(self._lines)
+
+    @property
     def is_crowded(self) -> bool:
         """Whether so many keys are busy that nothing new may be taken in."""
         return self.strict and self._bounded and len(self._lines) >= MAX_KEYS

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from broker.channels.backlog import Backlog, Entry
-from broker.channels.clock import Alarm, after
+from broker.channels.claims import Claims
+from broker.channels.clock import after
 from broker.channels.line import StoredLine, key_of
 from broker.channels.lines import Lines
 from broker.channels.stored import Held, Log, Stored
@@ -23,12 +23,6 @@ __all__ = ["Held", "Log", "Place", "Spawn", "Stored"]
 _log: Final = logging.getLogger("cemesh.channel")
 
 _RETRY: Final = 1.0
-
-MAX_CONDEMNED: Final = 200
-"""Claims that wait in line for the dead-letter sink; with as many, nothing new is taken in.
-
-Each is stored with a refusal of up to 2 KiB, and Kafka takes no record of more than 1 MiB.
-"""
 
 E = TypeVar("E", bound=Entry)
 
@@ -60,13 +54,8 @@ class Place(Generic[E]):
         self.backlog: Backlog[E] = Backlog(read=stored.read, tally=stored.tally)
         self.filter_text = stored.filter
         self.left_at: int | None = stored.left_at
-        self._open: dict[int, Held[E]] = {}
-        self._returned: deque[Held[E]] = deque()  # these are in `_open` too
-        self._unloaded = {position: (tries, why) for position, tries, why in stored.open}
-        self._unloaded_due = dict(stored.due)
-        self._lines: Lines[E] | None = Lines(stored.lines) if stored.lines else None
-        self._alarm = Alarm(self._ring)  # of what is put off, and in `_open` all the same
-        self._condemned: set[int] = set()  # among that
+        self._claims: Claims[E] = Claims(stored, on_due=self.wake)
+        self._lines: Lines[E] = Lines(stored.lines)
         self._log = log
         self._swept = swept
         self._changed = changed
@@ -79,7 +68,7 @@ class Place(Generic[E]):
     def enter(self, filter: Filter, wake: Callable[[], None], *, ordered: bool = False) -> None:
         """Begin to claim, or go on with another filter, wake and order."""
         text = repr(filter)
-        if ordered or self._lines is not None:
+        if ordered or self._lines.in_use:
             self._line_up(ordered=ordered, anew=text != self.filter_text or self.gone)
         if self.left_at is not None:
             # The retention may have removed what was counted for a trigger that had gone.
@@ -89,7 +78,7 @@ class Place(Generic[E]):
             self.backlog.refilter(self._swept())
         self.filter, self.filter_text, self._wake = filter, text, wake
         self.left_at, self.gone = None, False
-        self._alarm.turn_on()
+        self._claims.turn_on()
         self._changed()
         self.fill()
 
@@ -99,19 +88,17 @@ class Place(Generic[E]):
         Nothing stands in line that another filter let in: what is in line is read again by the
         filter of then, so its count has to be by that.
         """
-        if anew or self._lines is None:
+        if anew or not self._lines.in_use:
             self.backlog.put_down(self._swept())
-        self._lines = self._lines or Lines()
         if anew:
             self.backlog.tally.matched -= self._lines.uncount()
-        self._lines.enter([held.entry for held in self._open.values()], strict=ordered)
+        self._lines.enter([held.entry for held in self._claims.open.values()], strict=ordered)
 
     def leave(self) -> None:
         """Stop claiming."""
         self.backlog.put_down(self._swept())
-        if self._lines is not None:
-            self._lines.put_down()
-        self._alarm.turn_off()
+        self._lines.put_down()
+        self._claims.turn_off()
         self.filter = self._wake = None
         self.left_at = self._swept()
         self._changed()
@@ -123,7 +110,7 @@ class Place(Generic[E]):
     @property
     def returned(self) -> int:
         """How many events wait to be claimed that were claimed before."""
-        return len(self._returned)
+        return len(self._claims.returned)
 
     # --- what comes in ---------------------------------------------------------------------
 
@@ -149,9 +136,7 @@ class Place(Generic[E]):
     def hungry(self) -> bool:
         """Return whether there is something to read, and room for it."""
         return (
-            bool(self._unloaded)
-            or self.backlog.wants_reading
-            or (self._lines is not None and self._lines.wants_reading)
+            bool(self._claims.unloaded) or self.backlog.wants_reading or self._lines.wants_reading
         )
 
     async def fill_with_due(self) -> None:
@@ -178,10 +163,14 @@ class Place(Generic[E]):
             self.filled()
 
     async def _fill_once(self, filter: Filter) -> None:
-        if self._unloaded:
-            await self._load_open()
+        if self._claims.unloaded:
+            taken_up, gone = await self._claims.load(self._log, self.held_again)
+            for entry in taken_up:
+                self._lines.begin(entry)
+            self.backlog.tally.matched -= gone
+            self._tell_gone(gone)
         await self.fill_with_due()
-        if self._lines is not None and self._lines.wants_reading:
+        if self._lines.wants_reading:
             more, gone = await self._lines.read_on(
                 lambda start, end: self._log.read(filter, start, end)
             )
@@ -193,24 +182,6 @@ class Place(Generic[E]):
             )
             self._tell_gone(gone)
         self._changed()
-
-    async def _load_open(self) -> None:
-        """Take up the claims that a former process did not settle."""
-        wanted = dict(self._unloaded)
-        for entry in await self._log.fetch(sorted(wanted)):
-            held = self.held_again(entry, *wanted.pop(entry.position))
-            del self._unloaded[entry.position]
-            due = self._unloaded_due.pop(entry.position, None)
-            if due is None:
-                self.give_back(held)
-            else:
-                self._reopen(held)
-                self._put_off(held, due)
-        for position in wanted:
-            del self._unloaded[position]
-            self._unloaded_due.pop(position, None)
-            self.backlog.tally.matched -= 1
-        self._tell_gone(len(wanted))
 
     def _tell_gone(self, count: int) -> None:
         """Tell of events that waited for the trigger and are not in the log any more.
@@ -225,38 +196,34 @@ class Place(Generic[E]):
 
     def claim(self) -> Held[E] | None:
         """Return the next event to deliver, or None where there is none at hand."""
-        if self._returned:
-            held = self._returned.popleft()
+        claims = self._claims
+        if claims.returned:
+            held = claims.returned.popleft()
         else:
-            entry = self.backlog.take() if self._lines is None else self._in_turn(self._lines)
+            entry = self._in_turn() if self._lines.in_use else self.backlog.take()
             if entry is None:
                 return None
-            held = self._open[entry.position] = self.first_held(entry)
+            held = claims.open[entry.position] = self.first_held(entry)
             self._changed()
         if self.hungry():
             self.fill()
         return held
 
-    def _in_turn(self, lines: Lines[E]) -> E | None:
+    def _in_turn(self) -> E | None:
         """Return the next event whose turn it is. Others are put in line meanwhile."""
-        if self._unloaded:  # their keys are busy, and not known yet
+        if self._claims.unloaded:  # their keys are busy, and not known yet
             return None
-        entry = lines.next()
-        while entry is None and not self._is_crowded(lines):
+        entry = self._lines.next()
+        while entry is None and not (self._lines.is_crowded or self._claims.is_crowded):
             new = self.backlog.take()
             if new is None:
                 break
-            if lines.admit(new):
+            if self._lines.admit(new):
                 entry = new
             self._changed()
-        if not lines and not lines.strict:
-            self._lines = None
         if entry is None and self.hungry():
             self.fill()
         return entry
-
-    def _is_crowded(self, lines: Lines[E]) -> bool:
-        return lines.is_crowded or len(self._condemned) >= MAX_CONDEMNED
 
     def first_held(self, entry: E) -> Held[E]:
         """Return what is known of an entry that is claimed for the first time."""
@@ -275,68 +242,50 @@ class Place(Generic[E]):
                 self.dead += 1
 
     def release(self, position: int) -> None:
-        self._returned.appendleft(self._open[position])
+        self._claims.release(position)
         self.wake()
 
     def close(self, position: int) -> Held[E]:
         """Be done with a claim here: it is settled, or stored elsewhere."""
         self._changed()
-        held = self._open.pop(position)
-        if self._lines is not None:
+        held = self._claims.open.pop(position)
+        if self._lines.in_use:
             self._lines.end(held.entry)
             self.wake()
         return held
 
     def give_back(self, held: Held[E]) -> None:
         """Let an event be claimed again, or for the first time, before all that is new."""
-        self._reopen(held)
-        self._returned.append(held)
-
-    def _reopen(self, held: Held[E]) -> None:
-        self._open[held.entry.position] = held
-        if self._lines is not None:
-            self._lines.begin(held.entry)
+        self._claims.give_back(held)
+        self._lines.begin(held.entry)
 
     # --- claims that are put off, but keep their place in line ---------------------------------
 
     def is_in_line(self, position: int) -> bool:
         """Return whether others of its key wait for this claim: put off, it is to be kept."""
-        ordered = self._lines is not None and self._lines.strict
-        return ordered and key_of(self._open[position].entry.event) is not None
+        return self._lines.strict and key_of(self._claims.open[position].entry.event) is not None
 
     def keep(
         self, position: int, delay: timedelta, attempts: int, condemned: Refusal | None
     ) -> None:
         """Give a claim back for ``delay``, with what it is to come back with."""
-        held = self._open[position] = Held(self._open[position].entry, attempts, condemned)
-        self._put_off(held, after(delay))
+        entry = self._claims.open[position].entry
+        self._claims.put_off(Held(entry, attempts, condemned), after(delay))
         self._changed()
-
-    def _put_off(self, held: Held[E], due: int) -> None:
-        self._alarm.put(held.entry.position, due)
-        if held.condemned is not None:
-            self._condemned.add(held.entry.position)
-
-    def _ring(self) -> None:
-        for position in self._alarm.take_due():
-            self._condemned.discard(position)
-            self._returned.append(self._open[position])
-        self.wake()
 
     # --- what is stored --------------------------------------------------------------------
 
     def open_items(self) -> list[tuple[int, int, Refusal | None]]:
         """Return position, attempts and condemnation of every claim that is out."""
-        items = [(at, held.attempts, held.condemned) for at, held in self._open.items()]
-        return items + [(at, *rest) for at, rest in self._unloaded.items()]
+        return self._claims.open_items()
 
     def due_items(self) -> list[tuple[int, int]]:
         """Return position and time, in microseconds since 1970, of those that wait for it."""
-        return [*self._alarm.items(), *self._unloaded_due.items()]
+        return self._claims.due_items()
 
     def line_items(self) -> list[StoredLine]:
         """Return what is in line behind those that are out."""
-        return [] if self._lines is None else self._lines.as_stored()
+        return self._lines.as_stored()
 
     # --- the account -----------------------------------------------------------------------
 
@@ -346,15 +295,13 @@ class Place(Generic[E]):
 
     @property
     def waiting(self) -> int:
-        in_line = 0 if self._lines is None else self._lines.waiting
-        return len(self._open) + len(self._unloaded) + in_line + self.backlog.waiting
+        return len(self._claims) + self._lines.waiting + self.backlog.waiting
 
     def at_hand(self) -> Iterator[E]:
         """Yield what is claimed, and the oldest of what is buffered."""
-        for held in self._open.values():
+        for held in self._claims.open.values():
             yield held.entry
-        if self._lines is not None:
-            yield from self._lines.at_hand()
+        yield from self._lines.at_hand()
         first = self.backlog.oldest()
         if first is not None:
             yield first
@@ -363,5 +310,5 @@ class Place(Generic[E]):
         """Return the first position of the log that this trigger needs."""
         read, _ = self.backlog.as_stored()
         behind = (self._swept() if read is None else read) + 1
-        in_line = None if self._lines is None else self._lines.oldest_needed()
-        return min((*self._open, *self._unloaded, behind if in_line is None else in_line, behind))
+        in_line = self._lines.oldest_needed()
+        return min((*self._claims.positions(), behind if in_line is None else in_line, behind))

@@ -237,7 +237,7 @@ class Process:
         for task in list(self._work):
             task.cancel()
             await asyncio.wait([task])
-        self.place._alarm.turn_off()
+        self.place._claims.turn_off()
 
     def sweep(self, count: int) -> None:
         for entry in self.log.entries[self.swept : self.swept + count]:
@@ -359,10 +359,9 @@ class Story:
     def _check(self) -> None:
         assert self.process.unaccounted == 0
         in_lines = self.process.place._lines
-        if in_lines is not None:
-            kept = [line.parked for line in in_lines._lines.values() if line.parked]
-            assert sum(map(len, kept)) <= EVENTS + len(kept)
-            assert not self.ordered or self.loose or len(in_lines._lines) <= KEYS
+        kept = [line.parked for line in in_lines._lines.values() if line.parked]
+        assert sum(map(len, kept)) <= EVENTS + len(kept)
+        assert not self.ordered or self.loose or len(in_lines._lines) <= KEYS
 
     def _append(self, keys: Sequence[str | None], other: str | None) -> None:
         kinds = [(key, "order") for key in keys] + [(other, "other")]

@@ -15,9 +15,10 @@ import pytest
 
 from broker.channels import clock
 from broker.channels.backlog import Read, Tally
+from broker.channels.claims import MAX_CONDEMNED
 from broker.channels.line import StoredLine
 from broker.channels.lines import LINE_EVENTS, LINES_BYTES, LINES_EVENTS, MAX_KEYS, Lines
-from broker.channels.place import MAX_CONDEMNED, Place, Stored
+from broker.channels.place import Place, Stored
 from broker.event import Event
 from broker.filters import EVERYTHING, Filter
 from broker.ports import Outcome, Refusal
@@ -354,6 +355,6 @@ async def test_while_many_wait_for_the_dead_letter_sink_nothing_new_is_taken_in(
     assert ordered.waiting == MAX_CONDEMNED + 1
 
     monkeypatch.setattr(clock, "now", lambda: sys.maxsize)
-    ordered._ring()
+    ordered._claims._ring()
     assert len(list(iter(ordered.claim, None))) == MAX_CONDEMNED + 1
     ordered.leave()

@@ -182,12 +182,12 @@ class KafkaPlace(Place[Entry]):
         # What the record itself says of a refusal is not stored again: of a thousand it might be
         # more than Kafka takes.
         return [
-            (at, attempts, None if at in self._open and self._has_told(at, why) else why)
+            (at, attempts, None if at in self._claims.open and self._has_told(at, why) else why)
             for at, attempts, why in super().open_items()
         ]
 
     def _has_told(self, position: int, condemned: Refusal | None) -> bool:
-        return self._open[position].entry.condemned == condemned
+        return self._claims.open[position].entry.condemned == condemned
 
     def defer(
         self,
@@ -201,8 +201,8 @@ class KafkaPlace(Place[Entry]):
         ``store`` may raise a `CemeshError`, and is then called again. Until it is through,
         a crash lets the claim come back with these attempts.
         """
-        entry = self._open[position].entry
-        self._open[position] = Held(entry, attempts, condemned)
+        entry = self._claims.open[position].entry
+        self._claims.open[position] = Held(entry, attempts, condemned)
         self._changed()
 
         def stored() -> None:
