@@ -3,7 +3,7 @@
 A dead letter's id is its offset, so that ids are in the order of burial whoever buries, and lead
 to the entry. Burying reads nothing. Whoever lists, gets or removes reads the stream up to its end,
 and remembers of each letter the offset, the trigger and a digest that tells the delivery: about
-250 bytes. Events are read again when they are asked for.
+310 bytes. Events are read again when they are asked for.
 
 Nothing can be taken out of a stream. A letter that was removed is told to nobody, and stays on
 the disks for as long as the stream is there. When no letter is left, an operator may delete the
@@ -18,7 +18,7 @@ import sys
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from hashlib import blake2b
 from itertools import islice
 from typing import Final, Self
@@ -154,7 +154,10 @@ class RabbitmqDeadLetters:
         wanted = frozenset(offsets)
         for first, last in _runs(offsets):
             async with aclosing(self._stream.read(first, last + 1)) as entries:
-                letters += [_letter(each) async for each in entries if each.offset in wanted]
+                async for entry in entries:
+                    if entry.offset in wanted:
+                        with suppress(InvalidEvent):  # of a stream that was made anew just now
+                            letters.append(_letter(entry))
         return letters
 
 

@@ -36,8 +36,9 @@ _log: Final = logging.getLogger("cemesh.channel")
 class Stream:
     """One stream, by a connection that others use, too. All methods raise `ChannelUnavailable`.
 
-    On a cluster, what is read is what the server that this process is connected to has: that may
-    lack what was confirmed within the last milliseconds if another one leads the stream.
+    On a cluster, what is read is what the server that this process is connected to has. If another
+    one leads the stream, that may lack what was confirmed within the last milliseconds; and right
+    after a leader was elected, a stream may seem empty to who has seen no entry of it yet.
     """
 
     def __init__(self, link: Link, name: str) -> None:
@@ -84,8 +85,9 @@ class Stream:
     async def end(self) -> int:
         """Return the offset behind the last entry, or 0 where there never was any.
 
-        It is behind everything that was confirmed before. Takes 5 ms, and 0.2 s where the stream
-        is empty: no server tells that it is, it just delivers nothing.
+        It is behind everything that was confirmed before, and higher than the number of entries
+        by about one for each segment. Takes 5 ms, and 0.2 s where the stream is empty: no server
+        tells that it is, it just delivers nothing.
         """
         async with self._channel() as channel:
             deliveries = Deliveries(channel, self.name, self.link.settings)
@@ -103,7 +105,7 @@ class Stream:
 
         From a time on, that begins with the entries that were appended together with the first
         one of that second. ``end`` is one that `end` returned. Holds some hundred entries at a
-        time; takes 0.15 ms of processor for each.
+        time; takes 0.13 ms of processor for each.
         """
         if end == 0:
             return
