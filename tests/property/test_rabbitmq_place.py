@@ -64,6 +64,7 @@ class Places(RuleBasedStateMachine):
         self.session = Session()
         self.keys: dict[str, str] = {}
         self.on_server: list[str] = []  # to be delivered, in order
+        self.always_ordered = True
         self.done: Counter[str] = Counter()
 
     @contextmanager
@@ -106,21 +107,26 @@ class Places(RuleBasedStateMachine):
             self.on_server.append(stamp)
 
     @precondition(lambda self: self.on_server)
-    @rule(count=st.integers(1, 5))
+    @rule(count=st.integers(1, 10))
     def deliver(self, count: int) -> None:
         with self.running():
             for stamp in self.on_server[:count]:
                 self.receive(stamp)
         del self.on_server[:count]
 
-    @rule(target=claims)
-    def claim(self) -> Delivery | MultipleResults[Delivery]:
-        delivery = self.place.claim()
+    @rule(target=claims, count=st.integers(1, 4))
+    def claim(self, count: int) -> MultipleResults[Delivery]:
+        claimed = [self.place.claim() for _ in range(count)]
+        for delivery in claimed:
+            self.is_claimed_in_turn(delivery)
+        return multiple(*(each for each in claimed if each is not None))
+
+    def is_claimed_in_turn(self, delivery: Delivery | None) -> None:
         if delivery is None:
-            return multiple()
+            return
         assert self.place.in_hand[delivery.position] is delivery
         key = delivery.event.attributes.get("partitionkey")
-        if self.place.is_ordered and key is not None:
+        if self.always_ordered and key is not None:  # else what was claimed before has no order
             of_key = [
                 each
                 for each in self.place.in_hand.values()
@@ -128,7 +134,6 @@ class Places(RuleBasedStateMachine):
                 and each.position not in self.place.closing
             ]
             assert delivery.position == min(each.position for each in of_key)
-        return delivery
 
     @rule(target=decided, claim=consumes(claims), fate=st.sampled_from(FATES))
     def close(self, claim: Delivery, fate: Fate) -> Delivery:
@@ -160,6 +165,7 @@ class Places(RuleBasedStateMachine):
 
     @rule(ordered=st.booleans())
     def subscribe_again(self, ordered: bool) -> None:
+        self.always_ordered &= ordered
         with self.running():
             self.place.enter(lambda: None, ordered=ordered)
 
@@ -184,4 +190,4 @@ class Places(RuleBasedStateMachine):
 
 
 TestPlaces = Places.TestCase
-TestPlaces.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestPlaces.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
