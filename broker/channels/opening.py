@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
@@ -66,15 +66,17 @@ class OpenChannels(Generic[C]):
         """Yield each broker with its channel."""
         return ((broker, each.channel) for broker, each in self._channels.items())
 
-    async def get(self, broker: str, channel: C) -> C:
+    async def get(self, broker: str, channel: C, *, refuse: Callable[[], None] = lambda: None) -> C:
         """Return the broker's channel: the one that it has, if that has the same settings.
 
-        Otherwise the given one is opened. Raises what entering it raises.
+        Otherwise the given one is opened, unless ``refuse`` raises, which is asked while no other
+        one is being opened. Raises what entering the channel raises.
         """
         async with self._opening:
             former = self._channels.get(broker)
             if former is not None and former.channel.settings == channel.settings:
                 return former.channel
+            refuse()
             current = self._channels[broker] = await self._opened(channel)
             if former is not None:
                 task = self._tasks.create_task(_replace(former))
