@@ -125,6 +125,7 @@ class RabbitmqChannel:
         if unroutable:  # the exchange is gone, or its stream
             await self._restore()
             await self._publish(unroutable)
+        self._events.appended()
 
     async def _append_to(self, events: Sequence[Event], trigger: str) -> None:
         """Append events that one trigger is to get: it is in no other's queue."""
@@ -141,6 +142,7 @@ class RabbitmqChannel:
                     for event, stamp in zip(events, stamps, strict=True)
                 ]
             )
+        self._events.appended()
 
     async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
         for each in await self._publishing.publish(outgoing):
