@@ -421,6 +421,19 @@ def test_a_stream_that_was_deleted_begins_again_with_what_was_known() -> None:
     assert sums(newcomer.ledger) == sums(former.ledger) == Sums(delivered=3, matched=3)
 
 
+def test_a_reader_that_knows_nothing_yet_learns_from_a_stream_that_is_made_again() -> None:
+    former = read(Replay(), counted(1, 1))
+    newcomer = read(Replay(9), counted(7, 7), start=8)
+
+    for each in (former, newcomer):
+        each.renew()
+    assert not lacks_a_summary(newcomer)
+    read(newcomer, entry("q", summary=former.summary(NOW)))
+
+    assert is_whole(newcomer)
+    assert sums(newcomer.ledger).delivered == 1
+
+
 def test_a_summary_is_wanted_for_each_mib_or_as_much_as_the_last_one_took() -> None:
     replay = Replay()
     replay.take(0, counted(1, 1), SUMMED_UP_EVERY - 200)
@@ -453,6 +466,7 @@ def test_a_process_that_is_not_known_tells_all_its_counts_and_which_of_them_melt
     assert begins == Entry(process="p", number=1, at=NOW, melted={}, counts=a)
 
     author.read(entry("q"), a, Ledger())
+    assert not author.must_tell_again(Ledger())
     again = author.sign(Entry(counts=b), Ledger(), at=NOW, summed=None)
 
     assert again == Entry(process="p", number=2, at=NOW, melted=a, counts={**a, **b})
@@ -461,17 +475,19 @@ def test_a_process_that_is_not_known_tells_all_its_counts_and_which_of_them_melt
 
 
 def test_a_process_that_was_introduced_goes_on_when_it_has_read_that() -> None:
-    author = Author("p")
-    begins = author.sign(Entry(), Ledger(), at=NOW, summed=None)
-    assert not author.has_begun
+    author, told = Author("p"), Entry(counts={"a": Counts(1, 0, 1, 0)})
+    for has_begun in (False, True):
+        introduction = author.sign(told, Ledger(), at=NOW, summed=None)
+        assert author.has_begun is has_begun
+        assert author.must_tell_again(Ledger())
 
-    author.confirmed(begins)
-    assert (author.has_begun, author.may_go_on) == (True, False)
-    author.read(entry("q", 5), None, Ledger())
-    assert not author.may_go_on
+        author.confirmed(introduction)
+        author.read(entry("q", 5), None, Ledger())
+        assert (author.has_begun, author.may_go_on) == (True, False)
+        assert not author.must_tell_again(Ledger())
 
-    author.read(begins, None, ledger_of(begins))
-    assert author.may_go_on
+        author.read(introduction, None, ledger_of(introduction))
+        assert author.may_go_on
 
 
 # --- entries -------------------------------------------------------------------------------
