@@ -490,6 +490,32 @@ async def test_work_that_aiormq_breaks_off_is_begun_again(
         keeping.cancel()
 
 
+async def test_work_that_loses_its_cancellation_is_cancelled_again(
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_CANCELLED_EVERY", 0.05)
+    lost: list[asyncio.CancelledError] = []
+
+    async def work(_: Connection) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError as error:
+                if lost:
+                    raise
+                lost.append(error)
+
+    async with Link(settings_of(rabbitmq), "test") as kept:
+        keeping = asyncio.create_task(kept.keep(work))
+        await asyncio.sleep(0)
+        keeping.cancel()
+        async with asyncio.timeout(SOON):
+            await asyncio.wait({keeping})
+
+    assert keeping.cancelled()
+    assert lost
+
+
 async def test_work_that_is_done_rests_until_the_next_connection(
     rabbitmq: str, rabbitmq_management: Management
 ) -> None:
