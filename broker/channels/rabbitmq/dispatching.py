@@ -182,7 +182,7 @@ class Dispatching:
         former = self.cursors.get(trigger)
         if former is None:
             place.begin(filter)
-        async with self._changing[trigger]:
+        async with self._turns, self._changing[trigger]:
             queues = await self._feeding.queues(place, filter, ordered=ordered)
             cursor = RabbitmqCursor(place, window, self.settling.submit)
             if former is not None:
