@@ -147,7 +147,7 @@ class Publishing:
         """Write what there is to the channel, until the server closes it."""
         channel.on_end = self._wake.set
         while channel.end is None:
-            if self._to_write and self._link.blocked is None:
+            if self._to_write:
                 await channel.write(self._next(channel))
             else:
                 self._wake.clear()
@@ -251,7 +251,6 @@ class Publishing:
                     call.fail(self._late(call))
             if blocked is None:
                 since = None
-                self._wake.set()
             elif since is None:
                 since = now
             elif since <= now - _BLOCKED_FOR:
