@@ -42,7 +42,7 @@ WINDOWS: Final = {1: 2_000, 10: 5_000, 100: 10_000, 1_000: 10_000}
 """For each window, how many events are in the queue."""
 
 TRIGGERS: Final = (1, 100, 1_000)
-RATE: Final = 500
+RATE: Final = 100
 SECONDS: Final = 10
 ROUNDS: Final = 5
 ROUNDS_OF_TRIGGERS: Final = 3
