@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import count
 from typing import Final, NamedTuple
@@ -76,11 +76,54 @@ class Part(NamedTuple):
         return self.call.outgoing[self.place]
 
 
+class Confirms:
+    """What was written to a channel, and what the server has not confirmed of it."""
+
+    def __init__(self) -> None:
+        self._parts: dict[int, Part] = {}
+        self._oldest = self._next = 1
+        self._returned: Counter[tuple[str | None, str | None, str | None]] = Counter()
+
+    @property
+    def left(self) -> Sequence[Part]:
+        """The messages of which the server has not told what became of them, oldest first."""
+        return list(self._parts.values())
+
+    def written(self, part: Part) -> None:
+        """Note that this is the next message."""
+        self._parts[self._next] = part
+        self._next += 1
+
+    def returned(self, stamp: str | None, exchange: str | None, routing_key: str | None) -> None:
+        """Note that such a message came back. Its confirm comes behind it."""
+        self._returned[stamp, exchange, routing_key] += 1
+
+    def answered(self, tag: int, *, multiple: bool, is_taken: bool) -> Iterator[tuple[Part, Fate]]:
+        """Yield the message with that number, or all up to it, and what became of each."""
+        for each in range(self._oldest if multiple else tag, tag + 1):
+            part = self._parts.pop(each, None)
+            if part is not None:
+                yield part, self._fate(part) if is_taken else Fate.REFUSED
+        if multiple or tag == self._oldest:
+            self._oldest = tag + 1
+
+    def _fate(self, part: Part) -> Fate:
+        """Return what became of a message that the server has taken."""
+        if not self._returned:
+            return Fate.STORED
+        outgoing = part.outgoing
+        key = outgoing.stamp, outgoing.exchange, outgoing.routing_key
+        times = self._returned.pop(key, 0)
+        if times > 1:
+            self._returned[key] = times - 1
+        return Fate.UNROUTABLE if times else Fate.STORED
+
+
 class ConfirmingChannel(aiormq.Channel):
     """A channel that tells ``settle`` the fate of each message that is written to it.
 
-    ``end`` is what the server closed it with, of which ``on_end`` is told; then the messages that
-    are ``unconfirmed`` may be stored or not, and none may be written any more.
+    ``end`` is what the server closed it with, of which ``on_end`` is told. Then nothing may be
+    written any more, and what is ``unconfirmed`` may be stored or not.
     """
 
     def __init__(
@@ -90,24 +133,21 @@ class ConfirmingChannel(aiormq.Channel):
         self.end: spec.Channel.Close | None = None
         self.on_end: Callable[[], None] | None = None
         self._settle = settle
-        self._unconfirmed: dict[int, Part] = {}
-        self._oldest = self._next = 1
-        self._returned: Counter[tuple[str | None, str | None, str | None]] = Counter()
+        self._confirms = Confirms()
 
     @property
     def unconfirmed(self) -> Sequence[Part]:
         """The messages of which the server has not told what became of them, oldest first."""
-        return list(self._unconfirmed.values())
+        return self._confirms.left
 
     def write(self, messages: Iterable[tuple[Part, Iterable[bytes]]]) -> asyncio.Future[None]:
-        """Have these messages written, each given with its frames, and return when they are.
+        """Have these messages written, each given with its frames.
 
-        That is when the network has taken them. Until then nothing else may be written.
+        What is returned is done when the network has taken them; before, no more may be written.
         """
         payload: list[bytes] = []
         for part, frames in messages:
-            self._unconfirmed[self._next] = part
-            self._next += 1
+            self._confirms.written(part)
             payload.extend(frames)
         written = self.loop.create_future()
         # As nobody else writes, but heartbeats, the queue is never full.
@@ -117,24 +157,19 @@ class ConfirmingChannel(aiormq.Channel):
         return written
 
     async def _on_confirm_frame(self, frame: ConfirmationFrameType) -> None:
-        tag = frame.delivery_tag or 0
-        is_stored = isinstance(frame, spec.Basic.Ack)
         multiple = not isinstance(frame, spec.Basic.Reject) and frame.multiple
-        for each in range(self._oldest if multiple else tag, tag + 1):
-            part = self._unconfirmed.pop(each, None)
-            if part is not None:
-                self._settle(part, self._fate(part, is_stored=is_stored))
-        if multiple or tag == self._oldest:
-            self._oldest = tag + 1
+        is_taken = isinstance(frame, spec.Basic.Ack)
+        tag = frame.delivery_tag or 0
+        for part, fate in self._confirms.answered(tag, multiple=multiple, is_taken=is_taken):
+            self._settle(part, fate)
 
     async def _on_return_frame(self, frame: spec.Basic.Return) -> None:
-        # Its confirm comes behind it.
         header = await self._get_frame()
         if not isinstance(header, ContentHeader):
             raise aiormq.exceptions.InvalidFrameError(header)
         message = await self._read_content(frame, header)
-        key = message.header.properties.message_id, frame.exchange, frame.routing_key
-        self._returned[key] += 1
+        stamp = message.header.properties.message_id
+        self._confirms.returned(stamp, frame.exchange, frame.routing_key)
 
     async def _on_close_frame(self, frame: spec.Channel.Close) -> None:
         # What is written behind the answer to this would cost the connection.
@@ -142,17 +177,6 @@ class ConfirmingChannel(aiormq.Channel):
         if self.on_end is not None:
             self.on_end()
         await super()._on_close_frame(frame)
-
-    def _fate(self, part: Part, *, is_stored: bool) -> Fate:
-        if self._returned:
-            outgoing = part.outgoing
-            key = outgoing.stamp, outgoing.exchange, outgoing.routing_key
-            times = self._returned.pop(key, 0)
-            if times > 1:
-                self._returned[key] = times - 1
-            if times:
-                return Fate.UNROUTABLE
-        return Fate.STORED if is_stored else Fate.REFUSED
 
 
 async def open_confirming(
