@@ -20,6 +20,7 @@ from broker.event import Event
 from broker.ports import Channel
 from tests.contract.harness import BROKER, options
 from tests.contract.test_channel import TRIGGER
+from tests.services.rabbitmq.server import RabbitMQServer
 
 SOON: Final = 30.0
 """Seconds within which whatever is to happen must have happened."""
@@ -79,3 +80,17 @@ async def until(holds: Callable[[], object | Awaitable[object]], *, within: floa
             if await found if isinstance(found, Awaitable) else found:
                 return
             await asyncio.sleep(0.01)
+
+
+STREAMS: Final = "rabbit_stream_coordinator"
+
+
+def has_written_down(server: RabbitMQServer, *names: str) -> bool:
+    """Return whether the server has noted on disk that it has these queues, or STREAMS at all.
+
+    RabbitMQ 3.10 takes half a second for it. Killed before, it finds its first stream no more, and
+    no leader for a queue.
+    """
+    files = server.folder.glob("data/*/*/*/names.dets")
+    known = b"".join(each.read_bytes() for each in files)
+    return all(name.encode() in known for name in names)

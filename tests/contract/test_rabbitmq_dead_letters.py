@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,7 +18,7 @@ from broker.codecs.notes import Notes
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.ports import Refusal
-from tests.contract.rabbitmq import SOON, until
+from tests.contract.rabbitmq import SOON, STREAMS, has_written_down, until
 from tests.contract.test_rabbitmq_streams import NAME, Process, delete, process
 from tests.services.rabbitmq.server import RabbitMQServer
 from tests.services.relay import Relay
@@ -239,12 +238,10 @@ async def test_what_was_buried_and_removed_is_so_after_a_crash_of_the_server(
     with rabbitmq_server:
         url = rabbitmq_server.listeners.url()
         async with process(url) as opened, store_of(opened) as store:
-            made = time.monotonic()
             await bury(store, *map(str, range(200)))
             letters = await store.list(limit=200)
             await store.remove([letter.id for letter in letters[:150]])
-            # Of its first stream, a server notes half a second late on disk that there is one.
-            await until(lambda: time.monotonic() - made > 1)
+            await until(lambda: has_written_down(rabbitmq_server, STREAMS))
             await asyncio.to_thread(rabbitmq_server.kill)
             await asyncio.to_thread(rabbitmq_server.start)
             await again(lambda: store.bury(A, event("new"), WHY, delivery="new"))

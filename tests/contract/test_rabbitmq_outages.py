@@ -21,9 +21,11 @@ from broker.ports import Cursor, Outcome
 from tests.contract.rabbitmq import (
     EXCHANGE,
     QUEUE,
+    STREAMS,
     WITHIN,
     append_at_last,
     client,
+    has_written_down,
     opened,
     part,
     until,
@@ -122,7 +124,8 @@ async def test_a_server_that_is_killed_and_started_again(
         ):
             await channel.append(events(100))
             await subscriber.has(numbers(100))
-            await until(lambda: asyncio.sleep(0, knows_its_queues(rabbitmq_server)))
+            names = (STREAMS, QUEUE, part("wait-250ms"))
+            await until(lambda: asyncio.sleep(0, has_written_down(rabbitmq_server, *names)))
             await channel.append(events(100, start=100))
             await asyncio.to_thread(rabbitmq_server.kill)
             with pytest.raises(ChannelUnavailable):
@@ -399,17 +402,6 @@ async def test_an_exact_filter_is_a_binding_and_the_rest_is_asked_on_receipt(
 
         books = (await channel.books())[TRIGGER]
         assert (books.matched, books.waiting) == (50, 50)
-
-
-def knows_its_queues(server: RabbitMQServer) -> bool:
-    """Return whether it has written down what it has, for which it takes half a second.
-
-    RabbitMQ 3.10 that is killed before finds its first stream no more, and no leader for a queue.
-    """
-    files = server.folder.glob("data/*/*/*/names.dets")
-    known = b"".join(each.read_bytes() for each in files)
-    names = ["rabbit_stream_coordinator", QUEUE, part("wait-250ms")]
-    return all(name.encode() in known for name in names)
 
 
 async def is_there(url: str, queue: str) -> bool:
