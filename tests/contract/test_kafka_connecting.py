@@ -1,4 +1,4 @@
-"""What is opened on Kafka: whoever gives up opening it leaves nothing open."""
+"""What is opened on Kafka can be given up, and closed, at any moment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
 
 from broker.channels.kafka.compacted import close_consumer, open_consumer
 from broker.channels.kafka.connecting import close_producer, open_producer
 from broker.channels.kafka.settings import ClientOptions, from_url, settings
+from broker.channels.kafka.topics import ensure_topic
 from tests.contract.kafka import SOON
 
 MOMENTS = [milliseconds / 1000 for milliseconds in range(30)]
@@ -28,12 +31,16 @@ async def a_consumer(options: ClientOptions) -> None:
     await close_consumer(await open_consumer(options))
 
 
+def options_for(address: str) -> ClientOptions:
+    defaults = from_url(f"kafka://{address}")
+    return settings("default/default", {}, {}, defaults=defaults).client_options()
+
+
 @pytest.mark.parametrize("used", [a_producer, a_consumer])
 async def test_what_is_given_up_while_it_opens_leaves_no_connection(
     kafka: str, used: Callable[[ClientOptions], Coroutine[Any, Any, None]]
 ) -> None:
-    defaults = from_url(f"kafka://{kafka}")
-    options = settings("default/default", {}, {}, defaults=defaults).client_options()
+    options = options_for(kafka)
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ResourceWarning)
@@ -45,3 +52,19 @@ async def test_what_is_given_up_while_it_opens_leaves_no_connection(
         gc.collect()
 
     assert [str(each.message) for each in told] == []
+
+
+async def test_a_consumer_is_closed_also_while_it_lets_go_of_its_partitions(kafka: str) -> None:
+    options, topic = options_for(kafka), f"connecting-{uuid4()}"
+    await ensure_topic(options, topic, partitions=1, replication_factor=1, config={})
+    consumer = await open_consumer(options)
+    consumer.assign([TopicPartition(topic, 0)])
+    fetches = consumer._fetcher._pending_tasks
+
+    async with asyncio.timeout(SOON):
+        while not fetches:
+            await asyncio.sleep(0)
+        consumer.assign([])
+        while not any(each.cancelling() for each in fetches):
+            await asyncio.sleep(0)
+        await close_consumer(consumer)

@@ -11,7 +11,7 @@ from itertools import chain
 
 import pytest
 
-from broker.channels.kafka import holding
+from broker.channels.kafka import holding, leaving
 from broker.channels.kafka.cursor import PutOff
 from broker.channels.kafka.delays import Delays
 from broker.filters import EVERYTHING
@@ -117,7 +117,7 @@ async def test_processes_share_the_partitions_and_each_event_is_claimed_by_one(
 async def test_what_a_process_has_out_when_another_joins_is_finished_where_it_is(
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(holding, "_FREED_WITHIN", timedelta(minutes=1))
+    monkeypatch.setattr(leaving, "_FREED_WITHIN", timedelta(minutes=1))
     monkeypatch.setattr(holding, "_TAKEN_AFTER", timedelta(minutes=1))
     broker = new_broker()
     async with opened(kafka, broker) as channel, reading(channel) as one:

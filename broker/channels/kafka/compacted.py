@@ -31,6 +31,7 @@ PATIENCE: Final = timedelta(seconds=5)
 """How long Kafka may take to say what is in a topic."""
 
 _PAUSE: Final = timedelta(seconds=0.5)
+_STOPS_WITHIN: Final = 0.25
 _CHUNK: Final = 500  # records, taken in about 5 ms: nothing else runs meanwhile
 _LARGEST_MESSAGE: Final = 1_048_588  # Kafka's default
 _ADDED_BYTES: Final = 64 << 10
@@ -94,16 +95,24 @@ async def open_consumer(
 async def close_consumer(consumer: AIOKafkaConsumer) -> None:
     """Close the consumer, whatever it is doing.
 
-    aiokafka cancels a fetch that has just failed and is about to be repeated, and then raises
-    that as if its caller had been cancelled, with the connections still open.
+    Of two of its own cancellations aiokafka loses sight. That of its fetching, where it comes just
+    as it lets go of partitions: then it would wait for ever. And that of a fetch which has just
+    failed: it raises that as if its caller had been cancelled, with the connections still open.
     """
+    stopping = asyncio.create_task(consumer.stop())
     try:
-        await consumer.stop()
+        while not (await asyncio.wait([stopping], timeout=_STOPS_WITHIN))[0]:
+            if consumer._fetcher is not None:
+                consumer._fetcher._fetch_task.cancel()
     except asyncio.CancelledError:
+        stopping.cancel()
+        await asyncio.wait([stopping])
         await consumer._client.close()
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
+        raise
+    if stopping.cancelled():
+        await consumer._client.close()
+    else:
+        stopping.result()
 
 
 def unavailable(topic: str, options: ClientOptions, error: BaseException) -> ChannelUnavailable:

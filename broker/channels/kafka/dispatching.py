@@ -13,7 +13,7 @@ from broker.channels.kafka.account import account
 from broker.channels.kafka.cursor import KafkaCursor
 from broker.channels.kafka.deadletters import KafkaDeadLetters
 from broker.channels.kafka.delays import Delays
-from broker.channels.kafka.holding import Holding, until
+from broker.channels.kafka.holding import Holding
 from broker.channels.kafka.layout import Layout
 from broker.channels.kafka.membership import Membership
 from broker.channels.kafka.offsets import Offsets
@@ -26,6 +26,7 @@ from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.subscriptions import Subscriptions
 from broker.channels.kafka.sweeping import SweepingDelays, SweepingEvents
 from broker.channels.kafka.upkeep import commit_what_is_done, remove_what_came_back
+from broker.channels.kafka.waiting import until
 from broker.channels.trouble import Trouble
 from broker.ports import Books
 

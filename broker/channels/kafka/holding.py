@@ -9,30 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
 from aiokafka import TopicPartition
 
 from broker.channels.kafka.cursor import KafkaCursor
+from broker.channels.kafka.leaving import Leaving, let_go
 from broker.channels.kafka.membership import Assignment
 from broker.channels.kafka.partition import Partition, StoredPartition
-from broker.channels.kafka.place import KafkaPlace
 from broker.channels.kafka.shares import Names, Share, is_free, stored_partitions
 from broker.channels.kafka.state import StateTopic
+from broker.channels.kafka.waiting import until
 from broker.channels.trouble import Trouble
 from broker.errors import CemeshError
 
 _log: Final = logging.getLogger("cemesh.channel")
 
-_FREED_WITHIN: Final = timedelta(seconds=3)
-"""How long whoever has lost a share may take to finish what it has under way."""
-
 _TAKEN_AFTER: Final = timedelta(seconds=5)
 """After how long a share is taken over that nobody has freed: whoever had it is gone."""
 
-_LOOKS_EVERY: Final = 0.02
 _TRIES_EVERY: Final = 0.5
 _FLUSHES_EVERY: Final = 0.25
 
@@ -64,10 +61,9 @@ class Holding:
         self._open = open_partition
         self._kept_from = kept_from
         self._on_held = on_held
-        self._cursors = cursors
         self._subscribed: dict[str, tuple[KafkaCursor, Mapping[int, int]]] = {}
         self._shares: dict[int, Share] = {}
-        self._leaving: set[Share] = set()
+        self._leaving = Leaving(cursors)
         self._assignment: Assignment | None = None
         self._news = asyncio.Event()
         self._settled = False
@@ -177,46 +173,17 @@ class Holding:
         return StoredPartition(swept=swept, places={})
 
     async def _release_all(self, shares: Sequence[Share]) -> None:
-        failures = await asyncio.gather(*map(self._release, shares))
-        outcomes = {share.number: failure for share, failure in zip(shares, failures, strict=True)}
-        given_up = sorted(number for number, failure in outcomes.items() if failure is None)
-        if given_up:
-            _log.info("partitions given up", extra={"partitions": given_up})
-        left = sorted(outcomes.keys() - set(given_up))
-        if left:
-            extra = {"partitions": left, "why": str(outcomes[left[0]])}
-            _log.warning("partitions left as they were stored last", extra=extra)
-
-    async def _release(self, share: Share) -> CemeshError | None:
-        """Give a share up: what is under way is finished, within a while.
-
-        Returns why the others cannot be told where it stands, and that it is free.
-        """
-        self._shares.pop(share.number, None)
-        self._leaving.add(share)
-        self._tell()
-        for place in _places(share):
-            place.halt()
-        await until(lambda: not self._is_busy(share), within=_FREED_WITHIN)
-        _let_go(share)
-        failure: CemeshError | None = None
-        try:
-            await share.give_up()
-        except CemeshError as error:
-            failure = error
-        self._leaving.discard(share)
-        return failure
-
-    def _is_busy(self, share: Share) -> bool:
-        out = {place for cursor in self._cursors() for place in cursor.places_out()}
-        return any(partition.in_hand for partition in share) or any(
-            place.going or place in out for place in _places(share)
-        )
+        """Give these up: nothing more is taken from them here."""
+        if shares:
+            for share in shares:
+                self._shares.pop(share.number, None)
+            self._tell()
+            await self._leaving.give_up(shares)
 
     def _lose(self, share: Share) -> None:
         """Forget a share that another process has taken over."""
         del self._shares[share.number]
-        _let_go(share)
+        let_go(share)
         self._tell()
         _log.warning("partition taken over by another process", extra={"partition": share.number})
 
@@ -285,21 +252,3 @@ def _pass_over_removed(share: Share, kept_from: int) -> None:
         extra = {"partition": share.number, "from": first, "to": kept_from - 1}
         _log.error("events are gone: the topic's retention removed them unread", extra=extra)
         share.events.skip(kept_from - 1)
-
-
-async def until(holds: Callable[[], bool], *, within: timedelta) -> None:
-    """Return once it holds, or after that time."""
-    clock = asyncio.get_running_loop()
-    overdue = clock.time() + within.total_seconds()
-    while not holds() and clock.time() < overdue:  # noqa: ASYNC110 - of many parts, rarely and not for long
-        await asyncio.sleep(_LOOKS_EVERY)
-
-
-def _places(share: Share) -> Iterator[KafkaPlace]:
-    for partition in share:
-        yield from partition.places().values()
-
-
-def _let_go(share: Share) -> None:
-    for place in _places(share):
-        place.let_go()
