@@ -230,6 +230,16 @@ async def test_who_starts_after_the_stream_was_cut_knows_all_that_was_told(rabbi
             assert later.state.ledger.triggers() == {"b": Place(gone=True)}
 
 
+async def test_nothing_is_summed_up_before_it_is_time(rabbitmq: str) -> None:
+    async with process(rabbitmq) as one:
+        await one.tell(1)
+        await one.state.barrier()
+
+        await one.state.sum_up()
+
+        assert [each.summary for each in await written(one) if each] == [None] * 3
+
+
 async def test_a_stream_that_was_cut_behind_its_last_summary_is_refused_in_words(
     rabbitmq: str,
 ) -> None:
@@ -445,10 +455,30 @@ async def test_one_of_all_processes_is_the_steward_and_does_its_duty(
 
         assert [await each.asked() for each in (first, *others)] == [True, False, False]
         assert [each.is_steward for each in (first, *others)] == [True, False, False]
-    assert [each.done for each in duties[1:]] == [0, 0]
-    vhost = rabbitmq.rpartition("/")[2]
-    errors = [line for line in rabbitmq_listeners.log.read_text().splitlines() if "[error]" in line]
-    assert not [line for line in errors if vhost in line]
+        assert [each.done for each in duties[1:]] == [0, 0]
+        assert await refusals(rabbitmq_listeners, rabbitmq, others[0]) == 0
+
+
+async def refusals(listeners: Listeners, url: str, one_of_the_others: Steward) -> int:
+    """Return how often the server had told in its log that somebody else has the queue."""
+    refusal = f"locked queue '{STEWARD}' in vhost '{url.rpartition('/')[2]}'"
+    before = listeners.log.read_text().count(refusal)
+    await one_of_the_others._try(asks=False)
+    await until(lambda: listeners.log.read_text().count(refusal) > before)
+    return listeners.log.read_text().count(refusal) - 1
+
+
+async def test_who_tried_in_vain_does_not_try_again_while_there_is_a_steward(
+    rabbitmq: str, rabbitmq_listeners: Listeners
+) -> None:
+    async with connected(rabbitmq) as it, candidate(rabbitmq) as steward:
+        assert await steward.asked()
+        other = Steward(it.link, it.publishing, STEWARD, it.stamps, duty=Duty())
+        assert await refusals(rabbitmq_listeners, rabbitmq, other) == 0
+
+        assert [await other.asked() for _ in range(3)] == [False, False, False]
+
+        assert await refusals(rabbitmq_listeners, rabbitmq, other) == 1
 
 
 async def test_a_duty_that_fails_is_told_and_tried_again(
@@ -474,8 +504,22 @@ async def test_who_is_asked_just_after_the_steward_has_gone_is_the_next(rabbitmq
             assert not former.is_steward
 
 
+async def test_who_is_the_steward_no_more_gives_way_at_once_and_leaves_nothing(
+    rabbitmq: str,
+) -> None:
+    async with connected(rabbitmq) as one, connected(rabbitmq) as other:
+        heir = Steward(other.link, other.publishing, STEWARD, other.stamps, duty=Duty())
+        async with Steward(one.link, one.publishing, STEWARD, one.stamps, duty=Duty()) as steward:
+            assert await steward.asked()
+            assert [await heir.asked() for _ in range(3)] == [False, False, False]
+            channel = await one.link.open_channel()
+            assert (await channel.queue_declare(STEWARD, passive=True)).message_count == 0
+
+        assert await heir.asked()
+
+
 async def test_the_next_takes_over_when_the_connection_of_the_steward_is_lost(
-    rabbitmq: str, rabbitmq_relay: Relay
+    rabbitmq: str, rabbitmq_relay: Relay, rabbitmq_listeners: Listeners
 ) -> None:
     async with candidate(rabbitmq, reads_by=rabbitmq_relay.in_url(rabbitmq)) as former:
         await until(lambda: former.is_steward)
@@ -486,6 +530,7 @@ async def test_the_next_takes_over_when_the_connection_of_the_steward_is_lost(
 
             assert not await soon(former.asked)
             assert await heir.asked()
+            assert await refusals(rabbitmq_listeners, rabbitmq, former) == 0
 
 
 async def test_a_steward_whose_queue_was_deleted_has_it_again_before_anybody_else(

@@ -207,7 +207,8 @@ class State:
 
     async def _mend(self) -> None:
         """Make the stream again if somebody has deleted it: it begins with a summary."""
-        self._stream = Stream(self._link, self._stream.name)  # the former one knows it is not empty
+        if self._replay.position:
+            self._stream.appended()  # so it seems empty only if it is
         await self._declare()
         if await self._stream.end() < self._replay.position:
             _log.warning("stream was deleted and is made again", extra=self._fields)
