@@ -13,7 +13,10 @@ from urllib.parse import unquote, urlsplit
 
 import aiormq
 import pytest
+from aiormq.abc import AbstractChannel
+from tenacity import wait_fixed
 
+from broker.channels.rabbitmq import link
 from broker.channels.rabbitmq.channel import RabbitmqChannel
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.filters import EVERYTHING, Exact, Filter
@@ -140,6 +143,30 @@ async def test_a_server_that_is_killed_and_started_again(
     assert {"rabbitmq connection lost", "rabbitmq reachable again"} <= told(caplog)
 
 
+async def test_what_is_taken_as_soon_as_a_server_has_started_is_in_the_stream_too(
+    rabbitmq_server: RabbitMQServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_BETWEEN_ATTEMPTS", wait_fixed(0.01))
+    await asyncio.to_thread(rabbitmq_server.start)
+    try:
+        async with (
+            opened(rabbitmq_server.listeners.url(), tmp_path) as channel,
+            subscribed(channel) as subscriber,
+        ):
+            await channel.append(events(10))
+            await until(lambda: has_written_down(rabbitmq_server, STREAMS, QUEUE))
+            await asyncio.to_thread(rabbitmq_server.kill)
+            starting = asyncio.create_task(asyncio.to_thread(rabbitmq_server.start))
+            for number in range(10, 50):
+                await append_at_last(channel, event(str(number)))
+            await starting
+
+            await subscriber.has(numbers(50))
+            assert {each.event.id for each in await channel.history()} == set(numbers(50))
+    finally:
+        await asyncio.to_thread(rabbitmq_server.stop)
+
+
 async def test_connections_that_the_server_closes(
     rabbitmq: str,
     rabbitmq_management: Management,
@@ -264,6 +291,54 @@ async def test_what_else_a_broker_has_is_made_again(
 
         await append_at_last(channel, *events(10, start=10))
         await subscriber.has(numbers(20))
+
+
+async def test_the_stream_is_made_again_though_queues_take_what_is_appended(
+    rabbitmq: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        opened(rabbitmq, tmp_path) as channel,
+        subscribed(channel) as subscriber,
+        client(rabbitmq) as other,
+    ):
+        await channel.append(events(10))
+        await other.queue_delete(part("events"))
+        await until(lambda: "exchange or stream is gone and is made again" in told(caplog))
+        await until(lambda: there_is(other, part("events")))
+        await channel.append(events(10, start=10))
+
+        await subscriber.has(numbers(20))
+        assert [each.event.id for each in await channel.history()] == numbers(20)[10:]
+
+
+async def there_is(client: AbstractChannel, queue: str) -> bool:
+    """Return whether there is the queue, and it is bound."""
+    connection = client.connection
+    asking = await connection.channel()
+    try:
+        await asking.queue_bind(queue, EXCHANGE, arguments={"x-match": "all"})
+    except aiormq.ChannelNotFoundEntity:
+        return False
+    else:
+        await asking.close()
+        return True
+
+
+async def test_who_starts_where_the_exchange_was_deleted_binds_the_queues_of_others(
+    rabbitmq: str, tmp_path: Path
+) -> None:
+    async with (
+        opened(rabbitmq, tmp_path) as dispatcher,
+        subscribed(dispatcher) as subscriber,
+        client(rabbitmq) as other,
+    ):
+        await dispatcher.append(events(10))
+        await other.exchange_delete(EXCHANGE)
+
+        async with opened(rabbitmq, tmp_path) as ingress:
+            await ingress.append(events(10, start=10))
+
+            await subscriber.has(numbers(20))
 
 
 # --- alarms --------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -18,9 +18,35 @@ async def dead_letters(
 
     They are counted when they are buried, and listed when that is durable, a moment later.
     """
-    async with asyncio.timeout(within):
-        while len(found := await _all(mesh, broker)) < count:
-            await asyncio.sleep(0.02)
+    found: Sequence[DeadLetterSummary] = []
+    try:
+        async with asyncio.timeout(within):
+            while len(found := await _all(mesh, broker)) < count:
+                await asyncio.sleep(0.02)
+    except TimeoutError as late:
+        late.add_note(f"{count} were counted, and {len(found)} are listed")
+        raise
+    return found
+
+
+async def dead_letters_of(
+    mesh: RunningMesh, broker: str, events: Collection[str], *, within: float = 10
+) -> Sequence[DeadLetterSummary]:
+    """Return the dead letters of ``namespace/name`` once there is one of each event of that id.
+
+    An event that two processes bury, since one was killed or the event was stored twice by a
+    producer that repeated it, may be counted twice and be one dead letter.
+    """
+    found: Sequence[DeadLetterSummary] = []
+    missing = set(events)
+    try:
+        async with asyncio.timeout(within):
+            while missing:
+                found = await _all(mesh, broker)
+                missing = set(events).difference(each.event.id for each in found)
+    except TimeoutError as late:
+        late.add_note(f"not among the dead letters: {sorted(missing)}")
+        raise
     return found
 
 

@@ -32,6 +32,7 @@ from broker.channels.rabbitmq.steward import Steward
 from broker.channels.rabbitmq.streams import Stream
 from broker.channels.rabbitmq.tailing import Tailing
 from broker.channels.rabbitmq.topology import Topology, unusable
+from broker.channels.rabbitmq.upkeep import Upkeep
 from broker.channels.rabbitmq.waiting import Waiting
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import encode
@@ -75,21 +76,26 @@ class RabbitmqChannel:
         async with AsyncExitStack() as resources:
             enter = resources.enter_async_context
             stamps = self._stamps
-            publishing = self._publishing = await enter(Publishing(self.settings))
-            link = await enter(Link(self.settings, f"broker {self._broker}"))
-            self._link = link
-            trouble = Trouble(lambda: publishing.is_out)
+            link = self._link = await enter(Link(self.settings, f"broker {self._broker}"))
             topology = self._topology = Topology(link, self._broker, self.settings.queue_type)
             events = self._events = Stream(link, topology.events)
-            await self._declare()
-            state = self._state = await enter(State(link, publishing, topology.state, stamps))
+            publishing = self._publishing = Publishing(self.settings, ready=self._ready)
+            trouble = Trouble(lambda: publishing.is_out)
+            state = self._state = State(link, publishing, topology.state, stamps)
+            self._feeding = Feeding(topology, state, Filling(events, publishing, stamps))
+            upkeep = self._upkeep = Upkeep(topology, events, state, self._feeding, self._options)
+            is_new = not await topology.has_exchange()
+            await upkeep.declare()
+            await enter(publishing)
+            await enter(state)
+            if is_new:
+                await upkeep.rebind()
             self.dead_letters = await enter(
                 RabbitmqDeadLetters(link, publishing, topology.dead_letters, stamps)
             )
             self._history = RabbitmqHistory(events)
             self._tailing = await enter(Tailing(events))
             self._steward = Steward(link, publishing, topology.steward, stamps, duty=state.sum_up)
-            self._feeding = Feeding(topology, state, Filling(events, publishing, stamps))
             self._dispatching = Dispatching(
                 Means(
                     link=link,
@@ -104,12 +110,16 @@ class RabbitmqChannel:
                 )
             )
             self._tasks = await enter(asyncio.TaskGroup())
+            resources.callback(self._tasks.create_task(link.keep(upkeep.watch)).cancel)
             resources.callback(self._dispatching.stop)
             self._resources = resources.pop_all()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._resources.aclose()
+
+    async def _ready(self) -> None:
+        await self._upkeep.ready()
 
     # --- appending -------------------------------------------------------------------------
 
@@ -123,7 +133,7 @@ class RabbitmqChannel:
         ]
         unroutable = await self._publishing.publish(outgoing)
         if unroutable:  # the exchange is gone, or its stream
-            await self._restore()
+            await self._upkeep.restore()
             await self._publish(unroutable)
         self._events.appended()
 
@@ -147,21 +157,6 @@ class RabbitmqChannel:
     async def _publish(self, outgoing: Sequence[Outgoing]) -> None:
         for each in await self._publishing.publish(outgoing):
             raise unusable(self._link, f"'{each.exchange or each.routing_key}'")
-
-    async def _restore(self) -> None:
-        """Make again what somebody has deleted."""
-        _log.warning("exchange or stream is gone and is made again", extra={"broker": self._broker})
-        await self._declare()
-        for trigger, noted in self._state.ledger.triggers().items():
-            if not noted.gone:
-                await self._feeding.rebind(trigger, noted)
-
-    async def _declare(self) -> None:
-        """Make what the broker has on the server, as far as it is not there."""
-        await self._events.declare(
-            max_age=self._options.retention_age, max_bytes=self._options.retention_bytes
-        )
-        await self._topology.declare()
 
     async def check(self) -> None:
         try:

@@ -145,6 +145,14 @@ class Deliveries:
             await self._channel.basic_qos(prefetch_count=self._ahead)
         return [await self.next() for _ in range(len(self._arrived))]
 
+    async def over(self) -> None:
+        """Return when the server delivers no more by a channel that goes on."""
+        while not self._is_over:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._channel.closing.done():
+            raise ChannelUnavailable(self._why())
+
     async def _some(self) -> None:
         while not self._arrived:
             if self._is_over:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final, Self
@@ -44,10 +44,21 @@ _DEFAULT_EXCHANGE: Final = "amq.default"
 
 
 class Publishing:
-    """Publishes by a connection of its own while entered. Entering raises `ChannelUnavailable`."""
+    """Publishes by a connection of its own while entered. Entering raises `ChannelUnavailable`.
 
-    def __init__(self, settings: Settings, *, heartbeat: timedelta = HEARTBEAT) -> None:
+    ``ready`` is awaited before a connection is used. Where it raises `ChannelUnavailable`, so does
+    whatever is to be published, and it is called again after a second.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        heartbeat: timedelta = HEARTBEAT,
+        ready: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._settings = settings
+        self._ready = ready
         self._link = Link(settings, "publisher", heartbeat=heartbeat)
         self._calls: set[Call] = set()
         self._to_write: deque[Part] = deque()
@@ -131,6 +142,8 @@ class Publishing:
         """Publish by the connection, until it is lost: over one channel after the other."""
         error = None
         try:
+            if self._ready is not None:
+                await self._ready()
             while True:
                 with reported(self._settings):
                     channel = await open_confirming(connection, self._settle)

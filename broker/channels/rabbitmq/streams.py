@@ -131,6 +131,14 @@ class Stream:
         async with self._delivered("next" if start is None else start) as deliveries:
             yield deliveries
 
+    async def ended(self) -> None:
+        """Return when the server ends reading from the stream, as it does when it is deleted.
+
+        Nothing is read meanwhile, apart from one entry. A connection that is lost raises.
+        """
+        async with self._delivered("next", ahead=1) as deliveries:
+            await deliveries.over()
+
     async def _is_delivered(self, channel: AbstractChannel, deliveries: Deliveries) -> bool:
         """Begin with the last entries, and return whether there are any."""
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -50,6 +50,7 @@ _LOSES_NOTHING: Final = {
     "x-overflow": "reject-publish",
 }
 _KEEPS_NOTHING: Final[ArgumentsType] = {"x-max-length": 0}
+_UNKNOWN: Final = "NOT_FOUND - no "  # of a queue that is not up yet it says otherwise
 _LONGEST: Final = 240
 _LOOKS_EVERY: Final = 0.2
 
@@ -68,7 +69,7 @@ class Topology:
 
     def __init__(self, link: Link, broker: str, queue_type: QueueType) -> None:
         self.link: Final = link
-        self._broker = broker
+        self.broker: Final = broker
         self._queue_type = queue_type
         self.exchange: Final = broker_name(broker)
         self.events: Final = broker_name(broker, "events")
@@ -80,7 +81,7 @@ class Topology:
 
     def queue(self, trigger: str, *, ordered: bool) -> str:
         """Return the name of a trigger's queue."""
-        return trigger_name(self._broker, trigger, ORDERED if ordered else None)
+        return trigger_name(self.broker, trigger, ORDERED if ordered else None)
 
     def is_ordered(self, trigger: str, queue: str) -> bool:
         """Return whether that queue of the trigger has a single active consumer."""
@@ -91,16 +92,25 @@ class Topology:
         async with self._channel() as channel:
             await channel.exchange_declare(self.exchange, exchange_type="headers", durable=True)
             await channel.exchange_declare(self.wait, exchange_type="headers", durable=True)
-            await channel.queue_bind(self.events, self.exchange, arguments={"x-match": "all"})
             await channel.queue_declare(
                 self.returned,
                 durable=True,
                 arguments={"x-queue-type": "quorum", "x-delivery-limit": _NO_DELIVERY_LIMIT},
             )
+        await self.bind_events()
+
+    async def has_exchange(self) -> bool:
+        """Return whether there is the broker's exchange."""
+        return await self._finds(lambda it: it.exchange_declare(self.exchange, passive=True))
+
+    async def bind_events(self) -> None:
+        """Let all events go to the stream: the exchange and the stream have to be there."""
+        async with self._channel() as channel:
+            await channel.queue_bind(self.events, self.exchange, arguments={"x-match": "all"})
 
     async def declare_step(self, milliseconds: int) -> None:
         """Make the queue in which messages wait for so long."""
-        name = broker_name(self._broker, f"wait-{milliseconds}ms")
+        name = broker_name(self.broker, f"wait-{milliseconds}ms")
         async with self._channel() as channel:
             await channel.queue_declare(
                 name,
@@ -118,14 +128,7 @@ class Topology:
 
     async def is_there(self, queue: str) -> bool:
         """Return whether there is that queue."""
-        try:
-            async with self._channel() as channel:
-                await channel.queue_declare(queue, passive=True)
-        except ChannelUnavailable as error:
-            if is_missing(error):
-                return False
-            raise
-        return True
+        return await self._finds(lambda it: it.queue_declare(queue, passive=True))
 
     async def declare_queue(self, queue: str, *, ordered: bool) -> None:
         """Make the queue of a trigger, unless it is there."""
@@ -186,6 +189,16 @@ class Topology:
         async with self._channel() as channel:
             return (await channel.queue_delete(queue)).message_count or 0
 
+    async def _finds(self, ask: Callable[[AbstractChannel], Awaitable[object]]) -> bool:
+        try:
+            async with self._channel() as channel:
+                await ask(channel)
+        except ChannelUnavailable as error:
+            if is_missing(error):
+                return False
+            raise
+        return True
+
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[AbstractChannel]:
         """Open a channel for a while: whatever is refused closes it."""
@@ -199,8 +212,13 @@ class Topology:
 
 
 def is_missing(error: ChannelUnavailable) -> bool:
-    """Return whether the server said that what was asked for is not there."""
+    """Return whether the server said that what was asked for is not there, or not yet."""
     return isinstance(error.__cause__, ChannelNotFoundEntity)
+
+
+def is_gone(error: ChannelUnavailable) -> bool:
+    """Return whether the server said that it does not know what was asked for."""
+    return is_missing(error) and _UNKNOWN in str(error)
 
 
 def unusable(link: Link, what: str) -> ChannelUnavailable:
