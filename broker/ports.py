@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
 from broker.event import Event
 from broker.filters import Filter
+from broker.policy import Consent, Credentials, Network, Signing
 from broker.trigger import ContentMode, Target
 
 Emit = Callable[[Sequence[Event]], Awaitable[None]]
@@ -57,11 +58,19 @@ Answer = Accepted | Refused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkOptions:
-    """What a trigger asks of every attempt: the namespace it is in, its time and its format."""
+    """What a trigger asks of every attempt: the namespace it is in, its time and its format.
+
+    And what proves to this destination who sends; ``network`` is where the operator lets
+    connections lead.
+    """
 
     namespace: str
     timeout: timedelta
     content_mode: ContentMode | None = None
+    signing: Signing | None = None
+    credentials: Credentials = Credentials()
+    consent: Consent | None = None
+    network: Network = Network()
 
 
 class Sink(Protocol):

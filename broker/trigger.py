@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from broker.filters import EVERYTHING, Filter
+from broker.policy import Breaker, Consent, Credentials, Limits, Signing
 
 ContentMode = Literal["binary", "structured"]
 BackoffPolicy = Literal["exponential", "linear"]
@@ -50,6 +51,7 @@ class DeliveryPolicy:
     ``retry`` counts the attempts after the first. ``backoff_jitter`` is the share by which a
     wait is varied either way, 0.1 meaning ±10 %. ``backoff_cap`` is None where waits may grow
     without bound. ``dead_letter`` is None where the broker's own store takes dead letters.
+    ``signing``, ``credentials`` and ``consent`` are about the subscriber alone.
     """
 
     retry: int = 10
@@ -61,6 +63,11 @@ class DeliveryPolicy:
     retry_after_max: timedelta = timedelta(hours=1)
     content_mode: ContentMode | None = None
     dead_letter: Target | None = None
+    limits: Limits = Limits()
+    breaker: Breaker | None = Breaker()
+    signing: Signing | None = None
+    credentials: Credentials = Credentials()
+    consent: Consent | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from broker.mesh.resources import Resources
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
+from broker.policy import Network
 from broker.ports import BackendOptions, Channel, Emit, Sink, SinkOptions
 from broker.settings import WHOLE, Part
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
@@ -52,9 +53,11 @@ class Mesh:
         drain_timeout: timedelta,
         metrics: Metrics,
         parts: frozenset[Part] = WHOLE,
+        network: Network = Network(loopback=True),
     ) -> None:
         self.problems: Sequence[Problem] = ()
         self._parts = parts
+        self._network = network
         self._desired = Desired()
         self._brokers: dict[str, _Running] = {}
         self._triggers: dict[str, TriggerRun] = {}
@@ -133,7 +136,7 @@ class Mesh:
         dead_letter = trigger.delivery.dead_letter
         delivery = Delivery(
             trigger,
-            subscriber=await self._sink(trigger, trigger.subscriber),
+            subscriber=await self._subscriber(trigger),
             dead_letter=None if dead_letter is None else await self._sink(trigger, dead_letter),
             emit=self._emit_into(trigger.broker),
             on_attempt=self._note,
@@ -157,12 +160,28 @@ class Mesh:
             self._leaving[task] = run
             task.add_done_callback(self._leaving.pop)
 
-    async def _sink(self, trigger: Trigger, target: Target) -> Sink:
+    async def _subscriber(self, trigger: Trigger) -> Sink:
         policy = trigger.delivery
-        options = SinkOptions(
-            namespace=trigger.namespace, timeout=policy.timeout, content_mode=policy.content_mode
+        options = replace(
+            self._options_of(trigger),
+            signing=policy.signing,
+            credentials=policy.credentials,
+            consent=policy.consent,
         )
-        return await self._resources.sink(target, options)
+        return await self._resources.sink(trigger.subscriber, options)
+
+    async def _sink(self, trigger: Trigger, target: Target) -> Sink:
+        """Return the sink for another target, which is not told who the trigger is."""
+        return await self._resources.sink(target, self._options_of(trigger))
+
+    def _options_of(self, trigger: Trigger) -> SinkOptions:
+        policy = trigger.delivery
+        return SinkOptions(
+            namespace=trigger.namespace,
+            timeout=policy.timeout,
+            content_mode=policy.content_mode,
+            network=self._network,
+        )
 
     async def _let_go(self, run: TriggerRun) -> None:
         """End a run that was replaced or removed, once what it has under way is done."""

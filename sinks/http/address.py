@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from broker.errors import CemeshError
+from broker.policy import ClientCertificate, Network
 
 _PORTS: Final = {"http": 80, "https": 443}
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
@@ -23,6 +24,19 @@ class InvalidUrl(CemeshError):
     """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What connecting somewhere takes beside the URL.
+
+    ``ca_certs`` is PEM text that is trusted beside the system's own authorities, ``certificate``
+    what is shown to whom asks for one, ``network`` where connections may lead.
+    """
+
+    ca_certs: str | None = field(default=None, repr=False)
+    certificate: ClientCertificate | None = None
+    network: Network = Network(loopback=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Whom to connect to. Connections of one origin stand in for each other."""
@@ -30,7 +44,7 @@ class Origin:
     tls: bool
     host: str
     port: int
-    ca_certs: str | None = field(default=None, repr=False)
+    route: Route = Route()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,7 @@ class Address:
 
 
 @lru_cache(maxsize=4096)
-def parse(url: str, ca_certs: str | None = None) -> Address:
+def parse(url: str, route: Route = Route()) -> Address:
     """Take an absolute http or https URL apart, or raise `InvalidUrl`.
 
     The path and the query are sent as they stand; a fragment is not sent.
@@ -71,7 +85,7 @@ def parse(url: str, ca_certs: str | None = None) -> Address:
     authority = f"[{host}]" if ":" in host else host
     if port is not None and port != _PORTS[parts.scheme]:
         authority += f":{port}"
-    origin = Origin(tls, host, port or _PORTS[parts.scheme], ca_certs if tls else None)
+    origin = Origin(tls, host, port or _PORTS[parts.scheme], route)
     return Address(origin, authority.encode("ascii"), target.encode("ascii"))
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, Literal, Self
 
-from sinks.http.address import Address, Origin, parse
+from sinks.http.address import Address, Origin, Route, parse
 from sinks.http.connection import Connection
 from sinks.http.names import Names
 from sinks.http.reader import NoAnswer, Response
@@ -59,19 +59,18 @@ class HttpClient:
         body: bytes = b"",
         *,
         timeout: timedelta,  # noqa: ASYNC109 - one deadline for lookup, connection and answer
-        ca_certs: str | None = None,
+        route: Route = Route(),
     ) -> Response:
         """Send one request and return its answer, whatever its status; follow no redirect.
 
         ``Host`` and ``Content-Length`` are added, nothing else is. ``timeout`` covers all of
-        it, from looking up the name to the last byte of the answer. ``ca_certs`` is PEM text
-        that is trusted beside the system's own authorities. Raises `NoAnswer`, or
+        it, from looking up the name to the last byte of the answer. Raises `NoAnswer`, or
         `InvalidUrl`.
 
         A kept connection that the peer closes before it answers is replaced once by a fresh
         one: it says nothing about the peer but that it does not keep connections for ever.
         """
-        address = parse(url, ca_certs)
+        address = parse(url, route)
         head = _head(method, address, headers, len(body))
         try:
             async with asyncio.timeout(timeout.total_seconds()):
@@ -126,7 +125,7 @@ class HttpClient:
             self._sweep = loop.call_later(_IDLE_TIME.total_seconds(), self._close_the_rested)
 
     async def _connect(self, origin: Origin, within: timedelta) -> Connection:
-        context = tls_context(origin.ca_certs) if origin.tls else None
+        context = tls_context(origin.route.ca_certs) if origin.tls else None
         addresses = await self._names.addresses(origin.host, origin.port)
         refusal = NoAnswer("the name has no address")
         for ip in addresses:

@@ -15,7 +15,7 @@ from broker.errors import InvalidEvent, UnsupportedContent
 from broker.event import Event
 from broker.ports import Accepted, Answer, Refused, Sink, SinkOptions
 from broker.trigger import Target
-from sinks.http.address import InvalidUrl, parse
+from sinks.http.address import InvalidUrl, Route, parse
 from sinks.http.client import HttpClient
 from sinks.http.reader import MAX_BODY, NoAnswer, Response
 from sinks.http.tls import tls_context
@@ -61,6 +61,11 @@ class HttpSink:
     def __init__(self, client: HttpClient, target: Target, options: SinkOptions) -> None:
         self._client = client
         self._target = target
+        self._route = Route(
+            ca_certs=target.ca_certs,
+            certificate=options.credentials.certificate,
+            network=options.network,
+        )
         self._timeout = options.timeout
         self._mode = options.content_mode
         self._headers = [
@@ -79,7 +84,7 @@ class HttpSink:
                 [*self._headers, trace, *headers],
                 body,
                 timeout=self._timeout,
-                ca_certs=self._target.ca_certs,
+                route=self._route,
             )
         except NoAnswer as error:
             return Refused(reason=error.reason)

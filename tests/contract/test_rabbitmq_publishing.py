@@ -13,7 +13,7 @@ import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.channels.rabbitmq import publishing
-from broker.channels.rabbitmq.connecting import close, connect
+from broker.channels.rabbitmq.connecting import HEARTBEAT, close, connect
 from broker.channels.rabbitmq.publishing import Outgoing, Publishing
 from broker.channels.rabbitmq.security import Security
 from broker.channels.rabbitmq.settings import Settings
@@ -360,9 +360,11 @@ async def test_what_nobody_waits_for_any_more_counts_until_the_server_has_confir
 
 
 @asynccontextmanager
-async def under_way(settings: Settings, **options: timedelta) -> AsyncIterator[Publishing]:
+async def under_way(
+    settings: Settings, *, heartbeat: timedelta = HEARTBEAT
+) -> AsyncIterator[Publishing]:
     """Publish, something to begin with."""
-    async with Publishing(settings, **options) as it:
+    async with Publishing(settings, heartbeat=heartbeat) as it:
         assert await it.publish([message()]) == []
         yield it
 

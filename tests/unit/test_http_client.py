@@ -9,6 +9,7 @@ import pytest
 
 import sinks.http.client
 from sinks.http import HttpClient, InvalidUrl, NoAnswer
+from sinks.http.address import Route
 from sinks.http.names import Names
 from sinks.http.reader import MAX_BODY
 from tests.services.certificates import make_certificates
@@ -47,7 +48,7 @@ async def refusal(
     client: HttpClient, url: str, *, within: timedelta = SOON, ca_certs: str | None = None
 ) -> str:
     with pytest.raises(NoAnswer) as caught:
-        await client.request("POST", url, timeout=within, ca_certs=ca_certs)
+        await client.request("POST", url, timeout=within, route=Route(ca_certs=ca_certs))
     return caught.value.reason
 
 
@@ -569,7 +570,7 @@ async def test_tls_trusts_the_authority_that_was_added(client: HttpClient) -> No
                 subscriber.url(host=host),
                 body=bytes(100_000),
                 timeout=SOON,
-                ca_certs=f"# Ä comment\n{certificates.authority}",
+                route=Route(ca_certs=f"# Ä comment\n{certificates.authority}"),
             )
             assert response.status == 200
         assert subscriber.received[0].body == bytes(100_000)
@@ -597,7 +598,9 @@ async def test_tls_keeps_connections_apart_by_whom_they_trust(client: HttpClient
     certificates = make_certificates()
     async with Subscriber(tls=certificates.server) as subscriber:
         url = subscriber.url(host="localhost")
-        await client.request("POST", url, timeout=SOON, ca_certs=certificates.authority)
+        await client.request(
+            "POST", url, timeout=SOON, route=Route(ca_certs=certificates.authority)
+        )
 
         assert "not trusted" in await refusal(client, url)
 

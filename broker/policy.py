@@ -1,0 +1,108 @@
+"""What a trigger may ask of its deliveries beyond Knative's DeliverySpec.
+
+Everything here is a frozen value. What is secret is kept out of every `repr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """So many attempts a second on average, and up to ``burst`` of them at once."""
+
+    per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds a trigger's deliveries; None means no bound.
+
+    ``bytes_in_flight`` counts the payloads of attempts that are under way; one that is larger
+    goes alone. An event that was accepted longer than ``max_age`` ago is given up.
+    """
+
+    rate: Rate | None = None
+    bytes_in_flight: int | None = None
+    max_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a trigger pauses by itself: after so many ``failures`` in a row.
+
+    Then one attempt after ``pause`` tests the subscriber, and again after twice as long each
+    time, up to ``max_pause``.
+    """
+
+    failures: int = 20
+    pause: timedelta = timedelta(seconds=5)
+    max_pause: timedelta = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """Keys that each request is signed with, as Standard Webhooks writes them.
+
+    ``whsec_…`` is a symmetric key for HMAC-SHA256, ``whsk_…`` a private one for ed25519. A request
+    has a signature by each.
+    """
+
+    keys: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCertificate:
+    """What the mesh shows a subscriber over TLS, in PEM."""
+
+    certificate: str = field(repr=False)
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth2:
+    """The client credentials grant (RFC 6749, section 4.4)."""
+
+    token_url: str
+    client_id: str = field(repr=False)
+    client_secret: str = field(repr=False)
+    scopes: tuple[str, ...] = ()
+    audience: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """What proves to a subscriber who sends. At most one of them is in ``Authorization``.
+
+    ``basic`` is the base64 of ``user:password``.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    basic: str | None = field(default=None, repr=False)
+    bearer: str | None = field(default=None, repr=False)
+    oauth2: OAuth2 | None = None
+    certificate: ClientCertificate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consent:
+    """Ask before the first delivery (WebHook 1.0.1, section 4). ``origin`` is a DNS name."""
+
+    origin: str
+    callback: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """Where connections may lead beside public addresses.
+
+    ``allowed`` has names of hosts (``*.example.com`` for all below), addresses and networks in
+    CIDR notation. ``loopback`` allows the mesh's own machine.
+    """
+
+    allowed: tuple[str, ...] = ()
+    loopback: bool = False
