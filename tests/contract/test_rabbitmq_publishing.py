@@ -13,6 +13,7 @@ import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.channels.rabbitmq import publishing
+from broker.channels.rabbitmq.confirms import ConfirmingChannel
 from broker.channels.rabbitmq.connecting import HEARTBEAT, close, connect
 from broker.channels.rabbitmq.publishing import Outgoing, Publishing
 from broker.channels.rabbitmq.security import Security
@@ -246,6 +247,28 @@ async def test_a_queue_that_is_full_is_named(rabbitmq: str, channel: AbstractCha
     assert "exchange 'broker'" in str(refused_too)
     assert taken == []
     assert len(await stored(channel)) == 5
+
+
+async def test_nothing_is_written_to_a_channel_that_the_client_itself_has_closed(
+    rabbitmq: str, channel: AbstractChannel
+) -> None:
+    async with Publishing(settings_of(rabbitmq)) as it:
+        await it.publish([message(1)])
+        connection = it._link._connection
+        assert connection is not None
+        [publishes] = connection.channels.values()
+        assert isinstance(publishes, ConfirmingChannel)
+
+        closing = asyncio.ensure_future(publishes.close())
+        told = await asyncio.gather(
+            *(it.publish([message(number)]) for number in range(2, 50)), return_exceptions=True
+        )
+        await closing
+        assert all(isinstance(each, ChannelUnavailable) or each == [] for each in told)
+        assert await it.publish([message(50)]) == []
+
+        assert it._link._connection is connection
+    assert "stamp-50" in await stamps(channel)
 
 
 async def test_headers_that_are_too_long_for_a_frame_are_refused_and_break_nothing(

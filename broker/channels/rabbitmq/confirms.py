@@ -122,15 +122,16 @@ class Confirms:
 class ConfirmingChannel(aiormq.Channel):
     """A channel that tells ``settle`` the fate of each message that is written to it.
 
-    ``end`` is what the server closed it with, of which ``on_end`` is told. Then nothing may be
-    written any more, and what is ``unconfirmed`` may be stored or not.
+    ``end`` is why it has ended, in words, of which ``on_end`` is told: mostly what the server
+    closed it with. Then nothing may be written any more, as that would cost the connection, and
+    what is ``unconfirmed`` may be stored or not.
     """
 
     def __init__(
         self, connection: Connection, number: int, settle: Callable[[Part, Fate], None]
     ) -> None:
         super().__init__(connection, number, frame_buffer=connection.FRAME_BUFFER_SIZE)
-        self.end: spec.Channel.Close | None = None
+        self.end: str | None = None
         self.on_end: Callable[[], None] | None = None
         self._settle = settle
         self._confirms = Confirms()
@@ -172,11 +173,23 @@ class ConfirmingChannel(aiormq.Channel):
         self._confirms.returned(stamp, frame.exchange, frame.routing_key)
 
     async def _on_close_frame(self, frame: spec.Channel.Close) -> None:
-        # What is written behind the answer to this would cost the connection.
-        self.end = frame
-        if self.on_end is not None:
-            self.on_end()
+        self._end(str(frame.reply_text))
         await super()._on_close_frame(frame)
+
+    async def close(
+        self,
+        exc: BaseException | type[BaseException] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - aiormq's own
+    ) -> None:
+        # aiormq does it by itself where it cannot read an answer.
+        self._end(str(exc or "it is no longer used"))
+        await super().close(exc, timeout)
+
+    def _end(self, why: str) -> None:
+        if self.end is None:
+            self.end = why
+            if self.on_end is not None:
+                self.on_end()
 
 
 async def open_confirming(

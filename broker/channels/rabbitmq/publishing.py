@@ -157,7 +157,7 @@ class Publishing:
             self._pending_messages = self._pending_bytes = 0
 
     async def _write(self, channel: ConfirmingChannel) -> None:
-        """Write what there is to the channel, until the server closes it."""
+        """Write what there is to the channel, until that is closed."""
         channel.on_end = self._wake.set
         while channel.end is None:
             if self._to_write:
@@ -205,7 +205,7 @@ class Publishing:
 
     def _sort_out(self, channel: ConfirmingChannel) -> None:
         """Tell whose messages the server closed the channel for; the others go out once more."""
-        text = str(channel.end and channel.end.reply_text)
+        text = str(channel.end)
         parts = channel.unconfirmed
         again = [part for part in parts if not self._is_to_blame(part, text)]
         self._to_write.extendleft(reversed(again))
