@@ -157,12 +157,14 @@ class Claim:
 
     ``attempts`` counts the attempts made before, also before a restart: to the subscriber,
     or, once ``condemned`` says why the subscriber was given up, to the dead-letter sink.
-    ``position`` is opaque to everyone but the channel.
+    ``accepted_at``, which has a time zone, is when the broker took the event, however often it
+    was deferred since. ``position`` is opaque to everyone but the channel.
     """
 
     event: Event
     attempts: int
     condemned: Refusal | None
+    accepted_at: datetime
     position: object
 
 

@@ -196,6 +196,7 @@ class _Cursor:
                 event=item.event,
                 attempts=item.attempts,
                 condemned=item.condemned,
+                accepted_at=item.at,
                 position=item.position,
             )
 

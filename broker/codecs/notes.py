@@ -32,13 +32,15 @@ class Notes:
 
     ``to`` is the one trigger that the message is for (a redrive, a deferred delivery, a dead
     letter), or None where the filters decide. ``attempts`` and ``condemned`` are those of
-    `broker.ports.Claim`. ``due``, which has a time zone, is when a deferred delivery returns.
+    `broker.ports.Claim`. ``due`` is when a deferred delivery returns, ``accepted`` when the broker
+    took its event, where the message itself is younger; both have a time zone.
     """
 
     to: str | None = None
     attempts: Annotated[int, msgspec.Meta(ge=0)] = 0
     condemned: Refusal | None = None
     due: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    accepted: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 NO_NOTES: Final = Notes()

@@ -17,6 +17,7 @@ import pytest
 
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent
 from broker.event import MAX_HOPS, Event
+from broker.policy import Network
 from broker.ports import (
     Accepted,
     Buried,
@@ -118,7 +119,10 @@ class Bench:
     def sink(self, target: Target) -> Sink:
         policy = self.policy
         options = SinkOptions(
-            namespace="shop", timeout=policy.timeout, content_mode=policy.content_mode
+            namespace="shop",
+            timeout=policy.timeout,
+            content_mode=policy.content_mode,
+            network=Network(loopback=True),
         )
         return self.sinks.sink(target, options)
 
@@ -132,7 +136,13 @@ class Bench:
     ) -> list[Step]:
         """Take steps until the claim is done with, waiting for nothing in between."""
         delivery = self.delivery(subscriber=subscriber)
-        claim = Claim(event=event, attempts=attempts, condemned=condemned, position=None)
+        claim = Claim(
+            event=event,
+            attempts=attempts,
+            condemned=condemned,
+            accepted_at=datetime.now(UTC),
+            position=None,
+        )
         taken: list[Step] = []
         while True:
             step = await delivery.step(claim)

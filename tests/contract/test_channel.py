@@ -22,6 +22,9 @@ SOON = 10.0
 A_WHILE = 0.15
 """Seconds in which something that must not happen would have happened."""
 
+ROUNDED = timedelta(milliseconds=1)
+"""What a store that counts in milliseconds may be off by."""
+
 TRIGGER = "default/audit"
 
 WHY = Refusal(
@@ -342,6 +345,24 @@ async def test_a_claim_that_came_back_keeps_its_attempts_over_a_restart(harness:
         again = await reader.claim()
         assert (again.event.id, again.attempts, again.condemned) == ("1", 3, WHY)
         assert await reader.nothing()
+
+
+async def test_a_claim_says_when_its_event_was_accepted_however_often_it_comes(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        before = datetime.now(UTC)
+        await channel.append([event("1")])
+        after = datetime.now(UTC)
+        claim = await reader.claim()
+        assert before - ROUNDED <= claim.accepted_at <= after + ROUNDED
+        await reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=1, condemned=None)
+
+        again = await reader.claim()
+        assert again.accepted_at == claim.accepted_at
+
+    async with running(harness) as channel, reading(channel) as reader:
+        assert (await reader.claim()).accepted_at == claim.accepted_at
 
 
 async def test_deferring_again_and_again_neither_loses_nor_doubles(harness: Harness) -> None:

@@ -4,6 +4,7 @@ import base64
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,9 @@ async def test_a_sink_that_raises_costs_an_attempt_and_not_the_event(
         emit=unreachable_emit,
         on_attempt=attempts.append,
     )
-    claim = Claim(event=EVENT, attempts=0, condemned=None, position=None)
+    claim = Claim(
+        event=EVENT, attempts=0, condemned=None, accepted_at=datetime.now(UTC), position=None
+    )
 
     with caplog.at_level(logging.ERROR):
         first = await delivery.step(claim)

@@ -32,6 +32,7 @@ NOTES = Notes(
         destination="http://audit/", reason="é", status=None, body=b"\x00\xff", attempts=11
     ),
     due=datetime(2026, 7, 1, 12, 0, 0, 1, tzinfo=UTC),
+    accepted=datetime(2026, 7, 1, 11, 0, 0, 999, tzinfo=UTC),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 from broker.channels.embedded.place import EmbeddedPlace
+from broker.channels.embedded.records import moment
 from broker.ports import Claim, Outcome, Refusal
 
 
@@ -33,6 +34,7 @@ class EmbeddedCursor:
                 event=held.entry.event,
                 attempts=held.attempts,
                 condemned=held.condemned,
+                accepted_at=moment(held.entry.at),
                 position=position,
             )
 

@@ -21,12 +21,13 @@ from broker.ports import Claim, Outcome, Refusal
 class PutOff:
     """A delivery that is to come back, and with what.
 
-    ``partition`` is the number of the one that it is from.
+    ``partition`` is the number of the one that it is from, ``accepted`` when its event was.
     """
 
     partition: int
     trigger: str
     event: Event
+    accepted: datetime
     due: datetime
     attempts: int
     condemned: Refusal | None
@@ -97,6 +98,7 @@ class KafkaCursor:
                 event=held.entry.event,
                 attempts=held.attempts,
                 condemned=held.condemned,
+                accepted_at=held.entry.accepted_at,
                 position=out,
             )
 
@@ -115,6 +117,7 @@ class KafkaCursor:
             partition=out.place.number,
             trigger=self._trigger,
             event=claim.event,
+            accepted=claim.accepted_at,
             due=datetime.now(UTC) + delay,
             attempts=attempts,
             condemned=condemned,

@@ -108,6 +108,7 @@ class Delays:
                         to=each.trigger,
                         attempts=each.attempts,
                         condemned=each.condemned,
+                        accepted=each.accepted,
                         due=each.due,
                     ),
                 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from broker.codecs.kafka import Headers, decode
 from broker.event import Event
@@ -21,8 +21,8 @@ class Entry:
     """One event in a partition.
 
     ``position`` is its offset, ``at`` its timestamp in microseconds since 1970, ``to`` the one
-    trigger that it is for, or None where the filters decide; ``attempts``, ``condemned`` and
-    ``due`` are those of a delivery that was put off.
+    trigger that it is for, or None where the filters decide; ``attempts``, ``condemned``,
+    ``accepted`` and ``due`` are those of a delivery that was put off.
     """
 
     position: int
@@ -32,7 +32,13 @@ class Entry:
     attempts: int
     condemned: Refusal | None
     size: int
+    accepted: datetime | None = None
     due: datetime | None = None
+
+    @property
+    def accepted_at(self) -> datetime:
+        """When the event was accepted: a record of a delay is younger."""
+        return self.accepted or datetime.fromtimestamp(self.at / 1e6, UTC)
 
 
 def entry_of(offset: int, timestamp: int, headers: Headers, value: bytes | None) -> Entry:
@@ -47,5 +53,6 @@ def entry_of(offset: int, timestamp: int, headers: Headers, value: bytes | None)
         attempts=notes.attempts,
         condemned=notes.condemned,
         size=_OVERHEAD + len(value or b""),
+        accepted=notes.accepted,
         due=notes.due,
     )

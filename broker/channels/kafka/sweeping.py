@@ -126,6 +126,7 @@ def _put_off(partition: int, entry: Entry, trigger: str, due: datetime) -> PutOf
         partition=partition,
         trigger=trigger,
         event=entry.event,
+        accepted=entry.accepted_at,
         due=due,
         attempts=entry.attempts,
         condemned=entry.condemned,

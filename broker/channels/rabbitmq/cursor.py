@@ -9,6 +9,7 @@ from datetime import timedelta
 from broker.channels.clock import after
 from broker.channels.rabbitmq.delivery import Bury, Delivery, PutOff, Settle
 from broker.channels.rabbitmq.place import Place
+from broker.channels.rabbitmq.stamps import time_of
 from broker.ports import Claim, Outcome, Refusal
 
 Submit = Callable[[Place, Delivery], None]
@@ -38,6 +39,7 @@ class RabbitmqCursor:
                 event=delivery.event,
                 attempts=delivery.attempts,
                 condemned=delivery.condemned,
+                accepted_at=time_of(delivery.at),
                 position=delivery.position,
             )
 
