@@ -14,14 +14,15 @@ from broker.manifest.objects import Place
 ACCESS: Final = "cemesh.dev/access"
 BACKOFF_JITTER: Final = "cemesh.dev/backoff-jitter"
 BACKOFF_MAX: Final = "cemesh.dev/backoff-max"
+DELIVERY_POLICY: Final = "cemesh.dev/delivery-policy"
 BROKER_CLASS: Final = "eventing.knative.dev/broker.class"
 ORDER: Final = "kafka.eventing.knative.dev/delivery.order"
 PARALLELISM: Final = "rabbitmq.eventing.knative.dev/parallelism"
 
 _OURS: Final = "cemesh.dev/"
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "Broker": frozenset({ACCESS}),
-    "Trigger": frozenset({BACKOFF_JITTER, BACKOFF_MAX}),
+    "Broker": frozenset({ACCESS, DELIVERY_POLICY}),
+    "Trigger": frozenset({BACKOFF_JITTER, BACKOFF_MAX, DELIVERY_POLICY}),
 }
 
 _ORDERS: Final = {"ordered": True, "unordered": False}

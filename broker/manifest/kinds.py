@@ -17,6 +17,7 @@ _BUILT_IN: Final[Mapping[str, str]] = {
     "Broker": "eventing.knative.dev/v1",
     "Trigger": "eventing.knative.dev/v1",
     "RabbitmqBrokerConfig": "eventing.knative.dev/v1alpha1",
+    "DeliveryPolicy": "cemesh.dev/v1alpha1",
     "ConfigMap": "v1",
     "Secret": "v1",
 }

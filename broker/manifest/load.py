@@ -11,10 +11,13 @@ from broker.errors import InvalidManifest, Problem
 from broker.manifest import deliveries
 from broker.manifest.brokers import broker
 from broker.manifest.channels import Referred
+from broker.manifest.credentials import SecretReader
 from broker.manifest.destinations import Directory
 from broker.manifest.files import files_of_tests, manifest_files, read_file
 from broker.manifest.kinds import SOURCES, is_run
 from broker.manifest.objects import Object, Place, objects_of
+from broker.manifest.policies import Asked, Policies, asked
+from broker.manifest.policyshapes import DeliveryPolicyObject
 from broker.manifest.problems import Report
 from broker.manifest.rabbitmq import RabbitmqBrokerConfigObject
 from broker.manifest.reading import Obj, read_object
@@ -75,6 +78,7 @@ class _Declared:
     config_maps: dict[str, Place] = field(default_factory=dict)
     secrets: dict[str, Place] = field(default_factory=dict)
     rabbitmq_configs: dict[str, Place] = field(default_factory=dict)
+    policies: dict[str, Place] = field(default_factory=dict)
     sources: dict[str, Place] = field(default_factory=dict)
 
     def add(self, place: Place) -> None:
@@ -86,6 +90,7 @@ class _Declared:
             "ConfigMap": self.config_maps,
             "Secret": self.secrets,
             "RabbitmqBrokerConfig": self.rabbitmq_configs,
+            "DeliveryPolicy": self.policies,
         }
         if each.api_version == SOURCES:
             objects, key = self.sources, f"{each.kind} {each.key}"
@@ -136,16 +141,23 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
     """Return what should run, without what is too wrong to be a value."""
     directory = Directory(brokers=declared.brokers, resolve=resolve, schemes=plugins.sink_schemes())
     brokers: dict[str, Broker] = {}
-    policies: dict[str, DeliveryPolicy] = {}
+    of_brokers: dict[str, DeliveryPolicy] = {}
+    asked_of_brokers: dict[str, Asked] = {}
     referred = _referred(declared)
+    policies = _policies(declared, referred)
     for place, shape in _shapes(BrokerObject, declared.brokers):
         key = place.object.key
         brokers[key] = broker(shape, place, referred)
-        policies[key] = deliveries.policy(
+        of_brokers[key] = deliveries.policy(
             shape.spec.delivery, place.at("spec", "delivery"), directory
         )
+        named = policies.named(shape.metadata.annotations, place.at("metadata", "annotations"))
+        if named is not None:
+            asked_of_brokers[key] = named
     triggers: dict[str, Trigger] = {}
-    context = Context(directory=directory, deliveries=policies)
+    context = Context(
+        directory=directory, deliveries=of_brokers, policies=policies, asked=asked_of_brokers
+    )
     for place, trigger_shape in _shapes(TriggerObject, declared.triggers):
         found = trigger(trigger_shape, place, context)
         if found is not None:
@@ -175,6 +187,14 @@ def _referred(declared: _Declared) -> Referred:
         },
         channels=plugins.channel_schemes(),
     )
+
+
+def _policies(declared: _Declared, referred: Referred) -> Policies:
+    secrets = SecretReader(referred.secrets)
+    found: dict[str, Asked | None] = dict.fromkeys(declared.policies)
+    for place, shape in _shapes(DeliveryPolicyObject, declared.policies):
+        found[place.object.key] = asked(shape, place, secrets)
+    return Policies(asked=found)
 
 
 def _shapes(model: type[Obj], places: Mapping[str, Place]) -> Iterator[tuple[Place, Obj]]:

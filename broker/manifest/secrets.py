@@ -26,7 +26,7 @@ def access(secret: SecretObject, place: Place) -> Access:
     Of the type ``kubernetes.io/basic-auth`` it holds one client's ``username`` and
     ``password``; of any other, each key is a client's name and its value a bearer token.
     """
-    values = _texts(secret, place)
+    values = texts(secret, place)
     if secret.type == BASIC_AUTH:
         return _basic(values, place)
     if not values and not secret.data:
@@ -71,7 +71,7 @@ def _basic(values: Mapping[str, tuple[str, Place]], place: Place) -> Access:
     return Access(basic={user: credential})
 
 
-def _texts(secret: SecretObject, place: Place) -> dict[str, tuple[str, Place]]:
+def texts(secret: SecretObject, place: Place) -> dict[str, tuple[str, Place]]:
     """Return the `contents`, and report what of them is no text."""
     found = contents(secret, place)
     for key, (text, where) in list(found.items()):

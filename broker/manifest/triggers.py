@@ -10,6 +10,7 @@ from broker.manifest import annotations as notes
 from broker.manifest import deliveries, filters
 from broker.manifest.destinations import Directory, target
 from broker.manifest.objects import Place
+from broker.manifest.policies import Asked, Policies
 from broker.manifest.reading import required
 from broker.manifest.shapes import TriggerObject, TriggerSpec
 from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy, Target, Trigger
@@ -17,10 +18,16 @@ from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy, Target, Trigger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a trigger takes from others: ``deliveries`` is the policy of each broker."""
+    """What a trigger takes from others.
+
+    ``deliveries`` is the policy of each broker, ``asked`` what the DeliveryPolicy asks for that
+    it names, if it names one.
+    """
 
     directory: Directory
     deliveries: Mapping[str, DeliveryPolicy]
+    policies: Policies
+    asked: Mapping[str, Asked]
 
 
 def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | None:
@@ -30,6 +37,9 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
     broker = _broker(spec, at_spec.at("broker"), context.directory)
     policy = _policy(spec, broker, at_spec.at("delivery"), context)
     policy = deliveries.annotated(policy, annotations, at_annotations)
+    asked = context.policies.named(annotations, at_annotations) or context.asked.get(broker or "")
+    if asked is not None:
+        policy = asked.of(policy)
     parallelism = notes.read(
         annotations, notes.PARALLELISM, notes.parallelism, DEFAULT_PARALLELISM, at_annotations
     )

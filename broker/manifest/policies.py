@@ -1,0 +1,96 @@
+"""Turns DeliveryPolicy objects into what triggers ask of their deliveries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from broker.errors import did_you_mean
+from broker.manifest import annotations as notes
+from broker.manifest.credentials import SecretReader, credentials, signing
+from broker.manifest.objects import Place
+from broker.manifest.policyshapes import BreakerShape, DeliveryPolicyObject, LimitsShape
+from broker.policy import Breaker, Consent, Credentials, Limits, Rate, Signing
+from broker.trigger import DeliveryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What one DeliveryPolicy asks for."""
+
+    limits: Limits = Limits()
+    breaker: Breaker | None = Breaker()
+    signing: Signing | None = None
+    credentials: Credentials = Credentials()
+    consent: Consent | None = None
+
+    def of(self, policy: DeliveryPolicy) -> DeliveryPolicy:
+        """Return the policy of a trigger that asks for this."""
+        return replace(
+            policy,
+            limits=self.limits,
+            breaker=self.breaker,
+            signing=self.signing,
+            credentials=self.credentials,
+            consent=self.consent,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """The DeliveryPolicies of the files, by ``namespace/name``; None where one is wrong."""
+
+    asked: Mapping[str, Asked | None]
+
+    def named(self, annotations: Mapping[str, str], place: Place) -> Asked | None:
+        """Return the policy that the annotations at ``place`` name, or None where they do not.
+
+        Also where there is none of that name, which is reported.
+        """
+        name = annotations.get(notes.DELIVERY_POLICY)
+        if name is None:
+            return None
+        key = f"{place.object.namespace}/{name}"
+        if key not in self.asked and place.report.complete:
+            hint = did_you_mean(key, self.asked)
+            place.at(notes.DELIVERY_POLICY).error(f"no DeliveryPolicy '{key}' in these files{hint}")
+        return self.asked.get(key)
+
+
+def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> Asked:
+    """Return what the object at ``place`` asks for, and report what is wrong."""
+    spec, at_spec = shape.spec, place.at("spec")
+    consent = spec.consent
+    return Asked(
+        limits=_limits(spec.limits),
+        breaker=_breaker(spec.breaker, at_spec.at("breaker")),
+        signing=signing(spec.signing, at_spec.at("signing"), secrets),
+        credentials=credentials(spec.credentials, at_spec.at("credentials"), secrets),
+        consent=None if consent is None else Consent(origin=consent.origin),
+    )
+
+
+def _limits(shape: LimitsShape | None) -> Limits:
+    if shape is None:
+        return Limits()
+    rate = None
+    if shape.rate is not None:
+        per_second = shape.rate.attempts / shape.rate.per.total_seconds()
+        rate = Rate(per_second=per_second, burst=shape.rate.burst or shape.rate.attempts)
+    return Limits(rate=rate, bytes_in_flight=shape.bytes_in_flight, max_age=shape.max_age)
+
+
+def _breaker(shape: BreakerShape | None, place: Place) -> Breaker | None:
+    default = Breaker()
+    if shape is None:
+        return default
+    if not shape.enabled:
+        return None
+    breaker = Breaker(
+        failures=shape.failures or default.failures,
+        pause=shape.pause or default.pause,
+        max_pause=shape.max_pause or max(default.max_pause, shape.pause or default.pause),
+    )
+    if breaker.max_pause < breaker.pause:
+        place.at("maxPause").error("is shorter than 'pause'")
+    return breaker

@@ -1,0 +1,212 @@
+"""A DeliveryPolicy says what Knative has no field for, to a trigger or to all of a broker."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from broker.manifest import load
+from broker.policy import (
+    Breaker,
+    ClientCertificate,
+    Consent,
+    Credentials,
+    Limits,
+    OAuth2,
+    Rate,
+    Signing,
+)
+from broker.trigger import DeliveryPolicy
+
+KEY: Final = "whsec_" + base64.b64encode(bytes(24)).decode()
+PRIVATE: Final = "whsk_" + base64.b64encode(bytes(range(32))).decode()
+
+MESH: Final = """
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: b, annotations: {%s}}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: t, annotations: {%s}}
+spec: {broker: b, subscriber: {uri: "http://a/"}%s}
+---
+apiVersion: cemesh.dev/v1alpha1
+kind: DeliveryPolicy
+metadata: {name: mine}
+spec: %s
+---
+apiVersion: cemesh.dev/v1alpha1
+kind: DeliveryPolicy
+metadata: {name: of-the-broker}
+spec: {limits: {maxAge: PT1H}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: all}
+stringData:
+  username: mesh
+  password: "open sesame"
+  token: abc.def
+  clientId: mesh
+  clientSecret: sesame
+  tls.crt: "-----BEGIN CERTIFICATE-----\\nA\\n"
+  tls.key: "-----BEGIN PRIVATE KEY-----\\nB\\n"
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: keys}
+stringData: {now: $NOW, next: $NEXT}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: headers}
+stringData: {X-Api-Key: "open sesame"}
+"""
+
+MINE: Final = "cemesh.dev/delivery-policy: mine"
+OF_THE_BROKER: Final = "cemesh.dev/delivery-policy: of-the-broker"
+
+
+def policy(
+    folder: Path, spec: str = "{}", *, broker: str = "", trigger: str = MINE, more: str = ""
+) -> DeliveryPolicy:
+    """Return the policy of the trigger, where ``mine`` has that spec."""
+    path = folder / "mesh.yaml"
+    text = MESH % (broker, trigger, more, spec)
+    path.write_text(text.replace("$NOW", KEY).replace("$NEXT", PRIVATE))
+    return load([path]).desired.triggers["default/t"].delivery
+
+
+def test_without_one_a_trigger_is_unlimited_and_pauses_by_itself(tmp_path: Path) -> None:
+    found = policy(tmp_path, trigger="")
+
+    assert found == DeliveryPolicy()
+    assert found.breaker == Breaker()
+
+
+def test_limits_are_bounds_of_a_trigger(tmp_path: Path) -> None:
+    found = policy(
+        tmp_path,
+        "{limits: {rate: {attempts: 100, per: PT1M, burst: 7}, bytesInFlight: 16Mi, maxAge: P1D}}",
+    )
+
+    assert found.limits == Limits(
+        rate=Rate(per_second=100 / 60, burst=7),
+        bytes_in_flight=16 << 20,
+        max_age=timedelta(days=1),
+    )
+
+
+def test_a_rate_is_per_second_and_may_come_at_once_unless_it_says_otherwise(tmp_path: Path) -> None:
+    found = policy(tmp_path, "{limits: {rate: {attempts: 50}}}")
+
+    assert found.limits.rate == Rate(per_second=50, burst=50)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1", 1), ('"2"', 2), ("3k", 3000), ("4Ki", 4096), ("5M", 5_000_000)]
+)
+def test_bytes_are_written_as_in_kubernetes(tmp_path: Path, text: str, size: int) -> None:
+    assert policy(tmp_path, f"{{limits: {{bytesInFlight: {text}}}}}").limits.bytes_in_flight == size
+
+
+@pytest.mark.parametrize(
+    ("spec", "breaker"),
+    [
+        ("{enabled: false}", None),
+        ("{failures: 3}", Breaker(failures=3)),
+        (
+            "{pause: PT1S, maxPause: PT2S}",
+            Breaker(pause=timedelta(seconds=1), max_pause=timedelta(seconds=2)),
+        ),
+        (
+            "{pause: PT10M}",
+            Breaker(pause=timedelta(minutes=10), max_pause=timedelta(minutes=10)),
+        ),
+    ],
+)
+def test_the_breaker_can_be_set_and_switched_off(
+    tmp_path: Path, spec: str, breaker: Breaker | None
+) -> None:
+    assert policy(tmp_path, f"{{breaker: {spec}}}").breaker == breaker
+
+
+def test_each_value_of_a_secret_is_a_key_that_signs(tmp_path: Path) -> None:
+    found = policy(tmp_path, "{signing: {secretRef: {name: keys}}}")
+
+    assert found.signing == Signing(keys=(KEY, PRIVATE))
+    assert KEY not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("spec", "credentials"),
+    [
+        (
+            "{headers: {secretRef: {name: headers}}}",
+            Credentials(headers={"X-Api-Key": "open sesame"}),
+        ),
+        (
+            "{basic: {secretRef: {name: all}}}",
+            Credentials(basic=base64.b64encode(b"mesh:open sesame").decode()),
+        ),
+        ("{bearer: {secretRef: {name: all}}}", Credentials(bearer="abc.def")),
+        ("{bearer: {secretRef: {name: all, key: clientId}}}", Credentials(bearer="mesh")),
+        (
+            """{oauth2: {tokenUrl: 'https://id.example.com/token', secretRef: {name: all},
+                         scopes: [events, more], audience: hooks}}""",
+            Credentials(
+                oauth2=OAuth2(
+                    token_url="https://id.example.com/token",
+                    client_id="mesh",
+                    client_secret="sesame",
+                    scopes=("events", "more"),
+                    audience="hooks",
+                )
+            ),
+        ),
+        (
+            "{certificate: {secretRef: {name: all}}}",
+            Credentials(
+                certificate=ClientCertificate(
+                    certificate="-----BEGIN CERTIFICATE-----\nA\n",
+                    key="-----BEGIN PRIVATE KEY-----\nB\n",
+                )
+            ),
+        ),
+    ],
+)
+def test_credentials_come_from_secrets_and_show_nothing_of_them(
+    tmp_path: Path, spec: str, credentials: Credentials
+) -> None:
+    found = policy(tmp_path, f"{{credentials: {spec}}}")
+
+    assert found.credentials == credentials
+    assert "sesame" not in repr(found)
+
+
+def test_consent_is_asked_for_in_the_name_of_an_origin(tmp_path: Path) -> None:
+    found = policy(tmp_path, "{consent: {origin: mesh.example.com}}")
+
+    assert found.consent == Consent(origin="mesh.example.com")
+
+
+def test_a_broker_has_one_for_all_its_triggers_that_have_none(tmp_path: Path) -> None:
+    inherited = policy(tmp_path, broker=OF_THE_BROKER, trigger="")
+    own = policy(tmp_path, "{limits: {bytesInFlight: 1}}", broker=OF_THE_BROKER)
+
+    assert inherited.limits == Limits(max_age=timedelta(hours=1))
+    assert own.limits == Limits(bytes_in_flight=1)
+
+
+def test_it_stands_beside_the_delivery_that_knative_has(tmp_path: Path) -> None:
+    found = policy(
+        tmp_path, broker=OF_THE_BROKER, trigger="", more=", delivery: {retry: 3, timeout: PT1S}"
+    )
+
+    assert (found.retry, found.timeout) == (3, timedelta(seconds=1))
+    assert found.limits.max_age == timedelta(hours=1)
