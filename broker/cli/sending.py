@@ -13,7 +13,7 @@ import msgspec
 
 from broker.codecs.http import Message, encode_batch, encode_binary, encode_structured
 from broker.event import Event
-from sinks.http import HttpClient, NoAnswer, Response
+from sinks.http import ANYWHERE, HttpClient, NoAnswer, Response
 
 Mode = Literal["binary", "structured", "batch"]
 
@@ -71,7 +71,9 @@ async def send_events(plan: Plan, progress: Callable[[int], None]) -> Sent:
 async def _request(client: HttpClient, plan: Plan, events: Sequence[Event]) -> Response | NoAnswer:
     headers, body = _message(events, plan.mode)
     try:
-        return await client.request("POST", plan.url, headers, body, timeout=_TIMEOUT)
+        return await client.request(
+            "POST", plan.url, headers, body, timeout=_TIMEOUT, route=ANYWHERE
+        )
     except NoAnswer as silence:
         return silence
 

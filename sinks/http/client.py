@@ -6,7 +6,6 @@ General clients add headers by themselves. A Content-Type among them would chang
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -14,9 +13,9 @@ from typing import Final, Literal, Self
 
 from sinks.http.address import Address, Origin, Route, parse
 from sinks.http.connection import Connection
+from sinks.http.dial import Dial
 from sinks.http.names import Names
 from sinks.http.reader import NoAnswer, Response
-from sinks.http.tls import tls_context
 
 Headers = Sequence[tuple[bytes, bytes]]
 Method = Literal["POST", "OPTIONS"]
@@ -72,19 +71,24 @@ class HttpClient:
         """
         address = parse(url, route)
         head = _head(method, address, headers, len(body))
+        at: Connection | Dial | None = None
         try:
             async with asyncio.timeout(timeout.total_seconds()):
-                connection = self._take(address.origin)
+                at = connection = self._take(address.origin)
                 if connection is not None:
                     try:
                         return await self._exchange(connection, address.origin, head, body)
                     except NoAnswer:
                         if connection.heard:
                             raise
-                connection = await self._connect(address.origin, timeout)
+                at = dial = Dial(self._names, address.origin, partial(self._forget, address.origin))
+                at = connection = await dial.connect(timeout)
+                if not connection.closed.done():
+                    self._connections.add(connection)
                 return await self._exchange(connection, address.origin, head, body)
         except TimeoutError:
-            raise NoAnswer(f"no answer within {timeout.total_seconds():g} s") from None
+            stage = f": {at.stage}" if at is not None else ""
+            raise NoAnswer(f"no answer within {timeout.total_seconds():g} s{stage}") from None
 
     async def _exchange(
         self, connection: Connection, origin: Origin, head: bytes, body: bytes
@@ -124,29 +128,6 @@ class HttpClient:
         if self._idle:
             self._sweep = loop.call_later(_IDLE_TIME.total_seconds(), self._close_the_rested)
 
-    async def _connect(self, origin: Origin, within: timedelta) -> Connection:
-        context = tls_context(origin.route.ca_certs) if origin.tls else None
-        addresses = await self._names.addresses(origin.host, origin.port)
-        refusal = NoAnswer("the name has no address")
-        for ip in addresses:
-            try:
-                # A black hole among a name's addresses leaves time for the others.
-                async with asyncio.timeout(within.total_seconds() / len(addresses)):
-                    _, connection = await asyncio.get_running_loop().create_connection(
-                        partial(Connection, partial(self._forget, origin)),
-                        ip,
-                        origin.port,
-                        ssl=context,
-                        server_hostname=origin.host if context else None,
-                    )
-            except OSError as error:
-                refusal = NoAnswer(_reason(error))
-            else:
-                if not connection.closed.done():
-                    self._connections.add(connection)
-                return connection
-        raise refusal
-
     def _forget(self, origin: Origin, connection: Connection) -> None:
         self._connections.discard(connection)
         self._idle.get(origin, {}).pop(connection, None)
@@ -162,20 +143,3 @@ def _head(method: Method, address: Address, headers: Headers, size: int) -> byte
         # Values are encoded long before. One that is not must not become a header of its own.
         raise ValueError("a header contains a line break")
     return head + b"\r\n\r\n"
-
-
-def _reason(error: OSError) -> str:
-    """Say in plain words why there is no connection."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS handshake failed: {error.reason or error}"
-        case ConnectionRefusedError():
-            return "connection refused"
-        case ConnectionResetError():
-            return "connection reset while connecting"
-        case TimeoutError():
-            return "no connection: the address does not respond"
-        case _:
-            return f"no connection: {error.strerror or error}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
 from sinks.http.reader import NoAnswer, Response, ResponseReader
+from sinks.http.tls import tls_failure
 
 # Longer bodies are written after their head, shorter ones with it: one segment, one call.
 _JOINED: Final = 64 * 1024
@@ -21,6 +23,8 @@ class Connection(asyncio.Protocol):
         self._reader = ResponseReader()
         self._answer: asyncio.Future[Response] | None = None
         self._transport: asyncio.Transport | None = None
+        self.stage = "waiting for the answer"
+        """How far an exchange had come when it was cancelled, in words."""
 
     @property
     def heard(self) -> bool:
@@ -55,15 +59,34 @@ class Connection(asyncio.Protocol):
                 self._transport.write(head)
                 self._transport.write(body)
             return await self._answer
+        except asyncio.CancelledError:
+            self.stage = self._stage(len(head) + len(body))
+            raise
         finally:
             self._answer = None
             if not self.reusable:
                 self.close()
 
+    def secure(self, transport: asyncio.Transport | None) -> None:
+        """Go on over ``transport``, which TLS was started on."""
+        if self.closed.done() or transport is None:
+            self._transport = None
+        else:
+            self._transport = transport
+
     def close(self) -> None:
         """Close at once: nothing of value is on the way."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _stage(self, size: int) -> str:
+        if self._reader.heard:
+            return self._reader.stage
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if unsent == 0:
+            return "waiting for the answer"
+        # Of TLS, what is unsent has grown by its records.
+        return f"sending the request ({max(size - unsent, 0):,} of {size:,} bytes are written)"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # what create_connection makes
@@ -90,6 +113,8 @@ class Connection(asyncio.Protocol):
 
     def _end_answer(self, answer: asyncio.Future[Response], exc: Exception | None) -> None:
         try:
+            if isinstance(exc, ssl.SSLError):
+                raise NoAnswer(tls_failure(exc))
             if exc is not None:
                 raise NoAnswer(f"the connection broke: {getattr(exc, 'strerror', None) or exc}")
             answer.set_result(self._reader.end())

@@ -69,6 +69,12 @@ class ResponseReader:
         self._ends_with_connection = True
         self._response: Response | None = None
 
+    @property
+    def stage(self) -> str:
+        """How far the answer that is awaited has come, in words, once any byte of it has."""
+        part = "body" if self._head_complete else "headers"
+        return f"in the middle of the answer's {part}"
+
     def feed(self, data: bytes) -> Response | None:
         """Return the answer once ``data`` completes it; raise `NoAnswer` if it cannot be one."""
         self.heard = True

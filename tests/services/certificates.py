@@ -14,13 +14,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from broker.policy import ClientCertificate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
-    """The authority's certificate as PEM text, and a server's context that it vouches for."""
+    """The authority's certificate as PEM text, and what it vouches for: a server and a client."""
 
     authority: str
     server: ssl.SSLContext
+    client: ClientCertificate
 
 
 def make_certificates(*names: str) -> Certificates:
@@ -28,7 +31,14 @@ def make_certificates(*names: str) -> Certificates:
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*(names or ("localhost", "127.0.0.1"))).configure_cert(server)
-    return Certificates(authority=authority.cert_pem.bytes().decode("ascii"), server=server)
+    issued = authority.issue_cert("client.test")
+    client = ClientCertificate(
+        certificate=issued.cert_chain_pems[0].bytes().decode("ascii"),
+        key=issued.private_key_pem.bytes().decode("ascii"),
+    )
+    return Certificates(
+        authority=authority.cert_pem.bytes().decode("ascii"), server=server, client=client
+    )
 
 
 def write_certificates(folder: Path, *names: str) -> None:

@@ -177,11 +177,14 @@ def _in_turn(answers: Iterable[Answer]) -> Answering:
 
 
 class Subscriber:
-    """A server on a free port of 127.0.0.1 while it is entered. ``received`` is in order."""
+    """A server on a free port of ``host`` while it is entered. ``received`` is in order."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(
+        self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.received: list[Request] = []
         self.connections = 0
+        self.host = host
         self.port = port
         self._tls = tls
         self._paths: dict[str, Answering] = {}
@@ -191,7 +194,7 @@ class Subscriber:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", self.port, ssl=self._tls, limit=_HEAD_LIMIT
+            self._accept, self.host, self.port, ssl=self._tls, limit=_HEAD_LIMIT
         )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -201,7 +204,8 @@ class Subscriber:
         self._server.close()
         await self.close_connections()
 
-    def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
+    def url(self, path: str = "/", host: str | None = None) -> str:
+        host = host or (f"[{self.host}]" if ":" in self.host else self.host)
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{path}"
 
     def answers(self, path: str, answers: Iterable[Answer] | Answering) -> str:

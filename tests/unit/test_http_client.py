@@ -1,17 +1,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from threading import Event
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 import sinks.http.client
+import sinks.http.dial
 from sinks.http import HttpClient, InvalidUrl, NoAnswer
 from sinks.http.address import Route
 from sinks.http.names import Names
 from sinks.http.reader import MAX_BODY
+from sinks.http.tls import certificate_fault
 from tests.services.certificates import make_certificates
 from tests.services.subscribers import (
     Script,
@@ -27,6 +41,7 @@ from tests.services.subscribers import (
     reset,
     until_close,
 )
+from tests.subscribers.sockets import black_hole, half_open
 
 SOON = timedelta(seconds=10)
 AT_ONCE = timedelta(milliseconds=50)
@@ -278,38 +293,82 @@ async def test_what_is_no_answer_is_said_in_plain_words(
 
 
 @pytest.mark.parametrize(
-    "script",
+    ("script", "stage"),
     [
-        hang(),
-        hang(b"HTTP/1.1 200 OK\r\nContent-"),
-        hang(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
-        hang(b"HTTP/1.1 200 OK\r\n\r\nhell"),
-        hang(b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (hang(), "waiting for the answer"),
+        (hang(b"HTTP/1.1 200 OK\r\nContent-"), "in the middle of the answer's headers"),
+        (
+            hang(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"),
+            "in the middle of the answer's body",
+        ),
+        (hang(b"HTTP/1.1 200 OK\r\n\r\nhell"), "in the middle of the answer's body"),
+        (hang(b"HTTP/1.1 100 Continue\r\n\r\n"), "in the middle of the answer's headers"),
     ],
 )
-async def test_the_time_covers_the_whole_answer(
-    subscriber: Subscriber, client: HttpClient, script: Script
+async def test_the_time_covers_the_whole_answer_and_says_how_far_it_came(
+    subscriber: Subscriber, client: HttpClient, script: Script, stage: str
 ) -> None:
-    url = subscriber.answers("/", [script])
+    url = subscriber.answers("/", [200, script])
+    await client.request("POST", url, timeout=SOON)
 
-    assert await refusal(client, url, within=AT_ONCE) == "no answer within 0.05 s"
+    assert await refusal(client, url, within=AT_ONCE) == f"no answer within 0.05 s: {stage}"
 
 
-async def test_the_time_covers_a_body_that_is_not_taken(
-    subscriber: Subscriber, client: HttpClient
+async def test_the_time_covers_a_body_that_is_not_taken(client: HttpClient) -> None:
+    async with half_open() as url:
+        with pytest.raises(NoAnswer) as caught:
+            await client.request("POST", url, body=bytes(64 << 20), timeout=AT_ONCE)
+
+    stage = r"sending the request \(([\d,]+) of 67,108,\d+ bytes are written\)"
+    told = re.fullmatch(rf"no answer within 0\.05 s: {stage}", caught.value.reason)
+    assert told is not None
+    assert 0 < int(told[1].replace(",", "")) < 64 << 20
+
+
+async def test_the_time_covers_a_name_that_is_looked_up_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def never_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await closed.wait()
-        writer.transport.abort()
+    go = Event()
 
-    closed = asyncio.Event()
-    async with await asyncio.start_server(never_read, "127.0.0.1", 0, limit=1) as server:
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(NoAnswer, match=r"no answer within 0\.05 s"):
-            await client.request(
-                "POST", f"http://127.0.0.1:{port}/", body=bytes(64 << 20), timeout=AT_ONCE
-            )
-        closed.set()
+    def lookup(host: str, port: int) -> Sequence[str]:
+        go.wait()
+        return ["127.0.0.1"]
+
+    monkeypatch.setattr(sinks.http.client, "Names", partial(Names, lookup))
+    async with HttpClient() as client:
+        reason = await refusal(client, "http://slow.test/", within=AT_ONCE)
+        go.set()
+
+    assert reason == "no answer within 0.05 s: looking up the name"
+
+
+async def test_the_time_covers_a_connection_that_is_not_taken(client: HttpClient) -> None:
+    async with black_hole() as url:
+        reason = await refusal(client, url, within=AT_ONCE)
+
+    assert reason == "no answer within 0.05 s: connecting to 127.0.0.1"
+
+
+async def test_an_address_that_does_not_respond_does_not_take_the_whole_attempt(
+    client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks.http.dial, "_LONGEST", AT_ONCE)
+
+    async with black_hole() as url:
+        reason = await refusal(client, url)
+
+    assert reason == "no connection within 0.05 s: connecting to 127.0.0.1"
+
+
+async def test_a_peer_that_does_not_speak_tls_does_not_take_the_whole_attempt(
+    subscriber: Subscriber, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks.http.dial, "_LONGEST", AT_ONCE)
+
+    async with half_open() as url:
+        reason = await refusal(client, url.replace("http:", "https:"))
+
+    assert reason == "no connection within 0.05 s: shaking hands with 127.0.0.1"
 
 
 async def test_a_refused_connection_is_said_so(client: HttpClient) -> None:
@@ -614,13 +673,97 @@ async def test_a_plain_server_spoken_to_with_tls_is_said_so(
         port = server.sockets[0].getsockname()[1]
         reason = await refusal(client, url.replace(str(subscriber.port), str(port)))
 
-    assert reason.startswith("TLS handshake failed")
+    assert reason == "TLS failed: wrong version number"
 
 
 async def _greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     await reader.read()
     writer.transport.abort()
+
+
+async def test_a_server_is_shown_the_certificate_of_the_route(client: HttpClient) -> None:
+    certificates = make_certificates()
+    certificates.server.verify_mode = ssl.CERT_REQUIRED
+    certificates.server.load_verify_locations(cadata=certificates.authority)
+    bare = Route(ca_certs=certificates.authority)
+    async with Subscriber(tls=certificates.server) as subscriber:
+        url = subscriber.url(host="localhost")
+        shown = replace(bare, certificate=certificates.client)
+        assert (await client.request("POST", url, timeout=SOON, route=shown)).status == 200
+
+        with pytest.raises(NoAnswer):
+            await client.request("POST", url, timeout=SOON, route=bare)
+
+
+async def test_a_server_that_asks_for_a_certificate_in_vain_is_said_so(client: HttpClient) -> None:
+    certificates = make_certificates()
+    certificates.server.verify_mode = ssl.CERT_REQUIRED
+
+    def serve(listening: socket.socket) -> None:
+        # Asyncio's own servers hang up without the alert that says why. The second descriptor
+        # keeps the connection open until the client has read it.
+        peer, _ = listening.accept()
+        with peer, peer.dup() as kept:
+            with contextlib.suppress(ssl.SSLError):
+                certificates.server.wrap_socket(peer, server_side=True)
+            while kept.recv(65536):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = asyncio.create_task(asyncio.to_thread(serve, listening))
+        reason = await refusal(
+            client,
+            f"https://127.0.0.1:{listening.getsockname()[1]}/",
+            ca_certs=certificates.authority,
+        )
+        await serving
+
+    assert reason == "TLS failed: tlsv13 alert certificate required"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"key": "other"}, "they do not belong together"),
+        ({"key": "encrypted"}, "the key is encrypted"),
+        ({"key": "-----BEGIN"}, "they are not both in PEM"),
+        ({"certificate": "no PEM"}, "they are not both in PEM"),
+    ],
+)
+async def test_a_client_certificate_that_cannot_be_used_is_said_so_without_being_shown(
+    client: HttpClient, change: dict[str, str], why: str
+) -> None:
+    given = make_certificates().client
+    key = load_pem_private_key(given.key.encode(), None)
+    keys = {
+        "other": make_certificates().client.key,
+        "encrypted": key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        ).decode(),
+    }
+    bad = replace(given, **{name: keys.get(value, value) for name, value in change.items()})
+
+    with pytest.raises(NoAnswer) as caught:
+        await client.request(
+            "POST", "https://127.0.0.1:1/", timeout=SOON, route=Route(certificate=bad)
+        )
+
+    assert caught.value.reason == certificate_fault(bad)
+    assert caught.value.reason == f"the client certificate and its key cannot be used: {why}"
+    assert certificate_fault(given) is None
+
+
+async def test_a_peer_that_closes_in_the_handshake_is_said_so(client: HttpClient) -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with await asyncio.start_server(leave, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        reason = await refusal(client, f"https://127.0.0.1:{port}/")
+
+    assert reason == "the connection was closed shaking hands with 127.0.0.1"
 
 
 async def test_certificates_that_cannot_be_read_are_said_so(client: HttpClient) -> None:

@@ -1,0 +1,1 @@
+"""Subscribers that misbehave in every way we know of."""
