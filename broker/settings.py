@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal
+
+from broker.policy import Network
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -38,6 +41,7 @@ class Settings:
     ``channel`` is the URL of the default channel, which may hold a password, or None for the
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
+    ``allow`` names destinations that are no public addresses, as `Network.allowed` does.
     """
 
     paths: tuple[Path, ...]
@@ -49,6 +53,7 @@ class Settings:
     admin_port: int = 8081
     channel: str | None = field(default=None, repr=False)
     resolve: Mapping[str, str] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
     retention_age: timedelta = timedelta(days=7)
     retention_bytes: int = 1 << 30
     max_event_bytes: int = 1 << 20
@@ -60,3 +65,19 @@ class Settings:
     def data(self) -> str:
         """Where events are kept, as it may be shown: without user and password."""
         return _CREDENTIALS.sub("", self.channel or str(self.data_dir))
+
+    @property
+    def network(self) -> Network:
+        """Where deliveries may lead beside public addresses.
+
+        On a laptop, where nobody else reaches the mesh, its own machine is among them.
+        """
+        hosts = [self.admin_host, *([self.host] if Part.INGRESS in self.parts else [])]
+        return Network(allowed=self.allow, loopback=all(map(_is_loopback, hosts)))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -72,6 +72,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         drain_timeout=settings.drain_timeout,
         metrics=metrics,
         parts=settings.parts,
+        network=settings.network,
     )
     stopping, closing = asyncio.Event(), asyncio.Event()
     producers = ingress(
@@ -150,6 +151,16 @@ def _welcome(
     lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
     if whole or settings.channel:
         lines += [f"  data            {settings.data}"]
+    if Part.DISPATCHER in settings.parts:
+        lines += [f"  delivers to     {_destinations(settings)}"]
     lines += ["  Ctrl-C stops it: what is under way is finished, what waits is kept"]
     sys.stderr.writelines(f"{line}\n" for line in lines)
     sys.stderr.flush()
+
+
+def _destinations(settings: Settings) -> str:
+    network = settings.network
+    where = ["public addresses", *network.allowed]
+    if network.loopback:
+        where.append("this machine")
+    return " and ".join(filter(None, [", ".join(where[:-1]), where[-1]]))

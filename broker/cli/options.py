@@ -96,6 +96,23 @@ class Key(click.ParamType[str]):
         return str(value)
 
 
+class Destination(click.ParamType[str]):
+    """The name of a host, ``*.DOMAIN``, an address or a network."""
+
+    name = "destination"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from sinks.http.guard import parse_allowed
+
+        try:
+            parse_allowed(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 def manifest_paths(command: Decorated) -> Decorated:
     """Add the argument ``PATHS`` of a command that runs manifests."""
     return click.argument(
@@ -239,6 +256,21 @@ def resolve_option(command: Decorated) -> Decorated:
         envvar="CEMESH_RESOLVE",
         show_envvar=True,
         help="Take URL for what a ref of the manifests names. Repeatable.",
+    )(command)
+
+
+def allow_option(command: Decorated) -> Decorated:
+    """Add ``--allow-destination``, repeatable."""
+    return click.option(
+        "--allow-destination",
+        "allow",
+        type=Destination(),
+        metavar="HOST|NETWORK",
+        multiple=True,
+        envvar="CEMESH_ALLOW_DESTINATION",
+        show_envvar=True,
+        help="Let deliveries lead there, though it is no public address: a host's name, *.DOMAIN, "
+        "an address, or a network such as 10.0.0.0/8. Repeatable.",
     )(command)
 
 

@@ -11,6 +11,7 @@ import click
 from broker.cli.help import Command
 from broker.cli.options import (
     admin_address,
+    allow_option,
     channel_option,
     data_address,
     drain_timeout_option,
@@ -115,6 +116,7 @@ def ingress(
 @admin_address
 @_channel
 @resolve_option
+@allow_option
 @drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
 @log_options
 @click.pass_context
@@ -126,6 +128,7 @@ def dispatcher(
     admin_port: int,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
+    allow: tuple[str, ...],
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
@@ -146,6 +149,7 @@ def dispatcher(
             admin_port=admin_port,
             channel=channel,
             resolve=dict(resolve),
+            allow=allow,
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,

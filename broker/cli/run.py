@@ -12,6 +12,7 @@ from broker.cli.options import (
     Duration,
     Size,
     admin_address,
+    allow_option,
     channel_option,
     data_address,
     drain_timeout_option,
@@ -28,7 +29,8 @@ from broker.settings import LogFormat, LogLevel, Settings
     short_help="Run the mesh that manifests describe.",
     epilog="""
     Every option can also be given by the environment variable beside it; CEMESH_PATHS
-    separates its paths as PATH does, CEMESH_RESOLVE its pairs by blanks.
+    separates its paths as PATH does, CEMESH_RESOLVE and CEMESH_ALLOW_DESTINATION what is in them
+    by blanks.
 
     Examples:
 
@@ -61,6 +63,7 @@ from broker.settings import LogFormat, LogLevel, Settings
     "Default: the embedded one, in the data dir."
 )
 @resolve_option
+@allow_option
 @click.option(
     "--retention-age",
     type=Duration(),
@@ -94,6 +97,7 @@ def run(
     admin_port: int,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
+    allow: tuple[str, ...],
     retention_age: timedelta,
     retention_size: int,
     max_event_size: int,
@@ -116,6 +120,7 @@ def run(
         admin_port=admin_port,
         channel=channel,
         resolve=dict(resolve),
+        allow=allow,
         retention_age=retention_age,
         retention_bytes=retention_size,
         max_event_bytes=max_event_size,

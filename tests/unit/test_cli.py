@@ -22,6 +22,7 @@ from broker.errors import (
     PluginNotFound,
     Problem,
 )
+from broker.policy import Network
 from broker.settings import Part, Settings
 
 COMMANDS = [
@@ -82,6 +83,7 @@ def test_run_takes_every_setting_from_its_options(app: App) -> None:
     options = (
         "--data-dir /d --host 0.0.0.0 --port 0 --admin-host ::1 --admin-port 1 --channel memory: "
         "--resolve Service/a/b=http://x/?a=b --resolve Service/a/c=http://y/ --retention-age 36h "
+        "--allow-destination *.internal --allow-destination 10.0.0.0/8 "
         "--retention-size 5GB --max-event-size 64KiB --drain-timeout 1.5s --log-format json "
         "--log-level debug"
     )
@@ -98,6 +100,7 @@ def test_run_takes_every_setting_from_its_options(app: App) -> None:
         admin_port=1,
         channel="memory:",
         resolve={"Service/a/b": "http://x/?a=b", "Service/a/c": "http://y/"},
+        allow=("*.internal", "10.0.0.0/8"),
         retention_age=timedelta(hours=36),
         retention_bytes=5_000_000_000,
         max_event_bytes=65536,
@@ -117,6 +120,7 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
         "CEMESH_ADMIN_PORT": "2",
         "CEMESH_CHANNEL": "memory:",
         "CEMESH_RESOLVE": "Service/a/b=http://x/ Service/a/c=http://y/",
+        "CEMESH_ALLOW_DESTINATION": "*.internal 10.0.0.0/8",
         "CEMESH_RETENTION_AGE": "1d",
         "CEMESH_RETENTION_SIZE": "1",
         "CEMESH_MAX_EVENT_SIZE": "2",
@@ -137,6 +141,7 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
         admin_port=2,
         channel="memory:",
         resolve={"Service/a/b": "http://x/", "Service/a/c": "http://y/"},
+        allow=("*.internal", "10.0.0.0/8"),
         retention_age=timedelta(days=1),
         retention_bytes=1,
         max_event_bytes=2,
@@ -144,6 +149,38 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
         log_format="json",
         log_level="error",
     )
+
+
+@pytest.mark.parametrize("wrong", ["http://10.0.0.1/", "10.0.0.1:80", "*", "0x7f.1", "10.0.0.1/8"])
+def test_a_destination_to_allow_that_is_none_is_wrong_usage(app: App, wrong: str) -> None:
+    result = invoke("run", "mesh.yaml", "--allow-destination", wrong)
+
+    assert result.exit_code == 2
+    assert wrong in result.stderr
+    assert app.settings is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [
+        (Settings(paths=()), True),
+        (Settings(paths=(), host="localhost", admin_host="::1"), True),
+        (Settings(paths=(), host="0.0.0.0"), False),
+        (Settings(paths=(), admin_host="10.0.0.1"), False),
+        (Settings(paths=(), host="0.0.0.0", parts=frozenset({Part.DISPATCHER})), True),
+        (Settings(paths=(), host="mesh.internal"), False),
+    ],
+)
+def test_deliveries_may_lead_to_this_machine_where_nobody_else_reaches_the_mesh(
+    settings: Settings, allowed: bool
+) -> None:
+    assert settings.network == Network(loopback=allowed)
+
+
+def test_what_is_allowed_is_allowed_wherever_the_mesh_listens() -> None:
+    found = Settings(paths=(), host="0.0.0.0", allow=("127.0.0.1",)).network
+
+    assert found == Network(allowed=("127.0.0.1",), loopback=False)
 
 
 WITH_PASSWORD = "amqps://orders:ses/a@me@rabbit/shop"
@@ -209,8 +246,8 @@ OF_ANY_PART = Settings(
         ),
         (
             Part.DISPATCHER,
-            "--drain-timeout 5s",
-            replace(OF_ANY_PART, drain_timeout=timedelta(seconds=5)),
+            "--allow-destination ::1 --drain-timeout 5s",
+            replace(OF_ANY_PART, allow=("::1",), drain_timeout=timedelta(seconds=5)),
         ),
         (Part.SOURCES, "", OF_ANY_PART),
     ],
@@ -229,9 +266,10 @@ def test_a_part_takes_the_settings_that_mean_something_to_it(
     assert app.settings == replace(settings, parts=frozenset({part}))
 
 
-NOT_OF_INGRESS = ("--data-dir d", "--retention-age 1d", "--retention-size 1GB")
-NOT_OF_DISPATCHER = (*NOT_OF_INGRESS, "--host ::1", "--port 1", "--max-event-size 1MB")
-NOT_OF_SOURCES = (*NOT_OF_DISPATCHER, "--drain-timeout 1s")
+NOT_OF_PARTS = ("--data-dir d", "--retention-age 1d", "--retention-size 1GB")
+NOT_OF_INGRESS = (*NOT_OF_PARTS, "--allow-destination ::1")
+NOT_OF_DISPATCHER = (*NOT_OF_PARTS, "--host ::1", "--port 1", "--max-event-size 1MB")
+NOT_OF_SOURCES = (*NOT_OF_DISPATCHER, "--allow-destination ::1", "--drain-timeout 1s")
 
 
 @pytest.mark.parametrize(
