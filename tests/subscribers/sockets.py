@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -38,3 +39,30 @@ async def black_hole() -> AsyncIterator[str]:
         finally:
             for peer in waiting:
                 peer.close()
+
+
+@asynccontextmanager
+async def resetting() -> AsyncIterator[str]:
+    """Reset every connection as soon as it is there: yield the URL."""
+
+    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer: socket.socket = writer.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+@asynccontextmanager
+async def complaining() -> AsyncIterator[str]:
+    """Answer that the request is bad whatever it is, also TLS: yield the URL."""
+
+    async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        await reader.read()
+        writer.transport.abort()
+
+    async with await asyncio.start_server(complain, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
