@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Final, Self
+from typing import Any, Final, Self
+from weakref import WeakValueDictionary
 
 from broker.codecs import http as codec
-from broker.errors import InvalidEvent, UnsupportedContent
 from broker.event import Event
-from broker.ports import Accepted, Answer, Refused, Sink, SinkOptions
+from broker.policy import Network, OAuth2
+from broker.ports import Answer, Refused, Sink, SinkOptions
 from broker.trigger import Target
 from sinks.http.address import InvalidUrl, Route, parse
+from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient
-from sinks.http.reader import MAX_BODY, NoAnswer, Response
+from sinks.http.consent import ORIGIN_HEADER, Pace, consents
+from sinks.http.credentials import headers_of, secrets_of
+from sinks.http.grants import Grants, NotGranted
+from sinks.http.oauth2 import Tokens, tokens
+from sinks.http.reader import NoAnswer, Response
+from sinks.http.signing import Signer
 from sinks.http.tls import tls_context
 from sinks.http.tracing import traceparent
 
-KEPT_BODY: Final = 1024
-"""Bytes of a refusal's body that are kept for the dead letter."""
-
 _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
-_HEEDS_RETRY_AFTER: Final = frozenset({429, 503})
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+
+Headers = list[tuple[bytes, bytes]]
 
 
 class HttpSinks:
-    """All http and https destinations; they share one client and its connections."""
+    """All http and https destinations; they share one client and its connections.
+
+    And the tokens of one OAuth 2 client, as long as a sink uses them.
+    """
 
     def __init__(self) -> None:
         self._client = HttpClient()
+        self._tokens: WeakValueDictionary[tuple[OAuth2, Network], Tokens] = WeakValueDictionary()
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        for task in self._asking:
+            task.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
         await self._client.__aexit__(*exc)
 
     @classmethod
@@ -52,118 +65,133 @@ class HttpSinks:
         return None
 
     def sink(self, target: Target, options: SinkOptions) -> Sink:
-        return HttpSink(self._client, target, options)
+        """Return the sink. Raises a `CemeshError` where a key or a token's URL is of no use."""
+        route = Route(
+            ca_certs=target.ca_certs,
+            certificate=options.credentials.certificate,
+            network=options.network,
+        )
+        consent, oauth2 = options.consent, options.credentials.oauth2
+        leave = None
+        if consent is not None or oauth2 is not None:
+            leave = Leave(
+                consent=None
+                if consent is None
+                else consents(self._client, target.url, consent, route, self._start),
+                tokens=None if oauth2 is None else self._tokens_of(oauth2, options.network),
+            )
+        return HttpSink(self._client, target.url, route, options, leave)
+
+    def _tokens_of(self, oauth2: OAuth2, network: Network) -> Tokens:
+        found = self._tokens.get((oauth2, network))
+        if found is None:
+            found = tokens(self._client, oauth2, network, self._start)
+            self._tokens[oauth2, network] = found
+        return found
+
+    def _start(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """What has to be granted before anything is sent."""
+
+    consent: Grants[Pace] | None
+    tokens: Tokens | None
 
 
 class HttpSink:
     """One URL to POST events to."""
 
-    def __init__(self, client: HttpClient, target: Target, options: SinkOptions) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        url: str,
+        route: Route,
+        options: SinkOptions,
+        leave: Leave | None,
+    ) -> None:
         self._client = client
-        self._target = target
-        self._route = Route(
-            ca_certs=target.ca_certs,
-            certificate=options.credentials.certificate,
-            network=options.network,
-        )
+        self._url = url
+        self._route = route
         self._timeout = options.timeout
         self._mode = options.content_mode
+        self._signer = None if options.signing is None else Signer(options.signing)
+        self._secrets = secrets_of(options.credentials)
+        self._leave = leave
         self._headers = [
             (b"User-Agent", _USER_AGENT),
             (b"Prefer", b"reply"),
             (b"Kn-Namespace", options.namespace.encode("ascii")),
+            *headers_of(options.credentials),
         ]
+        if options.consent is not None:
+            self._headers.append((ORIGIN_HEADER, options.consent.origin.encode("ascii")))
 
     async def attempt(self, event: Event) -> Answer:
         headers, body = codec.encode(event, self._mode)
         trace = (b"traceparent", traceparent(event.attributes.get("traceparent")))
+        headers = [*self._headers, trace, *headers]
+        if self._signer is not None:
+            headers += self._signer.headers(event, body, time.time())
         try:
-            response = await self._client.request(
-                "POST",
-                self._target.url,
-                [*self._headers, trace, *headers],
-                body,
-                timeout=self._timeout,
-                route=self._route,
-            )
+            if self._leave is not None:
+                return await self._attempt_with_leave(self._leave, headers, body)
+            return answer_of(await self._post(headers, body, self._timeout), self._secrets)
         except NoAnswer as error:
             return Refused(reason=error.reason)
+        except NotGranted as error:
+            return Refused(reason=error.reason, retry_after=error.retry_after)
         except InvalidUrl as error:
             return Refused(reason=str(error), permanent=True)
-        return answer_of(response)
+
+    async def _attempt_with_leave(self, leave: Leave, headers: Headers, body: bytes) -> Answer:
+        deadline = _Deadline(self._timeout)
+        pace = None if leave.consent is None else await leave.consent.granted(deadline.left())
+        if leave.tokens is None:
+            return answer_of(await self._post_in_turn(pace, headers, body, deadline), self._secrets)
+        token = leave.tokens.current()
+        is_new = token is None
+        if token is None:
+            token = await leave.tokens.granted(deadline.left())
+        response = await self._post_in_turn(pace, [*headers, _by(token)], body, deadline)
+        if response.status == HTTPStatus.UNAUTHORIZED and not is_new:
+            newer = await leave.tokens.instead_of(token, deadline.left())
+            if newer is not None:
+                token = newer
+                response = await self._post_in_turn(pace, [*headers, _by(token)], body, deadline)
+        return answer_of(response, self._secrets | {token.partition(b" ")[2]})
+
+    async def _post_in_turn(
+        self, pace: Pace | None, headers: Headers, body: bytes, deadline: _Deadline
+    ) -> Response:
+        if pace is not None:
+            # Half of what is left is the subscriber's, to answer in.
+            await pace.turn(deadline.left() / 2)
+        return await self._post(headers, body, deadline.left())
+
+    async def _post(self, headers: Headers, body: bytes, within: timedelta) -> Response:
+        return await self._client.request(
+            "POST", self._url, headers, body, timeout=within, route=self._route
+        )
 
 
-def answer_of(response: Response) -> Answer:
-    """Judge nothing yet, but say what the subscriber said."""
-    match response.status:
-        case 200:
-            return _reply(response)
-        case status if 200 <= status < 300:
-            return Accepted(note=_ignored(response))
-        case status:
-            heeded = status in _HEEDS_RETRY_AFTER
-            return Refused(
-                reason=_phrase(status),
-                status=status,
-                body=response.body[:KEPT_BODY],
-                retry_after=retry_after(response, datetime.now(UTC)) if heeded else None,
-            )
+def _by(token: bytes) -> tuple[bytes, bytes]:
+    return b"Authorization", token
 
 
-def _reply(response: Response) -> Answer:
-    """Take the event that a 200 carries, if it claims to carry one.
+class _Deadline:
+    """When an attempt is over, whatever it waits for."""
 
-    A body that makes no such claim is the subscriber's own business. One that makes it falsely
-    is a reply that would be lost, so the delivery has failed.
-    """
-    if not codec.claims_event(response.headers):
-        return Accepted(note=_ignored(response))
-    if response.truncated:
-        return _no_reply(response, f"it is larger than {MAX_BODY} bytes")
-    try:
-        events: Sequence[Event] = codec.decode(response.headers, response.body)
-    except (InvalidEvent, UnsupportedContent) as error:
-        return _no_reply(response, str(error))
-    if len(events) != 1:
-        return _no_reply(response, f"it is a batch of {len(events)}, and a reply is one event")
-    return Accepted(reply=events[0])
+    def __init__(self, within: timedelta) -> None:
+        self._within = within
+        self._began = time.monotonic()
 
-
-def _no_reply(response: Response, why: str) -> Refused:
-    return Refused(
-        reason=f"the reply is not a CloudEvent that can be taken: {why}",
-        status=response.status,
-        body=response.body[:KEPT_BODY],
-    )
-
-
-def _ignored(response: Response) -> str | None:
-    if response.truncated:
-        return f"the answer's body, larger than {MAX_BODY} bytes, was ignored"
-    if not response.body:
-        return None
-    return f"the answer's body ({len(response.body)} bytes) was ignored: it is no reply"
-
-
-def _phrase(status: int) -> str:
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)
-
-
-def retry_after(response: Response, now: datetime) -> timedelta | None:
-    """Return how long the answer asks to wait: seconds, or until an HTTP date (RFC 9110, 10.2.3).
-
-    None where it does not say, or says it in another way.
-    """
-    value = (response.header(b"retry-after") or b"").decode("latin-1")
-    if _SECONDS.fullmatch(value):
-        return timedelta(seconds=int(value))
-    try:
-        date = parsedate_to_datetime(value)
-    except (ValueError, IndexError):
-        return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(date - now, timedelta(0))
+    def left(self) -> timedelta:
+        """Return what is left, in tenths of a second where some is gone: it is told as a reason."""
+        gone = int((time.monotonic() - self._began) * 10) / 10
+        return max(timedelta(0), self._within - timedelta(seconds=gone))

@@ -1,0 +1,124 @@
+"""Asks a subscriber whether events may be sent to it (WebHook 1.0.2, section 4)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from datetime import timedelta
+from typing import Final
+
+from broker.policy import Consent
+from sinks.http.address import Route
+from sinks.http.answers import phrase, retry_after
+from sinks.http.client import HttpClient
+from sinks.http.grants import Grant, Grants, NotGranted, Start, now
+from sinks.http.reader import NoAnswer, Response
+
+ORIGIN_HEADER: Final = b"WebHook-Request-Origin"
+
+_TIMEOUT: Final = timedelta(seconds=10)
+
+_LASTS: Final = timedelta(hours=30)
+"""How long consent is relied on. It is asked for again when four fifths of it, a day, are over."""
+
+_CALM: Final = timedelta(seconds=5)
+_CALMEST: Final = timedelta(minutes=5)
+"""What is waited, at first and at most, before somebody who does not consent is asked again."""
+
+_RATE: Final = re.compile(rb"[0-9]{1,18}")
+_ANY: Final = b"*"
+_MINUTE: Final = 60.0
+_FASTEST: Final = 10**6
+"""Requests in a minute above which a rate binds nobody, and is not counted."""
+
+
+class Pace:
+    """Keeps to so many requests in any one minute, or to none where ``per_minute`` is None."""
+
+    def __init__(self) -> None:
+        self.per_minute: int | None = None
+        self._turns: deque[float] = deque()
+
+    async def turn(self, within: timedelta) -> None:
+        """Return when it is this request's turn. Raises `NotGranted` if that is not ``within``."""
+        if self.per_minute is None:
+            return
+        at = now()
+        while self._turns and self._turns[0] <= at - _MINUTE:
+            self._turns.popleft()
+        ahead = len(self._turns) - self.per_minute
+        turn = at if ahead < 0 else self._turns[ahead] + _MINUTE
+        wait = timedelta(seconds=turn - at)
+        if wait > within:
+            reason = f"the rate that the subscriber allows, {self.per_minute} a minute, is used up"
+            raise NotGranted(reason, wait)
+        self._turns.append(turn)
+        if wait:
+            await asyncio.sleep(wait.total_seconds())
+
+
+def consents(
+    client: HttpClient, url: str, consent: Consent, route: Route, start: Start
+) -> Grants[Pace]:
+    """Return what asks the subscriber for its consent; connects to nothing yet."""
+    return Grants(
+        "waiting for the subscriber's consent",
+        _Subscriber(client, url, consent, route).ask,
+        start,
+        pause=_CALM,
+        longest_pause=_CALMEST,
+    )
+
+
+class _Subscriber:
+    """Whom to ask. What it allows it allows to all that is sent, so there is one pace."""
+
+    def __init__(self, client: HttpClient, url: str, consent: Consent, route: Route) -> None:
+        self._client = client
+        self._url = url
+        self._route = route
+        self._origin = consent.origin.encode("ascii")
+        self._headers = [(ORIGIN_HEADER, self._origin)]
+        if consent.callback is not None:
+            self._headers.append((b"WebHook-Request-Callback", consent.callback.encode("ascii")))
+        self._pace = Pace()
+
+    async def ask(self) -> Grant[Pace]:
+        """Return the pace that the subscriber consents to. Raises `NotGranted` or `InvalidUrl`.
+
+        What counts is not the status but ``WebHook-Allowed-Origin`` (section 4.2).
+        """
+        try:
+            response = await self._client.request(
+                "OPTIONS", self._url, self._headers, timeout=_TIMEOUT, route=self._route
+            )
+        except NoAnswer as error:
+            raise NotGranted(f"the subscriber was asked for consent: {error.reason}") from None
+        self._check_origin(response)
+        self._pace.per_minute = self._allowed_rate(response)
+        return Grant(value=self._pace, lasts=_LASTS)
+
+    def _check_origin(self, response: Response) -> None:
+        allowed = response.header(b"webhook-allowed-origin")
+        # DNS names are the same in upper case.
+        if allowed == _ANY or (allowed and allowed.lower() == self._origin.lower()):
+            return
+        how = "no WebHook-Allowed-Origin" if allowed is None else "another WebHook-Allowed-Origin"
+        raise NotGranted(
+            f"the subscriber does not consent: it answered OPTIONS with {phrase(response.status)} "
+            f"and {how}",
+            retry_after(response),
+        )
+
+    def _allowed_rate(self, response: Response) -> int | None:
+        allowed = response.header(b"webhook-allowed-rate")
+        if allowed is None or allowed == _ANY:
+            return None
+        rate = int(allowed) if _RATE.fullmatch(allowed) else 0
+        if not rate:
+            raise NotGranted(
+                "the subscriber consents, but its WebHook-Allowed-Rate is neither * nor a "
+                "positive whole number"
+            )
+        return None if rate > _FASTEST else rate
