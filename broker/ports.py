@@ -286,6 +286,43 @@ class DeadLetters(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """That a trigger gets nothing until it is resumed: ``why``, in words, and since when."""
+
+    why: str
+    since: datetime
+
+
+class Pauses(Protocol):
+    """Which triggers of a broker are paused: durable, and known to all its processes.
+
+    A channel hands out claims all the same; who delivers heeds it.
+    """
+
+    async def all(self) -> Mapping[str, Pause]:
+        """Return the triggers that are paused, as far as it is known here.
+
+        What another process has changed is known within a second or so. Raises
+        `ChannelUnavailable`.
+        """
+        ...
+
+    async def put(self, trigger: str, pause: Pause) -> None:
+        """Return once it is durable that the trigger is paused.
+
+        Raises `ChannelUnavailable` or `ChannelFull`.
+        """
+        ...
+
+    async def remove(self, trigger: str) -> None:
+        """Return once it is durable that the trigger is not paused.
+
+        Raises `ChannelUnavailable` or `ChannelFull`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """An event that a channel still keeps, without its payload.
 
@@ -304,6 +341,9 @@ class Channel(Protocol):
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    @property
+    def pauses(self) -> Pauses: ...
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
         """Return once all the events are durable, or raise and have stored none.

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Self
 
 from broker.channels.memory_log import MemoryLog
+from broker.channels.memory_pauses import MemoryPauses
 from broker.channels.memory_place import Item, MemoryPlace
 from broker.channels.observers import Observers
 from broker.errors import ChannelFull, ChannelUnavailable
@@ -69,6 +70,7 @@ class MemoryChannel:
         self.waiting = 0
         self._observers = Observers()
         self.dead_letters = _DeadLetters()
+        self.pauses = MemoryPauses(self.check)
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
         await self.check()

@@ -13,7 +13,7 @@ import pytest
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import EVERYTHING, Exact, Filter, Prefix
-from broker.ports import Channel, Claim, Cursor, Outcome, Refusal, Stored
+from broker.ports import Channel, Claim, Cursor, Outcome, Pause, Refusal, Stored
 from tests.contract.harness import Harness, running
 
 SOON = 10.0
@@ -438,6 +438,56 @@ async def test_dead_letters_are_listed_by_trigger_and_page_and_removed(harness: 
         assert await channel.dead_letters.remove([of_b[0].id, of_b[1].id, "nonsense"]) == 2
         assert await channel.dead_letters.get(of_b[0].id) is None
         assert len(await channel.dead_letters.list()) == 4
+
+
+# --- pauses --------------------------------------------------------------------------------
+
+
+async def test_what_is_paused_is_paused_after_a_restart_and_until_it_is_resumed(
+    harness: Harness,
+) -> None:
+    gone = Pause(why="410 Gone", since=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
+    asked = Pause(why="an operator asked — «später»", since=datetime(2026, 2, 3, tzinfo=UTC))
+    async with running(harness) as channel:
+        assert await channel.pauses.all() == {}
+        await channel.pauses.put("default/a", asked)
+        await channel.pauses.put("default/a", gone)
+        await channel.pauses.put("default/b", asked)
+
+        assert await channel.pauses.all() == {"default/a": gone, "default/b": asked}
+    async with running(harness) as channel:
+        assert await channel.pauses.all() == {"default/a": gone, "default/b": asked}
+        await channel.pauses.remove("default/a")
+        await channel.pauses.remove("default/never")
+
+        assert await channel.pauses.all() == {"default/b": asked}
+    async with running(harness) as channel:
+        assert await channel.pauses.all() == {"default/b": asked}
+
+
+async def test_a_channel_hands_out_what_a_paused_trigger_gets_all_the_same(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.pauses.put(TRIGGER, Pause(why="a test", since=datetime.now(UTC)))
+        await channel.append(events(3))
+
+        assert ids(await reader.take(3)) == numbers(3)
+
+
+async def test_nothing_is_paused_or_resumed_while_the_store_is_gone(harness: Harness) -> None:
+    pause = Pause(why="a test", since=datetime(2026, 1, 2, tzinfo=UTC))
+    async with running(harness) as channel:
+        await channel.pauses.put("default/a", pause)
+        with harness.outage():
+            with pytest.raises(ChannelUnavailable):
+                await channel.append([event("refused")])
+            with pytest.raises(ChannelUnavailable):
+                await channel.pauses.put("default/b", pause)
+            with pytest.raises(ChannelUnavailable):
+                await channel.pauses.remove("default/a")
+
+        assert "default/a" in await channel.pauses.all()
 
 
 # --- the window ----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 import pytest
@@ -15,7 +15,7 @@ from broker.channels.kafka import holding, leaving
 from broker.channels.kafka.cursor import PutOff
 from broker.channels.kafka.delays import Delays
 from broker.filters import EVERYTHING
-from broker.ports import Channel, Cursor, Outcome
+from broker.ports import Channel, Cursor, Outcome, Pause
 from tests.contract.kafka import SOON, admin_of, new_broker, opened
 from tests.contract.test_channel import TRIGGER, events, numbers, reading
 from tests.services.relay import Relay
@@ -112,6 +112,18 @@ async def test_processes_share_the_partitions_and_each_event_is_claimed_by_one(
         assert len(one.settled) > 50
         assert len(other.settled) > 50
         await until_balanced(count + 300, one.channel, other.channel)
+
+
+async def test_what_one_process_pauses_and_resumes_is_known_to_the_others(kafka: str) -> None:
+    pause, broker = Pause(why="a test", since=datetime.now(UTC)), new_broker()
+    async with opened(kafka, broker) as one, opened(kafka, broker) as other, asyncio.timeout(SOON):
+        await one.pauses.put(TRIGGER, pause)
+        while await other.pauses.all() != {TRIGGER: pause}:
+            await asyncio.sleep(0.05)
+
+        await other.pauses.remove(TRIGGER)
+        while await one.pauses.all():
+            await asyncio.sleep(0.05)
 
 
 async def test_what_a_process_has_out_when_another_joins_is_finished_where_it_is(

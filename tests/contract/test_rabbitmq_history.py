@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiormq import spec
 
+from broker.channels.clock import microseconds
 from broker.channels.rabbitmq.history import RabbitmqHistory
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.publishing import Outgoing
-from broker.channels.rabbitmq.stamps import accepted_at, microseconds, time_of
+from broker.channels.rabbitmq.stamps import accepted_at, time_of
 from broker.channels.rabbitmq.streams import Entry, Stream
 from broker.channels.rabbitmq.tailing import Tailing
 from broker.codecs.amqp import Message, encode

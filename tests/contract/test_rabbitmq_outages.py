@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +20,7 @@ from broker.channels.rabbitmq import link
 from broker.channels.rabbitmq.channel import RabbitmqChannel
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.filters import EVERYTHING, Exact, Filter
-from broker.ports import Cursor, Outcome
+from broker.ports import Cursor, Outcome, Pause
 from tests.contract.rabbitmq import (
     EXCHANGE,
     QUEUE,
@@ -271,6 +271,29 @@ async def test_a_queue_that_is_deleted_while_nobody_consumes(rabbitmq: str, tmp_
             await until(has_all)
 
 
+async def test_a_pause_is_known_to_other_processes_and_outlives_the_stream_it_was_told_in(
+    rabbitmq: str, tmp_path: Path
+) -> None:
+    pause = Pause(why="a test", since=datetime.now(UTC))
+    async with opened(rabbitmq, tmp_path) as one, opened(rabbitmq, tmp_path) as other:
+
+        async def knows(channel: RabbitmqChannel, expected: Mapping[str, Pause]) -> bool:
+            return await channel.pauses.all() == expected
+
+        async def is_known_to_who_begins() -> bool:
+            async with opened(rabbitmq, tmp_path) as late:
+                return await knows(late, {TRIGGER: pause})
+
+        await one.pauses.put(TRIGGER, pause)
+        await until(lambda: knows(other, {TRIGGER: pause}))
+        async with subscribed(other), client(rabbitmq) as somebody:
+            await somebody.queue_delete(part("state"))
+            await until(is_known_to_who_begins)  # once that is told anew
+
+        await other.pauses.remove(TRIGGER)
+        await until(lambda: knows(one, {}))
+
+
 @pytest.mark.parametrize("gone", ["exchange", "events", "returned", "wait-500ms", "wait"])
 async def test_what_else_a_broker_has_is_made_again(
     rabbitmq: str, tmp_path: Path, gone: str
@@ -304,24 +327,22 @@ async def test_the_stream_is_made_again_though_queues_take_what_is_appended(
         await channel.append(events(10))
         await other.queue_delete(part("events"))
         await until(lambda: "exchange or stream is gone and is made again" in told(caplog))
-        await until(lambda: there_is(other, part("events")))
+        await until(lambda: is_bound(other, part("events")))
         await channel.append(events(10, start=10))
 
         await subscriber.has(numbers(20))
         assert [each.event.id for each in await channel.history()] == numbers(20)[10:]
 
 
-async def there_is(client: AbstractChannel, queue: str) -> bool:
-    """Return whether there is the queue, and it is bound."""
-    connection = client.connection
-    asking = await connection.channel()
+async def is_bound(client: AbstractChannel, queue: str) -> bool:
+    """Return whether the queue is there, and see that it is bound."""
+    asking = await client.connection.channel()
     try:
         await asking.queue_bind(queue, EXCHANGE, arguments={"x-match": "all"})
     except aiormq.ChannelNotFoundEntity:
         return False
-    else:
-        await asking.close()
-        return True
+    await asking.close()
+    return True
 
 
 async def test_who_starts_where_the_exchange_was_deleted_binds_the_queues_of_others(

@@ -14,7 +14,7 @@ import textwrap
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from broker.channels.embedded.channel import EmbeddedChannel
 from broker.errors import ChannelFull, ChannelUnavailable, DataDirectoryInUse
 from broker.event import Event
 from broker.filters import EVERYTHING
-from broker.ports import BackendOptions, Claim, Cursor, Outcome
+from broker.ports import BackendOptions, Claim, Cursor, Outcome, Pause
 
 SOON = 10.0
 TRIGGER = "default/audit"
@@ -231,7 +231,9 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
         await channel.append([event(1), event(2)])
         await cursor.settle(await first(cursor), Outcome.DELIVERED)
     with closing(sqlite3.connect(data_file(options))) as connection:
-        connection.executescript("ALTER TABLE place DROP COLUMN lines; PRAGMA user_version = 1;")
+        connection.executescript(
+            "ALTER TABLE place DROP COLUMN lines; DROP TABLE pause; PRAGMA user_version = 1;"
+        )
 
     async with (
         running(options) as (_, channel),
@@ -239,7 +241,9 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
     ):
         assert (await first(cursor)).event.id == "2"
         assert (await channel.books())[TRIGGER].delivered == 1
-    assert rows(options, "PRAGMA user_version") == [(2,)]
+        await channel.pauses.put(TRIGGER, Pause(why="a test", since=datetime.now(UTC)))
+        assert TRIGGER in await channel.pauses.all()
+    assert rows(options, "PRAGMA user_version") == [(3,)]
 
 
 async def test_a_file_replaced_behind_our_back_is_noticed(options: BackendOptions) -> None:

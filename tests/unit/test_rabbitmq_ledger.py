@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -11,12 +12,13 @@ from broker.channels.rabbitmq.author import Author
 from broker.channels.rabbitmq.entries import Counts, Entry, Held, Place, Summary, decode, encode
 from broker.channels.rabbitmq.ledger import Ledger, Sums
 from broker.channels.rabbitmq.replay import SUMMED_UP_EVERY, Replay
-from broker.ports import Refusal
+from broker.ports import Pause, Refusal
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 NOW = 20_000 * DAY
+THEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 WHY = Refusal(destination="http://x/", reason="no", status=503, body=b"\xff", attempts=4)
 
 
@@ -134,6 +136,16 @@ def test_the_last_word_on_a_place_holds() -> None:
     ledger = ledger_of(entry("p", places={"a": gone, "b": gone}), entry("q", places={"a": back}))
 
     assert ledger.triggers() == {"a": back, "b": gone}
+
+
+def test_the_last_word_on_a_pause_holds() -> None:
+    first, last = Pause(why="410 Gone", since=THEN), Pause(why="asked", since=THEN)
+    ledger = ledger_of(
+        entry("p", pauses={"a": first, "b": first, "c": first}),
+        entry("q", pauses={"a": last, "b": None, "never": None}),
+    )
+
+    assert ledger.pauses() == {"a": last, "c": first}
 
 
 # --- stamps --------------------------------------------------------------------------------
@@ -281,6 +293,7 @@ def test_a_summary_tells_everything() -> None:
             waits={"a": [(NOW + 1, 2)]},
             held={"a": {"t": Held(attempts=1, condemned=WHY, due=8)}},
             places={"b": Place(gone=True, since=1, settled=["u"])},
+            pauses={"c": Pause(why="410 Gone", since=THEN)},
         )
     )
 
@@ -291,6 +304,7 @@ def test_a_summary_tells_everything() -> None:
     assert again.was_settled("a", "s")
     assert again.held("a") == ledger.held("a")
     assert again.triggers() == {"b": Place(gone=True, since=1, settled=["u"])}
+    assert again.pauses() == {"c": Pause(why="410 Gone", since=THEN)}
     assert again.number("p") == 7
     assert again.counted("p") == {"a": Counts(1, 2, 4, 1, 6)}
 
@@ -516,6 +530,7 @@ def test_an_entry_is_read_as_it_was_written() -> None:
         "p",
         held={"a": {"s": Held(attempts=1, condemned=replace(WHY, reason="ü"), due=3)}},
         places={"a": place},
+        pauses={"a": Pause(why="ü", since=THEN), "b": None},
         waits={"a": [(1, 2)]},
         summary=Ledger().summary(4, at=NOW),
     )

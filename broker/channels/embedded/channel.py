@@ -13,6 +13,7 @@ from broker.channels.embedded.cursor import EmbeddedCursor
 from broker.channels.embedded.deadletters import EmbeddedDeadLetters
 from broker.channels.embedded.history import Window, read_history
 from broker.channels.embedded.loading import StoredBroker
+from broker.channels.embedded.pauses import EmbeddedPauses
 from broker.channels.embedded.place import EmbeddedPlace, StoredPlace
 from broker.channels.embedded.records import Record, moment
 from broker.channels.embedded.store import Store
@@ -42,6 +43,7 @@ class EmbeddedChannel:
     ) -> None:
         self.key = stored.key
         self.dead_letters = EmbeddedDeadLetters(store, stored.id)
+        self.pauses = EmbeddedPauses(store, stored.id)
         self._id = stored.id
         self._log = f"log_{stored.id}"
         self._store = store

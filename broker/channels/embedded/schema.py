@@ -17,9 +17,19 @@ from typing import Final
 from broker.errors import ChannelUnavailable
 
 APPLICATION_ID: Final = 0x63656D65  # "ceme"
-VERSION: Final = 2
+VERSION: Final = 3
 
-TABLES: Final = """
+_PAUSE: Final = """
+CREATE TABLE pause (                    -- a trigger that gets nothing until it is resumed
+    broker  INTEGER NOT NULL REFERENCES broker,
+    trigger TEXT NOT NULL,
+    why     TEXT NOT NULL,
+    since   INTEGER NOT NULL,           -- microseconds since 1970
+    PRIMARY KEY (broker, trigger)
+) STRICT, WITHOUT ROWID;
+"""
+
+TABLES: Final = f"""{_PAUSE}
 CREATE TABLE broker (
     id       INTEGER PRIMARY KEY,
     key      TEXT NOT NULL UNIQUE,      -- namespace/name
@@ -74,7 +84,7 @@ CREATE INDEX dead_letter_by_broker ON dead_letter (broker, id);
 CREATE INDEX dead_letter_by_trigger ON dead_letter (broker, trigger, id);
 """
 
-UPGRADES: Final = {1: "ALTER TABLE place ADD COLUMN lines TEXT"}
+UPGRADES: Final = {1: "ALTER TABLE place ADD COLUMN lines TEXT", 2: _PAUSE}
 """What makes a file of the next format of one of that format."""
 
 LOG_TABLE: Final = """

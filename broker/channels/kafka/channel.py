@@ -16,6 +16,7 @@ from broker.channels.kafka.dispatching import Dispatching
 from broker.channels.kafka.history import KafkaHistory
 from broker.channels.kafka.layout import laid_out
 from broker.channels.kafka.offsets import Offsets
+from broker.channels.kafka.pauses import KafkaPauses
 from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import Settings
 from broker.channels.kafka.state import StateTopic
@@ -35,6 +36,7 @@ class KafkaChannel:
     """
 
     dead_letters: KafkaDeadLetters
+    pauses: KafkaPauses
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,6 +55,7 @@ class KafkaChannel:
             self._trouble = Trouble(lambda: self._producing.is_out)
             state = await enter(StateTopic(layout.state, append, options))
             self.dead_letters = await enter(KafkaDeadLetters(layout.dead_letters, append, options))
+            self.pauses = KafkaPauses(state)
             self._offsets = await enter(Offsets(options))
             self._ends = await self._offsets.ends(layout.events)
             self._history = await enter(KafkaHistory(options, layout.events, self._offsets))

@@ -23,6 +23,7 @@ from broker.channels.rabbitmq.filling import Filling
 from broker.channels.rabbitmq.history import RabbitmqHistory
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.outgoing import Outgoing
+from broker.channels.rabbitmq.pauses import RabbitmqPauses
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.publishing import Publishing
 from broker.channels.rabbitmq.settings import Settings
@@ -59,6 +60,7 @@ class RabbitmqChannel:
     """
 
     dead_letters: RabbitmqDeadLetters
+    pauses: RabbitmqPauses
 
     def __init__(self, broker: str, settings: Settings, options: BackendOptions) -> None:
         self.settings = settings
@@ -93,6 +95,7 @@ class RabbitmqChannel:
             self.dead_letters = await enter(
                 RabbitmqDeadLetters(link, publishing, topology.dead_letters, stamps)
             )
+            self.pauses = RabbitmqPauses(state)
             self._history = RabbitmqHistory(events)
             self._tailing = await enter(Tailing(events))
             self._steward = Steward(link, publishing, topology.steward, stamps, duty=state.sum_up)

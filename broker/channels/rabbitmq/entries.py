@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from broker.ports import Refusal
+from broker.ports import Pause, Refusal
 
 Stamped = Mapping[str, Sequence[str]]
 """Stamps of messages, by trigger: one that went to several queues has the same stamp in each."""
@@ -80,8 +80,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     that these counts are about for the first time; ``acked`` tells that those of this process's
     entries up to that number cannot come again. ``waits`` are how many deliveries were put off,
     and up to when (microseconds since 1970), beside all that were told before. ``held`` ends with
-    the settling of that stamp. ``places`` hold until somebody tells another. ``ended`` tells that
-    the process has nothing in hand any more.
+    the settling of that stamp. ``places`` and ``pauses`` hold until somebody tells another; a pause
+    that is None has ended. ``ended`` tells that the process has nothing in hand any more.
     """
 
     process: str = ""
@@ -95,6 +95,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits: Mapping[str, Sequence[tuple[int, int]]] = {}
     held: Mapping[str, Mapping[str, Held]] = {}
     places: Mapping[str, Place] = {}
+    pauses: Mapping[str, Pause | None] = {}
     ended: bool = False
     summary: Summary | None = None
 

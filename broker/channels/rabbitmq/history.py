@@ -7,8 +7,9 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final
 
+from broker.channels.clock import microseconds
 from broker.channels.history import CLOCK_STEP, position_number
-from broker.channels.rabbitmq.stamps import accepted_at, microseconds, time_of
+from broker.channels.rabbitmq.stamps import accepted_at, time_of
 from broker.channels.rabbitmq.streams import Entry, Stream
 from broker.codecs.amqp import may_have_id
 from broker.errors import InvalidEvent

@@ -21,6 +21,7 @@ from typing import Final, Self
 import msgspec
 
 from broker.channels.rabbitmq.entries import Counts, Entry, Held, Place, Stamped, Summary
+from broker.ports import Pause
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MELTS_AFTER: Final = timedelta(days=1) // _MICROSECOND
@@ -66,6 +67,7 @@ class _Contents(msgspec.Struct):
     melted: dict[str, tuple[int, int]]
     held: dict[str, dict[str, Held]]
     places: dict[str, Place]
+    pauses: dict[str, Pause] = {}
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -80,6 +82,7 @@ class Ledger:
         self._melted: dict[str, tuple[int, int]] = {}
         self._held: dict[str, dict[str, Held]] = {}
         self._places: dict[str, Place] = {}
+        self._pauses: dict[str, Pause] = {}
         # How many entries that are kept tell of it.
         self._settled: dict[str, Counter[str]] = {}
         self._tidied = 0
@@ -112,6 +115,9 @@ class Ledger:
             self._settle(entry.settled)
         self._forget(told, entry.acked)
         self._places.update(entry.places)
+        self._pauses.update({key: each for key, each in entry.pauses.items() if each is not None})
+        for trigger in [key for key, each in entry.pauses.items() if each is None]:
+            self._pauses.pop(trigger, None)
         if entry.summary is not None:
             self._melt(entry.summary.melting)
 
@@ -124,6 +130,10 @@ class Ledger:
     def triggers(self) -> Mapping[str, Place]:
         """Return the triggers that run, and those that were removed."""
         return self._places
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """Return the triggers that are paused."""
+        return self._pauses
 
     def held(self, trigger: str) -> Mapping[str, Held]:
         """Return what was told of deliveries that keep their turn, by their stamps."""
@@ -184,7 +194,7 @@ class Ledger:
     def summary(self, through: int, *, at: int) -> Summary:
         """Return what is known now, by the entries up to the offset ``through``."""
         self._tidy(at)
-        contents = _Contents(self._told, self._melted, self._held, self._places)
+        contents = _Contents(self._told, self._melted, self._held, self._places, self._pauses)
         return Summary(
             through=through,
             contents=msgspec.Raw(_encoder.encode(contents)),
@@ -198,6 +208,7 @@ class Ledger:
         ledger = cls()
         ledger._told, ledger._melted = found.told, found.melted
         ledger._held, ledger._places = found.held, found.places
+        ledger._pauses = found.pauses
         for told in found.told.values():
             for settled in told.settled.values():
                 ledger._settle(settled)

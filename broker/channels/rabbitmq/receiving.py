@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from aiormq.abc import DeliveredMessage
 
-from broker.channels.clock import now
+from broker.channels.clock import microseconds, now
 from broker.channels.rabbitmq.deadletters import RabbitmqDeadLetters
 from broker.channels.rabbitmq.delivery import PutOff, Receipt
 from broker.channels.rabbitmq.foreign import event_of_message
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.session import Consumer, Session, tag_of
 from broker.channels.rabbitmq.settling import Settling
-from broker.channels.rabbitmq.stamps import accepted_at, microseconds
+from broker.channels.rabbitmq.stamps import accepted_at
 from broker.channels.rabbitmq.state import State
 from broker.channels.rabbitmq.streams import Entry
 from broker.channels.rabbitmq.waits import step

@@ -67,8 +67,3 @@ def accepted_at(stamp: str | None) -> int | None:
 def time_of(microseconds: int) -> datetime:
     """Return the time that so many microseconds since 1970 are."""
     return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def microseconds(time: datetime) -> int:
-    """Return a time in microseconds since 1970."""
-    return (time - _EPOCH) // _MICROSECOND

@@ -32,6 +32,7 @@ from broker.channels.rabbitmq.streams import Stream
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import Message
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable
+from broker.ports import Pause
 
 _log: Final = logging.getLogger("cemesh.channel")
 
@@ -123,9 +124,14 @@ class State:
                 await self._read(lambda: self._author.may_go_on)
             return await self._publish(entry)
 
-    async def note(self, places: Mapping[str, Place]) -> None:
+    async def note(
+        self,
+        places: Mapping[str, Place] | None = None,
+        *,
+        pauses: Mapping[str, Pause | None] | None = None,
+    ) -> None:
         """Return once that is told and known here. Raises what `write` raises."""
-        await self._own(await self.write(Entry(places=places)))
+        await self._own(await self.write(Entry(places=places or {}, pauses=pauses or {})))
 
     async def barrier(self) -> None:
         """Return once all has been read that was confirmed before the call.
