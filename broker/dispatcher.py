@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from broker.ports import Buried, Claim, Cursor, Deferred, Settled, Step
+
+
+class Gate(Protocol):
+    """What lets attempts begin."""
+
+    def admit(self, claim: Claim) -> bool:
+        """Return whether the claim's attempt may begin, and count it as under way if so."""
+        ...
+
+    async def opens(self, claim: Claim) -> None:
+        """Return when it is worth asking again for a claim like that one, which was refused."""
+        ...
+
+    def leave(self, claim: Claim) -> None:
+        """Count an attempt that was admitted as over."""
+        ...
+
+    def clear(self) -> None:
+        """Count all that were admitted as over."""
+        ...
 
 
 class Dispatcher:
     """One trigger's dispatcher.
 
     What bounds its concurrency is the cursor's window: each claim that comes is attempted at
-    once, and the next comes when one has been dealt with.
+    once, and the next comes when one has been dealt with. While the gate is shut, everything
+    waits in the channel, where others may come to have it.
     """
 
-    def __init__(self, step: Callable[[Claim], Awaitable[Step]]) -> None:
+    def __init__(self, step: Callable[[Claim], Awaitable[Step]], gate: Gate) -> None:
         self.in_flight = 0
         self._step = step
+        self._gate = gate
         self._claiming: asyncio.Task[None] | None = None
         self._stopped = False
 
@@ -27,9 +49,12 @@ class Dispatcher:
 
         Cancelled, it breaks off what is under way; those claims stay out, to be released.
         """
-        async with asyncio.TaskGroup() as attempts:
-            if not self._stopped:
-                self._claiming = attempts.create_task(self._claim(cursor, attempts))
+        try:
+            async with asyncio.TaskGroup() as attempts:
+                if not self._stopped:
+                    self._claiming = attempts.create_task(self._claim(cursor, attempts))
+        finally:
+            self._gate.clear()  # a task that is cancelled before it began does not leave
 
     def stop(self) -> None:
         """Claim no more. What is under way goes on."""
@@ -39,7 +64,11 @@ class Dispatcher:
 
     async def _claim(self, cursor: Cursor, attempts: asyncio.TaskGroup) -> None:
         async for claim in cursor.claims():
-            attempts.create_task(self._attempt(cursor, claim))
+            if self._gate.admit(claim):
+                attempts.create_task(self._attempt(cursor, claim))
+            else:
+                await cursor.release(claim)
+                await self._gate.opens(claim)
 
     async def _attempt(self, cursor: Cursor, claim: Claim) -> None:
         self.in_flight += 1
@@ -47,6 +76,7 @@ class Dispatcher:
             step = await self._step(claim)
         finally:
             self.in_flight -= 1
+            self._gate.leave(claim)
         match step:
             case Settled():
                 await cursor.settle(claim, step.outcome)

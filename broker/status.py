@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from datetime import datetime
+from typing import Final, Literal, Protocol
 
 from broker.errors import Problem
 from broker.ports import Books, Channel
 from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerState:
+    """What a trigger is doing in this process, and why it is not just running.
+
+    ``held``: its subscriber asked by Retry-After for no attempts ``until`` then. ``paused``: no
+    attempts ``until`` then, or, where that is None, until somebody resumes it. ``probing``: one
+    attempt at a time tests whether the subscriber works again. ``recovering``: it does, and gets
+    more and more at once.
+    """
+
+    phase: Literal["running", "held", "paused", "probing", "recovering"] = "running"
+    why: str | None = None
+    until: datetime | None = None
+
+
+RUNNING: Final = TriggerState()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +40,7 @@ class TriggerStatus:
     subscriber: str
     in_flight: int
     books: Books
+    state: TriggerState = RUNNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

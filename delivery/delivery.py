@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Final, Literal
 
 from broker.errors import CemeshError, InvalidEvent
@@ -30,6 +30,7 @@ from broker.ports import (
     Step,
 )
 from broker.trigger import Trigger
+from delivery.admission import is_older
 from delivery.backoff import Retries
 from delivery.deadletter import dead_letter
 from delivery.verdicts import Verdict, judge
@@ -59,8 +60,15 @@ def _unobserved(_: Attempt) -> None:
     pass
 
 
+def _unheard(_: Claim, __: Answer) -> None:
+    pass
+
+
 class Delivery:
-    """Delivers the events of one trigger. Holds no state between steps."""
+    """Delivers the events of one trigger. Holds no state between steps.
+
+    ``heard`` is told what the subscriber, and nobody else, answered, as soon as it has.
+    """
 
     def __init__(
         self,
@@ -70,24 +78,31 @@ class Delivery:
         dead_letter: Sink | None,
         emit: Emit,
         on_attempt: Callable[[Attempt], None] = _unobserved,
+        heard: Callable[[Claim, Answer], None] = _unheard,
     ) -> None:
         self._trigger = trigger
         self._subscriber = subscriber
         self._dead_letter = dead_letter
         self._emit = emit
         self._on_attempt = on_attempt
+        self._heard = heard
+        self._max_age = trigger.delivery.limits.max_age
         self._retries = Retries(trigger.delivery)
 
     async def step(self, claim: Claim) -> Step:
         """Make the claim's next attempt and return what is to be done with the claim.
 
         A subscriber that is given up and the first attempt at the dead-letter sink are one
-        step. Cancelled, it has changed nothing: the claim may be released and tried again.
+        step, and so are an event that is too old and that. Cancelled, it has changed nothing: the
+        claim may be released and tried again.
         """
         if claim.condemned is not None:
             return await self._bring_to_dead_letter(claim.event, claim.attempts, claim.condemned)
+        if self._max_age is not None and is_older(claim, self._max_age):
+            why = self._too_old(claim, self._max_age)
+            return await self._bring_to_dead_letter(claim.event, 0, why)
         number = claim.attempts + 1
-        answer = await self._attempt_subscriber(claim.event, number)
+        answer = await self._attempt_subscriber(claim, number)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DELIVERED)
         if self._to_be_retried(answer, number):
@@ -101,6 +116,16 @@ class Delivery:
             attempts=number,
         )
         return await self._bring_to_dead_letter(claim.event, 0, refusal)
+
+    def _too_old(self, claim: Claim, max_age: timedelta) -> Refusal:
+        since = claim.accepted_at.astimezone(UTC).isoformat(timespec="seconds")
+        return Refusal(
+            destination=self._trigger.subscriber.url,
+            reason=f"older than {max_age.total_seconds():g} s: it was accepted at {since}",
+            status=None,
+            body=b"",
+            attempts=claim.attempts,
+        )
 
     async def _bring_to_dead_letter(self, event: Event, attempts: int, why: Refusal) -> Step:
         target = self._trigger.delivery.dead_letter
@@ -122,9 +147,11 @@ class Delivery:
     def _to_be_retried(self, refused: Refused, number: int) -> bool:
         return judge(refused) is Verdict.RETRY and not self._retries.exhausted(number)
 
-    async def _attempt_subscriber(self, event: Event, number: int) -> Answer:
+    async def _attempt_subscriber(self, claim: Claim, number: int) -> Answer:
+        event = claim.event
         started = time.monotonic()
         answer = await _answer(self._subscriber, event)
+        self._heard(claim, answer)
         if isinstance(answer, Accepted) and answer.reply is not None:
             answer = await self._store_reply(event, answer, answer.reply)
         self._observe(event, "subscriber", self._trigger.subscriber.url, number, started, answer)

@@ -23,6 +23,7 @@ from broker.settings import WHOLE, Part
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
 from broker.trigger import Access, Broker, Desired, Target, Trigger
 from delivery.delivery import Attempt, Delivery
+from delivery.gate import Gate
 
 _log: Final = logging.getLogger("cemesh.mesh")
 _delivery_log: Final = logging.getLogger("cemesh.delivery")
@@ -134,14 +135,16 @@ class Mesh:
 
     async def _make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
         dead_letter = trigger.delivery.dead_letter
+        gate = Gate(trigger)
         delivery = Delivery(
             trigger,
             subscriber=await self._subscriber(trigger),
             dead_letter=None if dead_letter is None else await self._sink(trigger, dead_letter),
             emit=self._emit_into(trigger.broker),
             on_attempt=self._note,
+            heard=gate.heard,
         )
-        return TriggerRun(trigger, channel, delivery.step)
+        return TriggerRun(trigger, channel, delivery.step, gate)
 
     async def _change_triggers(self, desired: Desired, runs: Sequence[TriggerRun]) -> None:
         """Start these, in place of those that run under their names; stop what is not desired."""
@@ -278,6 +281,7 @@ class Mesh:
                     subscriber=run.trigger.subscriber.url,
                     in_flight=run.in_flight,
                     books=books[run.trigger.key],
+                    state=run.gate.state,
                 )
                 for run in self._triggers.values()
                 if run.trigger.broker == key and run.trigger.key in books

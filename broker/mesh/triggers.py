@@ -12,6 +12,7 @@ from broker.dispatcher import Dispatcher
 from broker.errors import CemeshError
 from broker.ports import Buried, Channel, Claim, Refusal, Settled, Step
 from broker.trigger import Trigger
+from delivery.gate import Gate
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
@@ -32,12 +33,17 @@ class TriggerRun:
     """
 
     def __init__(
-        self, trigger: Trigger, channel: Channel, step: Callable[[Claim], Awaitable[Step]]
+        self,
+        trigger: Trigger,
+        channel: Channel,
+        step: Callable[[Claim], Awaitable[Step]],
+        gate: Gate,
     ) -> None:
         self.trigger = trigger
         self.channel = channel
+        self.gate = gate
         self._step = step
-        self._dispatcher = Dispatcher(self._attempt)
+        self._dispatcher = Dispatcher(self._attempt, gate)
         self._subscribed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -87,6 +93,12 @@ class TriggerRun:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
+        try:
+            await self._keep_running()
+        finally:
+            self.gate.close()
+
+    async def _keep_running(self) -> None:
         while not self._stopped.is_set():
             try:
                 async with self.channel.subscribe(
@@ -105,7 +117,7 @@ class TriggerRun:
             except Exception:  # noqa: BLE001 - a fault must neither end the trigger nor hide
                 _log.exception("trigger failed", extra={"trigger": self.trigger.key})
             await _until(self._stopped, _RESTART)
-            self._dispatcher = Dispatcher(self._attempt)
+            self._dispatcher = Dispatcher(self._attempt, self.gate)
 
     async def _attempt(self, claim: Claim) -> Step:
         step = await self._step(claim)

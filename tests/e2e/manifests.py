@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from broker.event import Event
 
 ORDER = "kafka.eventing.knative.dev/delivery.order"
+DELIVERY_POLICY = "cemesh.dev/delivery-policy"
 PARALLELISM = "rabbitmq.eventing.knative.dev/parallelism"
 
 
@@ -38,8 +39,12 @@ def trigger(
     type: str | None = None,
     parallelism: int | None = None,
     ordered: bool = False,
+    pauses: bool = True,
 ) -> str:
-    """Return a trigger; ``type``, if given, is its filter."""
+    """Return a trigger; ``type``, if given, is its filter.
+
+    One that does not pause when its subscriber fails needs `steady` beside it.
+    """
     delivery: dict[str, object] = {
         "retry": retry,
         "backoffPolicy": policy,
@@ -58,7 +63,15 @@ def trigger(
     annotations = {} if parallelism is None else {PARALLELISM: str(parallelism)}
     if ordered:
         annotations[ORDER] = "ordered"
+    if not pauses:
+        annotations[DELIVERY_POLICY] = "steady"
     return _document("Trigger", name, spec, annotations)
+
+
+def steady() -> str:
+    """Return the policy of triggers that do not pause when their subscribers fail."""
+    spec = {"breaker": {"enabled": False}}
+    return _document("DeliveryPolicy", "steady", spec, {}, version="cemesh.dev/v1alpha1")
 
 
 def trigger_to_broker(name: str, *, broker: str, to: str) -> str:
@@ -68,11 +81,16 @@ def trigger_to_broker(name: str, *, broker: str, to: str) -> str:
 
 
 def _document(
-    kind: str, name: str, spec: Mapping[str, object], annotations: Mapping[str, str]
+    kind: str,
+    name: str,
+    spec: Mapping[str, object],
+    annotations: Mapping[str, str],
+    *,
+    version: str = "eventing.knative.dev/v1",
 ) -> str:
     return json.dumps(
         {
-            "apiVersion": "eventing.knative.dev/v1",
+            "apiVersion": version,
             "kind": kind,
             "metadata": {"name": name, "annotations": annotations},
             "spec": spec,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.manifests import broker, event, manifest, trigger
+from tests.e2e.manifests import broker, event, manifest, steady, trigger
 from tests.services.mesh import HOST, RunningMesh, free_port
 from tests.services.mesh import trigger as told_of
 from tests.services.subscribers import Subscriber, hang
@@ -25,8 +25,9 @@ async def test_a_good_subscriber_gets_everything_before_a_hanging_one_has_answer
         dead = f"http://{HOST}:{free_port()}/"
         text = manifest(
             broker(),
+            steady(),
             trigger("hanging", hanging, timeout="PT10M"),
-            trigger("dead", dead, retry=1000, backoff="PT0.02S"),
+            trigger("dead", dead, retry=1000, backoff="PT0.02S", pauses=False),
             trigger("good", subscriber.url("/good")),
         )
         async with running_mesh(text, arguments=("--drain-timeout", "100ms")) as mesh:

@@ -14,7 +14,7 @@ import pytest
 
 from broker.event import Event
 from tests.e2e.deadletters import dead_letters
-from tests.e2e.manifests import broker, manifest, trigger
+from tests.e2e.manifests import broker, manifest, steady, trigger
 from tests.e2e.telling import tell
 from tests.services.mesh import HOST, RunningMesh, free_port
 from tests.services.mesh import trigger as told_of
@@ -117,13 +117,18 @@ async def test_killed_three_times_the_mesh_loses_none_of_2000_events(
         refusing = subscriber.answers("/refusing", [500])
         triggers = [
             trigger("good", subscriber.url("/good")),
-            trigger("flaky", flaky, retry=5),
+            trigger("flaky", flaky, retry=5, pauses=False),
             trigger("slow", slow, parallelism=10),
-            trigger("dead", f"http://{HOST}:{free_port()}/", retry=1),
-            trigger("refusing", refusing, retry=1, dead_letter=subscriber.url("/letters")),
+            trigger("dead", f"http://{HOST}:{free_port()}/", retry=1, pauses=False),
+            trigger(
+                *("refusing", refusing),
+                retry=1,
+                dead_letter=subscriber.url("/letters"),
+                pauses=False,
+            ),
         ]
         follower = Follower(subscriber)
-        async with running_mesh(manifest(broker(), *triggers)) as mesh:
+        async with running_mesh(manifest(broker(), steady(), *triggers)) as mesh:
             sender = Sender(mesh, events)
 
             # Twice while events come in, once while they are only delivered.

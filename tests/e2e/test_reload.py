@@ -9,7 +9,7 @@ from typing import Self
 
 import pytest
 
-from tests.e2e.manifests import broker, event, manifest, trigger
+from tests.e2e.manifests import broker, event, manifest, steady, trigger
 from tests.e2e.telling import tell
 from tests.services.mesh import RunningMesh
 from tests.services.mesh import trigger as told_of
@@ -189,8 +189,12 @@ async def test_what_is_deleted_stops_and_its_broker_is_not_found(running_mesh: M
     async with Subscriber() as subscriber:
         failing = subscriber.answers("/deleted", [503])
         other = subscriber.answers("/other", [*[503] * 20, 200])
-        kept = [broker("kept"), trigger("kept", other, broker="kept", retry=20, backoff="PT0.01S")]
-        gone = [broker(), trigger("gone", failing, retry=1000, backoff="PT0.01S")]
+        backoff = "PT0.01S"
+        kept = [
+            *(broker("kept"), steady()),
+            trigger("kept", other, broker="kept", retry=20, backoff=backoff, pauses=False),
+        ]
+        gone = [broker(), trigger("gone", failing, retry=1000, backoff=backoff, pauses=False)]
         async with running_mesh(manifest(*kept, *gone)) as mesh:
             for number in range(20):
                 assert await mesh.send(BROKER, event(str(number))) == 202

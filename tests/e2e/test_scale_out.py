@@ -19,7 +19,7 @@ import pytest
 
 from broker.event import Event
 from tests.e2e.deadletters import dead_letters_of
-from tests.e2e.manifests import broker, manifest, trigger
+from tests.e2e.manifests import broker, manifest, steady, trigger
 from tests.e2e.telling import tell
 from tests.services.kafka.server import KafkaServer
 from tests.services.mesh import RunningMesh
@@ -222,9 +222,10 @@ async def test_with_processes_that_come_and_go_nothing_is_lost_and_the_order_is_
     async with Subscriber() as subscriber, running(store) as channel:
         text = manifest(
             broker(),
+            steady(),
             trigger("healthy", subscriber.answers("/healthy", healthy)),
-            trigger("flaky", subscriber.answers("/flaky", flaky), backoff="PT0.3S"),
-            trigger("refusing", subscriber.answers("/refusing", refusing), retry=2),
+            trigger("flaky", subscriber.answers("/flaky", flaky), backoff="PT0.3S", pauses=False),
+            trigger("refusing", subscriber.answers("/refusing", refusing), retry=2, pauses=False),
             trigger("ordered", subscriber.answers("/ordered", ordered), ordered=True),
         )
 

@@ -24,7 +24,9 @@ BROKER = Broker(key="default/default")
 OPTIONS = BackendOptions(
     data_dir="", retention_age=timedelta(days=1), retention_bytes=64 * 1024 * 1024
 )
-NO_WAIT = DeliveryPolicy(backoff_delay=timedelta(milliseconds=5), backoff_jitter=0, retry=2)
+NO_WAIT = DeliveryPolicy(
+    backoff_delay=timedelta(milliseconds=5), backoff_jitter=0, retry=2, breaker=None
+)
 
 
 class HeldChannel(MemoryChannel):

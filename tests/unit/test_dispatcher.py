@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -11,7 +11,8 @@ from broker.channels.memory import MemoryBackend, MemoryChannel
 from broker.dispatcher import Dispatcher
 from broker.filters import EVERYTHING
 from broker.ports import Buried, Claim, Cursor, Deferred, Outcome, Refusal, Settled, Step
-from tests.unit.meshes import OPTIONS, make_event, until
+from delivery.gate import Gate
+from tests.unit.meshes import OPTIONS, make_event, make_trigger, until
 
 TRIGGER = "default/orders"
 WHY = Refusal(destination="http://a/", reason="400 Bad Request", status=400, body=b"", attempts=1)
@@ -34,6 +35,11 @@ class Steps:
         self.begun.append(claim.event.id)
         await self.go.wait()
         return self._step
+
+
+def dispatcher_of(step: Callable[[Claim], Awaitable[Step]]) -> Dispatcher:
+    """Return a dispatcher whose gate nothing shuts."""
+    return Dispatcher(step, Gate(make_trigger("orders", "http://nowhere.test/")))
 
 
 @asynccontextmanager
@@ -73,7 +79,7 @@ async def test_the_cursor_is_told_what_came_of_an_attempt(
 ) -> None:
     steps = Steps(step)
     steps.go.set()
-    dispatcher = Dispatcher(steps)
+    dispatcher = dispatcher_of(steps)
     async with subscribed(channel) as cursor:
         await channel.append([make_event("1")])
         running = asyncio.create_task(dispatcher.run(cursor))
@@ -87,7 +93,7 @@ async def test_the_cursor_is_told_what_came_of_an_attempt(
 
 async def test_the_window_bounds_the_attempts_under_way(channel: MemoryChannel) -> None:
     steps = Steps(Settled(outcome=Outcome.DELIVERED))
-    dispatcher = Dispatcher(steps)
+    dispatcher = dispatcher_of(steps)
     async with subscribed(channel, window=3) as cursor:
         await channel.append([make_event(str(number)) for number in range(10)])
         running = asyncio.create_task(dispatcher.run(cursor))
@@ -107,7 +113,7 @@ async def test_stopped_it_claims_no_more_and_finishes_what_is_under_way(
     channel: MemoryChannel,
 ) -> None:
     steps = Steps(Settled(outcome=Outcome.DELIVERED))
-    dispatcher = Dispatcher(steps)
+    dispatcher = dispatcher_of(steps)
     async with subscribed(channel, window=1) as cursor:
         await channel.append([make_event("1"), make_event("2")])
         running = asyncio.create_task(dispatcher.run(cursor))
@@ -122,7 +128,7 @@ async def test_stopped_it_claims_no_more_and_finishes_what_is_under_way(
 
 async def test_stopped_before_it_runs_it_claims_nothing(channel: MemoryChannel) -> None:
     steps = Steps(Settled(outcome=Outcome.DELIVERED))
-    dispatcher = Dispatcher(steps)
+    dispatcher = dispatcher_of(steps)
     async with subscribed(channel) as cursor:
         await channel.append([make_event("1")])
         dispatcher.stop()
@@ -132,7 +138,7 @@ async def test_stopped_before_it_runs_it_claims_nothing(channel: MemoryChannel) 
 
 
 async def test_cancelled_it_gives_back_what_was_under_way(channel: MemoryChannel) -> None:
-    dispatcher = Dispatcher(steps := Steps(Settled(outcome=Outcome.DELIVERED)))
+    dispatcher = dispatcher_of(steps := Steps(Settled(outcome=Outcome.DELIVERED)))
     async with subscribed(channel) as cursor:
         await channel.append([make_event("1"), make_event("2")])
         running = asyncio.create_task(dispatcher.run(cursor))
@@ -154,7 +160,7 @@ async def test_a_step_that_raises_ends_the_run_and_costs_no_event(channel: Memor
     async with subscribed(channel) as cursor:
         await channel.append([make_event("1"), make_event("2")])
         with pytest.raises(ExceptionGroup) as caught:
-            await Dispatcher(step).run(cursor)
+            await dispatcher_of(step).run(cursor)
 
     assert caught.group_contains(ZeroDivisionError)
     assert await claimed_again(channel) == ["1", "2"]
@@ -164,7 +170,7 @@ async def test_taken_over_it_ends_once_what_it_holds_is_done(channel: MemoryChan
     steps = Steps(Settled(outcome=Outcome.DELIVERED))
     async with subscribed(channel) as cursor:
         await channel.append([make_event("1")])
-        running = asyncio.create_task(Dispatcher(steps).run(cursor))
+        running = asyncio.create_task(dispatcher_of(steps).run(cursor))
         await until(lambda: steps.begun == ["1"])
         async with subscribed(channel) as newer:
             await channel.append([make_event("2")])

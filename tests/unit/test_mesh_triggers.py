@@ -9,6 +9,7 @@ import pytest
 from broker.mesh import triggers
 from broker.mesh.triggers import TriggerRun
 from broker.ports import Buried, Claim, Outcome, Refusal, Settled, Step
+from delivery.gate import Gate
 from tests.unit.meshes import HeldChannel, Store, make_event, make_trigger, until
 
 OLD, NEW = 1, 2
@@ -33,7 +34,7 @@ class Run:
         self.got: list[str] = []
         self.faults = 0
         trigger = make_trigger("orders", "http://nowhere.test/", parallelism=window)
-        self.run = TriggerRun(trigger, channel, self._step)
+        self.run = TriggerRun(trigger, channel, self._step, Gate(trigger))
 
     async def _step(self, claim: Claim) -> Step:
         self.got.append(claim.event.id)
@@ -145,7 +146,8 @@ async def test_many_dead_letters_are_told_by_few_lines(
     async def refuse(_: Claim) -> Step:
         return Buried(why=why)
 
-    run = TriggerRun(make_trigger("orders", "http://nowhere.test/"), channel, refuse)
+    trigger = make_trigger("orders", "http://nowhere.test/")
+    run = TriggerRun(trigger, channel, refuse, Gate(trigger))
     with caplog.at_level(logging.WARNING):
         async with asyncio.TaskGroup() as tasks:
             await run.start(tasks)
