@@ -12,6 +12,8 @@ from broker.ports import Books, Channel
 from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
 
+Phase = Literal["running", "held", "paused", "probing", "recovering"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerState:
@@ -23,7 +25,7 @@ class TriggerState:
     more and more at once.
     """
 
-    phase: Literal["running", "held", "paused", "probing", "recovering"] = "running"
+    phase: Phase = "running"
     why: str | None = None
     until: datetime | None = None
 

@@ -43,8 +43,9 @@ _RUNS: Final = {
 def status(*, admin_host: str, admin_port: int, output: str) -> None:
     """Show every broker, trigger and source: what was delivered, what waits, what is dead.
 
-    The column UNACCOUNTED appears only where the books do not balance. A part of a mesh that
-    runs apart tells of itself alone: of what triggers do, ask the admin port of a dispatcher.
+    The column UNACCOUNTED appears only where the books do not balance, and below the table what
+    a trigger does that is not just running. A part of a mesh that runs apart tells of itself
+    alone: of what triggers do, ask the admin port of a dispatcher.
     """
     import msgspec
 
@@ -120,3 +121,11 @@ def _print_triggers(triggers: Sequence[TriggerDocument]) -> None:
     for row, each in zip(rows, triggers, strict=True):
         row.append(each.subscriber)
     print_table(head, rows, indent=2)
+    for each in triggers:
+        if each.state != "running":
+            click.echo(f"  {each.name} is {click.style(each.state, fg='yellow')}{_reason(each)}")
+
+
+def _reason(trigger: TriggerDocument) -> str:
+    until = "" if trigger.until is None else f" until {trigger.until.astimezone():%H:%M:%S}"
+    return until if trigger.why is None else f"{until}: {trigger.why}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from broker.status import MeshStatus, TriggerStatus
+from broker.status import MeshStatus, Phase, TriggerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -166,6 +166,11 @@ class _Books(Collector):
         in_flight = GaugeMetricFamily(
             "cemesh_in_flight_attempts", "Attempts under way in this process.", labels=["trigger"]
         )
+        state = GaugeMetricFamily(
+            "cemesh_trigger_state",
+            "What the trigger is doing in this process: 1 at one of the states, 0 at the others.",
+            labels=["trigger", "state"],
+        )
         for trigger in self._triggers():
             since = trigger.books.oldest_waiting
             age = 0.0 if since is None else max(0.0, (self._now - since).total_seconds())
@@ -173,4 +178,6 @@ class _Books(Collector):
             oldest.add_metric([trigger.key], age)
             unaccounted.add_metric([trigger.key], trigger.books.unaccounted)
             in_flight.add_metric([trigger.key], trigger.in_flight)
-        return waiting, oldest, unaccounted, in_flight
+            for phase in get_args(Phase):
+                state.add_metric([trigger.key, phase], trigger.state.phase == phase)
+        return waiting, oldest, unaccounted, in_flight, state

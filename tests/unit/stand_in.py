@@ -24,7 +24,15 @@ from broker.filters import EVERYTHING
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Refusal
 from broker.settings import WHOLE, Part
-from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
+from broker.status import (
+    RUNNING,
+    BrokerStatus,
+    MeshStatus,
+    Redriven,
+    SourceStatus,
+    TriggerState,
+    TriggerStatus,
+)
 from broker.trigger import Trigger
 
 DEADLINE = 20.0
@@ -57,6 +65,7 @@ class StandIn:
     problems: Sequence[Problem] = ()
     running: Sequence[Trigger] = ()
     parts: frozenset[Part] = WHOLE
+    state: TriggerState = RUNNING
     redriven_batches: list[Sequence[str]] = field(default_factory=list)
     broken: Exception | None = None
 
@@ -77,7 +86,12 @@ class StandIn:
         books = await self.mesh_channel.books()
         triggers = [
             TriggerStatus(
-                key=key, broker=BROKER, subscriber="http://127.0.0.1:9/", in_flight=0, books=each
+                key=key,
+                broker=BROKER,
+                subscriber="http://127.0.0.1:9/",
+                in_flight=0,
+                books=each,
+                state=self.state,
             )
             for key, each in books.items()
         ]

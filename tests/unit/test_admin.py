@@ -97,6 +97,9 @@ async def test_the_status_names_brokers_triggers_sources_and_problems() -> None:
         "deadLettered": 0,
         "waiting": 1,
         "unaccounted": 0,
+        "state": "running",
+        "why": None,
+        "until": None,
     }
     assert broker == {
         "name": "default/default",

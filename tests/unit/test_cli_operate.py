@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from broker.errors import Problem
 from broker.filters import EVERYTHING
 from broker.ports import Outcome
 from broker.settings import Part
-from broker.status import SourceStatus
+from broker.status import SourceStatus, TriggerState
 from tests.unit.stand_in import (
     DEADLINE,
     StandIn,
@@ -85,6 +86,21 @@ async def test_the_status_shows_what_is_wrong() -> None:
     assert (
         "The last change of the manifests was refused:\n  m.yaml:3: Trigger a/b: wrong" in ran.out
     )
+
+
+async def test_the_status_says_why_a_trigger_does_not_just_run() -> None:
+    mesh = await StandIn.start()
+    until = datetime(2026, 7, 1, 12, 0, 0, tzinfo=UTC)
+    mesh.state = TriggerState(phase="paused", why="an attempt failed: oh", until=until)
+    async with (
+        admin_port(mesh) as port,
+        mesh.mesh_channel.subscribe("default/audit", filter=EVERYTHING, window=5),
+    ):
+        ran = await cemesh("status", *at(port))
+
+    local = until.astimezone()
+    last = ran.out.splitlines()[-1]
+    assert last == f"  default/audit is paused until {local:%H:%M:%S}: an attempt failed: oh"
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,25 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.observe.metrics import Metrics
 from broker.ports import Books
-from broker.status import BrokerStatus, MeshStatus, TriggerStatus
+from broker.status import RUNNING, BrokerStatus, MeshStatus, TriggerState, TriggerStatus
 
 EMPTY = MeshStatus(brokers=[], sources=[], problems=[])
 
 
-def status(books: Books, *, key: str = "default/audit", in_flight: int = 0) -> MeshStatus:
+def status(
+    books: Books,
+    *,
+    key: str = "default/audit",
+    in_flight: int = 0,
+    state: TriggerState = RUNNING,
+) -> MeshStatus:
     trigger = TriggerStatus(
-        key=key, broker="default/default", subscriber="x:", in_flight=in_flight, books=books
+        key=key,
+        broker="default/default",
+        subscriber="x:",
+        in_flight=in_flight,
+        books=books,
+        state=state,
     )
     broker = BrokerStatus(
         key="default/default", channel="memory", accepted=7, unavailable=None, triggers=[trigger]
@@ -68,6 +79,19 @@ def test_the_books_of_a_trigger_become_its_metrics() -> None:
     assert found[sample("cemesh_unaccounted_events", trigger=audit)] == 1
     assert found[sample("cemesh_in_flight_attempts", trigger=audit)] == 1
     assert found[sample("cemesh_oldest_waiting_seconds", trigger=audit)] >= 3600
+
+
+def test_the_state_of_a_trigger_is_1_and_the_others_are_0() -> None:
+    held = status(books(), state=TriggerState(phase="held", why="503 Service Unavailable"))
+
+    found = scrape(Metrics(), held)
+
+    states = {
+        dict(labels)["state"]: value
+        for (name, labels), value in found.items()
+        if name == "cemesh_trigger_state"
+    }
+    assert states == {"running": 0, "held": 1, "paused": 0, "probing": 0, "recovering": 0}
 
 
 def test_where_nothing_waits_the_oldest_is_of_no_age() -> None:

@@ -28,6 +28,9 @@ class TriggerDocument(Document, frozen=True, kw_only=True):
     waiting: int
     oldest_waiting: datetime | None
     unaccounted: int
+    state: str = "running"
+    why: str | None = None
+    until: datetime | None = None
 
     @classmethod
     def of(cls, trigger: TriggerStatus) -> TriggerDocument:
@@ -42,6 +45,9 @@ class TriggerDocument(Document, frozen=True, kw_only=True):
             waiting=books.waiting,
             oldest_waiting=books.oldest_waiting,
             unaccounted=books.unaccounted,
+            state=trigger.state.phase,
+            why=trigger.state.why,
+            until=trigger.state.until,
         )
 
 
