@@ -98,11 +98,15 @@ class Consent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Where connections may lead beside public addresses.
+    """Where connections may lead beside public addresses, and by which way.
 
     ``allowed`` has names of hosts (``*.example.com`` for all below), addresses and networks in
-    CIDR notation. ``loopback`` allows the mesh's own machine.
+    CIDR notation. ``loopback`` allows the mesh's own machine. ``proxy`` is the URL of an HTTP
+    proxy, which connections go through but those to what ``no_proxy`` has, written as
+    ``allowed`` is.
     """
 
     allowed: tuple[str, ...] = ()
     loopback: bool = False
+    proxy: str | None = field(default=None, repr=False)
+    no_proxy: tuple[str, ...] = ()

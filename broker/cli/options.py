@@ -104,10 +104,10 @@ class Destination(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        from sinks.http.guard import parse_allowed
+        from sinks.http.destinations import parse_destination
 
         try:
-            parse_allowed(str(value))
+            parse_destination(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)

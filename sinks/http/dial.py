@@ -11,8 +11,10 @@ from typing import Final
 
 from sinks.http.address import Origin
 from sinks.http.connection import Connection
-from sinks.http.guard import guard_of
+from sinks.http.destinations import literal
+from sinks.http.guard import refusal
 from sinks.http.names import Names
+from sinks.http.proxy import Tunnel, proxy_to
 from sinks.http.reader import NoAnswer
 from sinks.http.tls import tls_context, tls_failure
 
@@ -31,51 +33,58 @@ class Dial:
         self._names = names
         self._origin = origin
         self._on_lost = on_lost
+        self._proxy = proxy_to(origin.route.network, origin.host)
 
     async def connect(self, within: timedelta) -> Connection:
-        """Return a connection to the first of the name's addresses that lets itself be connected.
+        """Return a connection to the first address that lets itself be connected.
 
-        Raises `NoAnswer`: where the guard of the route lets none of them be dialled, or for what
-        the last one answered. A black hole among them leaves time for the others.
+        That is one of the name's, or where the route has a proxy for it, of the proxy's. Raises
+        `NoAnswer`: where the guard of the route lets none of them be dialled, or for what the
+        last one answered. A black hole among them leaves time for the others.
         """
         origin = self._origin
         context = None
         if origin.tls:
             context = tls_context(origin.route.ca_certs, origin.route.certificate)
-        addresses = self._let_in(await self._names.addresses(origin.host, origin.port))
+        addresses = await self._addresses()
         share = min(within / len(addresses), _LONGEST)
-        refusal = NoAnswer("the name has no address")
+        failure = NoAnswer("the name has no address")
         for ip in addresses:
             try:
                 async with asyncio.timeout(share.total_seconds()):
                     return await self._connected(ip, context)
             except TimeoutError:
-                refusal = NoAnswer(
-                    f"no connection within {share.total_seconds():g} s: {self.stage}"
-                )
+                time = f"{share.total_seconds():g} s"
+                failure = NoAnswer(f"no connection within {time}: {self.stage}")
             except OSError as error:
-                refusal = NoAnswer(self._reason(error))
-        raise refusal
+                failure = NoAnswer(self._reason(error))
+        raise failure
+
+    async def _addresses(self) -> Sequence[str]:
+        """Return what may be dialled, at least one address."""
+        host = self._origin.host
+        if self._proxy is not None:
+            # The operator named the proxy, wherever it is.
+            if literal(host) is not None:
+                self._let_in([host])
+            return await self._names.addresses(self._proxy.host, self._proxy.port)
+        return self._let_in(await self._names.addresses(host, self._origin.port))
 
     def _let_in(self, addresses: Sequence[str]) -> Sequence[str]:
-        guard = guard_of(self._origin.route.network)
-        refusals = {ip: guard.refusal(self._origin.host, ip) for ip in addresses}
-        let_in = [ip for ip, refusal in refusals.items() if refusal is None]
+        network = self._origin.route.network
+        refusals = {ip: refusal(network, self._origin.host, ip) for ip in addresses}
+        let_in = [ip for ip, why in refusals.items() if why is None]
         if not let_in:
-            raise NoAnswer(next(refusal for refusal in refusals.values() if refusal is not None))
+            raise NoAnswer(next(why for why in refusals.values() if why is not None))
         return let_in
 
     async def _connected(self, ip: str, context: ssl.SSLContext | None) -> Connection:
-        loop = asyncio.get_running_loop()
-        self.stage = f"connecting to {ip}"
-        transport, connection = await loop.create_connection(
-            partial(Connection, self._on_lost), ip, self._origin.port
-        )
+        transport, connection = await self._dialled(ip)
         if context is None:
             return connection
-        self.stage = f"shaking hands with {ip}"
+        self.stage = f"shaking hands with {ip if self._proxy is None else self._origin.host}"
         try:
-            secured = await loop.start_tls(
+            secured = await asyncio.get_running_loop().start_tls(
                 transport,
                 connection,
                 context,
@@ -88,13 +97,35 @@ class Dial:
         connection.secure(secured)
         return connection
 
+    async def _dialled(self, ip: str) -> tuple[asyncio.Transport, Connection]:
+        loop, origin, proxy = asyncio.get_running_loop(), self._origin, self._proxy
+        if proxy is None:
+            self.stage = f"connecting to {ip}"
+            return await loop.create_connection(partial(Connection, self._on_lost), ip, origin.port)
+        self.stage = f"connecting to the proxy {ip}"
+        transport, tunnel = await loop.create_connection(
+            partial(Tunnel, proxy, origin.host, origin.port), ip, proxy.port
+        )
+        self.stage = "waiting for the proxy's tunnel"
+        try:
+            await tunnel.opened
+        except BaseException:
+            transport.abort()
+            raise
+        connection = Connection(self._on_lost)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return transport, connection
+
     def _reason(self, error: OSError) -> str:
         """Say in plain words why there is no connection."""
         match error:
             case ssl.SSLError():
                 return tls_failure(error)
             case ConnectionRefusedError():
-                return "connection refused"
+                return (
+                    "connection refused" if self._proxy is None else "the proxy refused to connect"
+                )
             case ConnectionResetError() | ConnectionAbortedError():
                 return f"the connection was closed {self.stage}"
             case _:

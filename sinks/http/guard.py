@@ -7,26 +7,12 @@ may lead elsewhere the next time (DNS rebinding).
 
 from __future__ import annotations
 
-import re
-import socket
-from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 from broker.policy import Network
-
-Ip = IPv4Address | IPv6Address
-Allowed = IPv4Network | IPv6Network | str
-"""What one entry of `Network.allowed` says: a network, or a host name in lower case."""
+from sinks.http.destinations import Ip, destinations_of, literal, plain
 
 
 class Kind(Enum):
@@ -89,23 +75,6 @@ _SPECIAL: Final[tuple[tuple[IPv4Network | IPv6Network, Kind], ...]] = tuple(
 
 _GLOBAL_IPV6: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
-
-
-def literal(host: str) -> Ip | None:
-    """Return the address that ``host`` is a spelling of, None where it is a name.
-
-    Name lookups understand ``2130706433`` and ``0x7f.1`` too, as 127.0.0.1. A scope is left out.
-    """
-    try:
-        return ip_address(host.partition("%")[0])
-    except ValueError:
-        pass
-    try:
-        return IPv4Address(socket.inet_aton(host))
-    except OSError:
-        return None
 
 
 def kind_of(ip: Ip) -> Kind | None:
@@ -125,13 +94,6 @@ def kind_of(ip: Ip) -> Kind | None:
     return None
 
 
-def _plain(ip: Ip) -> Ip:
-    """Return a mapped address as the IPv4 address that is dialled for it."""
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-        return ip.ipv4_mapped
-    return ip
-
-
 def _hidden(ip: Ip) -> IPv4Address | None:
     if isinstance(ip, IPv4Address):
         return None
@@ -140,80 +102,28 @@ def _hidden(ip: Ip) -> IPv4Address | None:
     return ip.ipv4_mapped or ip.sixtofour
 
 
-def parse_allowed(text: str) -> Allowed:
-    """Read one entry of `Network.allowed`, or raise ValueError with what is wrong with it.
+def refusal(network: Network, host: str, address: str) -> str | None:
+    """Return why ``address``, where ``host`` leads, must not be dialled; None if it may be.
 
-    It is the name of a host, ``*.`` and a domain for all the hosts below it, an address, or a
-    network in CIDR notation.
+    A name that `Network.allowed` has may lead wherever services are, an address or a network
+    that it has lets in all that is within. Raises ValueError where an entry cannot be read.
     """
-    try:
-        network = ip_network(text)
-    except ValueError as error:
-        if "has host bits set" in str(error):
-            meant = ip_network(text, strict=False)
-            raise ValueError(f"{text} is an address within a network: {meant}?") from None
-    else:
-        if "%" in text:
-            raise ValueError(f"{text} names an interface, which is no part of it")
-        if _plain(network.network_address) != network.network_address:
-            raise ValueError(f"{text} is IPv4 written as IPv6: write it as IPv4")
-        return network
-    spelled = literal(text)
-    if spelled is not None:
-        raise ValueError(f"{text} is an address in another spelling: {spelled}?")
-    try:
-        name = text.lower().encode("idna").decode("ascii").removesuffix(".")
-    except UnicodeError:
-        name = ""
-    if not _NAME.fullmatch(name):
-        hint = "0.0.0.0/0 and ::/0 are all addresses; " if text == "*" else ""
-        raise ValueError(
-            f"{text!r} is no host name, address or network in CIDR notation"
-            f" ({hint}a scheme, a port, a path or brackets are no part of it)"
-        )
-    return name
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """What one `Network` lets pass."""
-
-    networks: tuple[IPv4Network | IPv6Network, ...]
-    names: frozenset[str]
-    loopback: bool
-
-    def refusal(self, host: str, address: str) -> str | None:
-        """Return why ``address``, where ``host`` leads, must not be dialled; None if it may be."""
-        ip = literal(address)
-        if ip is None:
-            raise ValueError(f"{address} is no address")
-        ip = _plain(ip)
-        kind = kind_of(ip)
-        if kind is None or any(ip in network for network in self.networks):
-            return None
-        if self.loopback and kind is Kind.LOOPBACK and _hidden(ip) is None:
-            return None
-        is_name = literal(host) is None
-        by_name = is_name and kind in _BY_NAME
-        if by_name and self._knows(host):
-            return None
-        where = f"{host} leads to {ip}, which" if is_name else str(ip)
-        option = f"--allow-destination {host if by_name else ip}"
-        return f"{where} is {kind.value} and not allowed (see {option})"
-
-    def _knows(self, host: str) -> bool:
-        name = host.removesuffix(".")
-        labels = name.split(".")
-        above = ("*." + ".".join(labels[start:]) for start in range(1, len(labels)))
-        return name in self.names or any(each in self.names for each in above)
-
-
-@lru_cache(maxsize=256)
-def guard_of(network: Network) -> Guard:
-    """Return the guard of a network; raise ValueError where an entry of it cannot be read."""
-    allowed = [parse_allowed(text) for text in network.allowed]
-    return Guard(
-        networks=tuple(each for each in allowed if not isinstance(each, str)),
-        names=frozenset(each for each in allowed if isinstance(each, str)),
-        loopback=network.loopback,
-    )
+    ip = literal(address)
+    if ip is None:
+        raise ValueError(f"{address} is no address")
+    ip = plain(ip)
+    kind = kind_of(ip)
+    if kind is None:
+        return None
+    allowed = destinations_of(network.allowed)
+    if allowed.has_address(ip):
+        return None
+    if network.loopback and kind is Kind.LOOPBACK and _hidden(ip) is None:
+        return None
+    is_name = literal(host) is None
+    by_name = is_name and kind in _BY_NAME
+    if by_name and allowed.has_name(host):
+        return None
+    where = f"{host} leads to {ip}, which" if is_name else str(ip)
+    option = f"--allow-destination {host if by_name else ip}"
+    return f"{where} is {kind.value} and not allowed (see {option})"

@@ -53,7 +53,7 @@ from tests.subscribers.places import (
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
 SOON = timedelta(seconds=10)
-BRIEF = timedelta(milliseconds=100)
+BRIEF = timedelta(milliseconds=250)
 """The timeout of attempts that it ends."""
 
 SMALL = b'{"order": 1}'
@@ -289,7 +289,7 @@ async def test_a_subscriber_that_hangs_is_tried_again_and_it_is_told_where(
     async with opening() as place:
         told = await deliver(sinks, place, data=data, within=BRIEF)
 
-    check_without_answer(told, place, rf"no answer within 0\.1 s: {stage}", data)
+    check_without_answer(told, place, rf"no answer within 0\.25 s: {stage}", data)
 
 
 def check_without_answer(told: Told, place: Place, reason: str, data: bytes) -> None:

@@ -11,7 +11,8 @@ import sinks.http.client
 from broker.policy import Network
 from sinks.http import HttpClient, NoAnswer
 from sinks.http.address import Route
-from sinks.http.guard import Kind, guard_of, kind_of, parse_allowed
+from sinks.http.destinations import parse_destination
+from sinks.http.guard import Kind, kind_of, refusal
 from sinks.http.names import Names
 from tests.services.subscribers import Subscriber
 
@@ -24,8 +25,8 @@ async def subscriber() -> AsyncIterator[Subscriber]:
         yield running
 
 
-def refusal(host: str, address: str, *allowed: str, loopback: bool = False) -> str | None:
-    return guard_of(Network(allowed=allowed, loopback=loopback)).refusal(host, address)
+def refused_for(host: str, address: str, *allowed: str, loopback: bool = False) -> str | None:
+    return refusal(Network(allowed=allowed, loopback=loopback), host, address)
 
 
 # --- which addresses are public ------------------------------------------------------------
@@ -85,14 +86,14 @@ def test_a_public_address_within_an_ipv6_address_is_public(hiding: str) -> None:
 
 
 def test_an_address_is_refused_with_its_kind_and_what_would_allow_it() -> None:
-    assert refusal("10.0.0.5", "10.0.0.5") == (
+    assert refused_for("10.0.0.5", "10.0.0.5") == (
         "10.0.0.5 is a private address and not allowed (see --allow-destination 10.0.0.5)"
     )
-    assert refusal("api.test", "127.0.0.1") == (
+    assert refused_for("api.test", "127.0.0.1") == (
         "api.test leads to 127.0.0.1, which is a loopback address and not allowed"
         " (see --allow-destination api.test)"
     )
-    assert refusal("api.test", "169.254.169.254") == (
+    assert refused_for("api.test", "169.254.169.254") == (
         "api.test leads to 169.254.169.254, which is a cloud's metadata service and not allowed"
         " (see --allow-destination 169.254.169.254)"
     )
@@ -128,7 +129,7 @@ def test_an_address_is_refused_with_its_kind_and_what_would_allow_it() -> None:
 def test_what_the_operator_names_is_let_in(
     allowed: str, host: str, address: str, passes: bool
 ) -> None:
-    assert (refusal(host, address, allowed) is None) is passes
+    assert (refused_for(host, address, allowed) is None) is passes
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_what_the_operator_names_is_let_in(
     ],
 )
 def test_a_mesh_that_allows_loopback_allows_nothing_else(address: str, passes: bool) -> None:
-    assert (refusal("a.test", address, loopback=True) is None) is passes
+    assert (refused_for("a.test", address, loopback=True) is None) is passes
 
 
 @pytest.mark.parametrize(
@@ -167,13 +168,13 @@ def test_a_mesh_that_allows_loopback_allows_nothing_else(address: str, passes: b
 )
 def test_an_entry_that_cannot_be_meant_is_refused_in_words(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=r"^.*$") as caught:
-        parse_allowed(text)
+        parse_destination(text)
 
     assert why in str(caught.value)
 
 
 def test_a_name_may_be_written_in_any_script() -> None:
-    assert parse_allowed("Bücher.example") == "xn--bcher-kva.example"
+    assert parse_destination("Bücher.example") == "xn--bcher-kva.example"
 
 
 # --- where connections lead ----------------------------------------------------------------
