@@ -43,7 +43,9 @@ class Refused:
 
     ``reason`` says why in a few words, ``status`` is the HTTP status or None where there was
     no answer, ``body`` the first 1,024 bytes of the answer. ``permanent`` is for sinks other
-    than HTTP, which know better than a status that trying again is of no use.
+    than HTTP, which know better than a status that trying again is of no use. ``untried`` says
+    that nothing was sent, for want of leave to: that is no attempt, and says nothing about the
+    subscriber.
     """
 
     reason: str
@@ -51,6 +53,7 @@ class Refused:
     body: bytes = b""
     retry_after: timedelta | None = None
     permanent: bool = False
+    untried: bool = False
 
 
 Answer = Accepted | Refused

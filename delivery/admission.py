@@ -108,7 +108,8 @@ class Admission:
             return False
         circuit = self._circuit
         was_closed = circuit is None or circuit.is_closed
-        if circuit is not None:
+        untried = isinstance(answer, Refused) and answer.untried
+        if circuit is not None and not untried:
             turn = self._turns.get(claim, _NO_TURN)
             if isinstance(answer, Refused) and tells_of_outage(answer):
                 circuit.failed(turn, answer.reason, now)

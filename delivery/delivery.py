@@ -105,9 +105,10 @@ class Delivery:
         answer = await self._attempt_subscriber(claim, number)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DELIVERED)
-        if self._to_be_retried(answer, number):
+        if answer.untried or self._to_be_retried(answer, number):
             delay = self._retries.wait(number, answer.retry_after)
-            return Deferred(delay=delay, attempts=number, condemned=None)
+            made = claim.attempts if answer.untried else number
+            return Deferred(delay=delay, attempts=made, condemned=None)
         refusal = Refusal(
             destination=self._trigger.subscriber.url,
             reason=answer.reason,

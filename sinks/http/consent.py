@@ -64,6 +64,7 @@ def consents(
     """Return what asks the subscriber for its consent; connects to nothing yet."""
     return Grants(
         "waiting for the subscriber's consent",
+        url,
         _Subscriber(client, url, consent, route).ask,
         start,
         pause=_CALM,

@@ -50,19 +50,20 @@ class Grants(Generic[T]):
 
     It is renewed before it ends, while what is there is used. Who refuses is asked again after
     ``pause``, and after twice as long each time, up to ``longest_pause``; until then `granted`
-    raises at once. ``what`` says what is waited for.
+    raises at once. ``what`` says what is waited for, ``whose`` who gives it.
     """
 
     def __init__(
         self,
         what: str,
+        whose: str,
         ask: Callable[[], Awaitable[Grant[T]]],
         start: Start,
         *,
         pause: timedelta = timedelta(seconds=1),
         longest_pause: timedelta = timedelta(minutes=1),
     ) -> None:
-        self._what = what
+        self._what, self._whose = what, whose
         self._ask = ask
         self._start = start
         self._first_pause, self._longest_pause = pause, longest_pause
@@ -144,7 +145,9 @@ class Grants(Generic[T]):
         pause = max(self._pause, min(asked, self._longest_pause))
         self._refusal = refusal
         self._ask_again_at = now() + pause.total_seconds()
-        _log.warning("not granted", extra={"why": refusal.reason})
+        if self._value is not None:  # otherwise whoever waits for it tells
+            extra = {"destination": self._whose, "why": refusal.reason}
+            _log.warning("not renewed", extra=extra)
 
 
 def now() -> float:

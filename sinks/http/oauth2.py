@@ -72,17 +72,18 @@ def tokens(client: HttpClient, oauth2: OAuth2, network: Network, start: Start) -
     except InvalidUrl as error:
         raise InvalidUrl(f"no token can be asked for: {error}") from None
     endpoint = _Endpoint(client, oauth2, network)
-    return Grants(f"waiting for {endpoint.name}", endpoint.ask, start)
+    return Grants("waiting for the token endpoint", endpoint.url, endpoint.ask, start)
 
 
 class _Endpoint:
-    """Where tokens are. ``name`` is what it is called, without its query."""
+    """Where tokens are. ``url`` is told, and so has no query."""
 
     def __init__(self, client: HttpClient, oauth2: OAuth2, network: Network) -> None:
         parts = urlsplit(oauth2.token_url)
-        self.name = f"the token endpoint {parts.scheme}://{parts.netloc}{parts.path}"
+        self.url = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        self._name = f"the token endpoint {self.url}"
         self._client = client
-        self._url = oauth2.token_url
+        self._full_url = oauth2.token_url
         self._route = Route(network=network)
         # Section 2.3.1: both are form-encoded before they are put together.
         user = f"{quote_plus(oauth2.client_id)}:{quote_plus(oauth2.client_secret)}"
@@ -102,24 +103,29 @@ class _Endpoint:
         """Return a token as a header's value. Raises `NotGranted`, whatever went wrong."""
         try:
             response = await self._client.request(
-                "POST", self._url, self._headers, self._body, timeout=_TIMEOUT, route=self._route
+                "POST",
+                self._full_url,
+                self._headers,
+                self._body,
+                timeout=_TIMEOUT,
+                route=self._route,
             )
         except NoAnswer as error:
-            raise NotGranted(f"{self.name}: {error.reason}") from None
+            raise NotGranted(f"{self._name}: {error.reason}") from None
         if response.status != HTTPStatus.OK:
             said = " ".join([phrase(response.status), _told(response)]).rstrip()
-            raise NotGranted(f"{self.name} answered {said}", retry_after(response))
+            raise NotGranted(f"{self._name} answered {said}", retry_after(response))
         return self._grant(response)
 
     def _grant(self, response: Response) -> Grant[bytes]:
         try:
             token = _token.decode(response.body)
         except msgspec.DecodeError:
-            raise NotGranted(f"{self.name} answered 200, but not with a token") from None
+            raise NotGranted(f"{self._name} answered 200, but not with a token") from None
         if token.token_type.lower() != "bearer":
-            raise NotGranted(f"{self.name} answered with a token that is not of the type bearer")
+            raise NotGranted(f"{self._name} answered with a token that is not of the type bearer")
         if not _BEARER.fullmatch(token.access_token):
-            raise NotGranted(f"{self.name} answered with a token that no header can carry")
+            raise NotGranted(f"{self._name} answered with a token that no header can carry")
         lasts = _UNSAID if token.expires_in is None else _seconds(token.expires_in)
         return Grant(value=f"Bearer {token.access_token}".encode("ascii"), lasts=lasts)
 

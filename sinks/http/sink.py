@@ -145,7 +145,7 @@ class HttpSink:
         except NoAnswer as error:
             return Refused(reason=error.reason)
         except NotGranted as error:
-            return Refused(reason=error.reason, retry_after=error.retry_after)
+            return Refused(reason=error.reason, retry_after=error.retry_after, untried=True)
         except InvalidUrl as error:
             return Refused(reason=str(error), permanent=True)
 
@@ -160,10 +160,15 @@ class HttpSink:
             token = await leave.tokens.granted(deadline.left())
         response = await self._post_in_turn(pace, [*headers, _by(token)], body, deadline)
         if response.status == HTTPStatus.UNAUTHORIZED and not is_new:
-            newer = await leave.tokens.instead_of(token, deadline.left())
-            if newer is not None:
-                token = newer
-                response = await self._post_in_turn(pace, [*headers, _by(token)], body, deadline)
+            try:
+                newer = await leave.tokens.instead_of(token, deadline.left())
+                if newer is not None:
+                    token = newer
+                    again = [*headers, _by(token)]
+                    response = await self._post_in_turn(pace, again, body, deadline)
+            except NotGranted as error:
+                # Something was sent, so this was an attempt.
+                return Refused(reason=error.reason, retry_after=error.retry_after)
         return answer_of(response, self._secrets | {token.partition(b" ")[2]})
 
     async def _post_in_turn(

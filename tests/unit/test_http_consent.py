@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from broker.event import Event
-from broker.policy import Consent, Credentials, Network, OAuth2, Signing
-from broker.ports import Accepted, Answer, Refused, Sink, SinkOptions
-from broker.trigger import Target
+from broker.policy import Breaker, Consent, Credentials, Network, OAuth2, Signing
+from broker.ports import Accepted, Answer, Claim, Deferred, Refused, Sink, SinkOptions
+from broker.status import RUNNING
+from broker.trigger import DeliveryPolicy, Target, Trigger
+from delivery.admission import Admission
+from delivery.delivery import Delivery
 from sinks.http import HttpSinks
 from sinks.http.consent import Pace
 from sinks.http.grants import NotGranted
@@ -241,7 +244,7 @@ async def test_without_consent_nothing_is_sent_and_the_event_waits(
     told = refused(await asking(sinks, subscriber).attempt(EVENT))
 
     assert why in told.reason
-    assert (told.status, told.permanent) == (None, False)
+    assert (told.status, told.untried) == (None, True)
     assert methods(subscriber) == ["OPTIONS"]
 
 
@@ -282,7 +285,8 @@ async def test_a_subscriber_that_does_not_answer_the_question_is_tried_again(
 
     told = refused(await hasty.attempt(EVENT))
 
-    assert told == Refused(reason="no answer within 0.2 s: waiting for the subscriber's consent")
+    reason = "no answer within 0.2 s: waiting for the subscriber's consent"
+    assert told == Refused(reason=reason, untried=True)
 
 
 async def test_a_subscriber_that_is_not_there_cannot_be_asked(sinks: HttpSinks) -> None:
@@ -292,7 +296,70 @@ async def test_a_subscriber_that_is_not_there_cannot_be_asked(sinks: HttpSinks) 
     told = refused(await asking(sinks, gone).attempt(EVENT))
 
     assert told.reason == "the subscriber was asked for consent: connection refused"
-    assert not told.permanent
+    assert told.untried
+
+
+async def test_waiting_for_consent_uses_up_no_attempts_of_an_event(
+    sinks: HttpSinks, subscriber: Subscriber
+) -> None:
+    subscriber.answers("/a?b=c", consenting(405))
+    delivery = Delivery(
+        trigger(retry=0),
+        subscriber=asking(sinks, subscriber),
+        dead_letter=None,
+        emit=_nowhere,
+    )
+
+    step = await delivery.step(claim(attempts=0))
+
+    assert isinstance(step, Deferred)
+    assert (step.attempts, step.condemned) == (0, None)
+    assert step.delay > timedelta(seconds=4)
+
+
+def test_waiting_for_consent_is_no_failure_of_the_subscriber() -> None:
+    admission = Admission(trigger(retry=0, failures=1), share=lambda: 1.0)
+    waiting = Refused(reason="no consent", untried=True)
+
+    for now in range(5):
+        each = claim()
+        admission.begin(each, now)
+        admission.heard(each, waiting, now)
+        admission.end(each)
+
+    assert admission.state(5) == RUNNING
+
+
+def test_waiting_for_consent_does_not_end_a_pause() -> None:
+    admission = Admission(trigger(retry=0, failures=1), share=lambda: 1.0)
+    first, second = claim(), claim()
+    admission.begin(first, 0)
+    admission.heard(first, Refused(reason="connection refused"), 0)
+    admission.end(first)
+
+    admission.begin(second, 6)
+    admission.heard(second, Refused(reason="no consent", untried=True), 6)
+    admission.end(second)
+
+    assert admission.state(6).phase == "probing"
+
+
+def trigger(*, retry: int, failures: int = 20) -> Trigger:
+    return Trigger(
+        key="shop/orders",
+        broker="shop/default",
+        subscriber=Target(url="http://127.0.0.1/"),
+        delivery=DeliveryPolicy(retry=retry, breaker=Breaker(failures=failures)),
+    )
+
+
+def claim(attempts: int = 0) -> Claim:
+    now = datetime.now(UTC)
+    return Claim(event=EVENT, attempts=attempts, condemned=None, position=None, accepted_at=now)
+
+
+async def _nowhere(_: Sequence[Event]) -> None:
+    raise AssertionError("nothing is to be emitted")
 
 
 # --- the rate ------------------------------------------------------------------------------
@@ -311,7 +378,7 @@ async def test_no_more_is_sent_in_a_minute_than_the_subscriber_allows(
     assert told.reason == "the rate that the subscriber allows, 3 a minute, is used up"
     assert told.retry_after is not None
     assert timedelta(seconds=55) < told.retry_after <= timedelta(seconds=60)
-    assert (told.status, told.permanent) == (None, False)
+    assert (told.status, told.untried) == (None, True)
     clock.ahead = 60
     answers = await asyncio.gather(*(sink.attempt(EVENT) for _ in range(5)))
     assert [type(each) for each in answers] == [Accepted] * 3 + [Refused] * 2
@@ -372,6 +439,7 @@ async def test_a_second_try_with_a_new_token_takes_a_turn_of_its_own(
     told = refused(await sink.attempt(EVENT))
 
     assert told.reason == "the rate that the subscriber allows, 2 a minute, is used up"
+    assert not told.untried
     assert [each.path for each in subscriber.received] == [
         *("/a?b=c", "/token", "/a?b=c"),
         *("/a?b=c", "/token"),
