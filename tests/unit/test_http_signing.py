@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import base64
 import os
+import runpy
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +20,7 @@ from broker.ports import Sink, SinkOptions
 from broker.trigger import ContentMode, Target
 from sinks.http import HttpSinks
 from sinks.http.signing import Signer, webhook_id
+from tests.services.pages import as_run
 from tests.services.subscribers import Request, Subscriber
 
 SOON = timedelta(seconds=10)
@@ -134,6 +137,36 @@ async def test_a_receiver_verifies_with_the_public_key_of_ed25519(
     assert version == "v1a"
     assert by_secret.startswith("v1,")
     verify(OLD, request)
+
+
+@pytest.fixture
+def is_signed(tmp_path: Path) -> Callable[[str, Mapping[str, str], bytes], bool]:
+    """Return the receiver of the documentation."""
+    as_run(Path("docs/webhooks.md").read_text(), tmp_path)
+    found: Callable[[str, Mapping[str, str], bytes], bool]
+    found = runpy.run_path(str(tmp_path / "receiver.py"))["is_signed"]
+    return found
+
+
+async def test_the_receiver_of_the_documentation_takes_what_is_signed_and_nothing_else(
+    sinks: HttpSinks,
+    subscriber: Subscriber,
+    is_signed: Callable[[str, Mapping[str, str], bytes], bool],
+) -> None:
+    await signed(sinks, subscriber, NEW, OLD).attempt(Event(EVENT.attributes, b"\x00\xff"))
+    await signed(sinks, subscriber, private(bytes(32))).attempt(EVENT)
+
+    both, other = subscriber.received
+    headers = dict(both.headers)
+    old = {**headers, "webhook-timestamp": str(int(time.time()) - 400)}
+    assert is_signed(OLD, headers, both.body)
+    assert is_signed(NEW, headers, both.body)
+    assert not is_signed(symmetric(bytes(24)), headers, both.body)
+    assert not is_signed(OLD, headers, both.body + b" ")
+    assert not is_signed(OLD, {**headers, "webhook-id": "evt_1"}, both.body)
+    assert not is_signed(OLD, old, both.body)
+    assert not is_signed(OLD, dict(other.headers), other.body)
+    assert not is_signed(OLD, {}, both.body)
 
 
 def test_signatures_are_those_of_the_specification() -> None:
