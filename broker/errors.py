@@ -50,6 +50,10 @@ class UnknownBroker(CemeshError):
     """No broker of that name is running (HTTP 404)."""
 
 
+class UnknownTrigger(CemeshError):
+    """The files have no trigger of that name (HTTP 404)."""
+
+
 class ChannelUnavailable(CemeshError):
     """The store cannot take or give events now (HTTP 503). Nothing of the call was stored."""
 

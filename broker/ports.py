@@ -290,10 +290,14 @@ class DeadLetters(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """That a trigger gets nothing until it is resumed: ``why``, in words, and since when."""
+    """That a trigger gets nothing until it is resumed: ``why``, in words, and since when.
+
+    Where it is about a ``destination``, a trigger that has another one by now is not paused.
+    """
 
     why: str
     since: datetime
+    destination: str | None = None
 
 
 class Pauses(Protocol):

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 
 from broker.errors import Problem
-from broker.ports import Books, Channel
+from broker.ports import Books, Channel, Pause
 from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
 
@@ -103,6 +103,17 @@ class Operated(Protocol):
 
     def triggers(self, broker: str) -> Sequence[Trigger]:
         """Return the broker's triggers, wherever they run; raises `UnknownBroker`."""
+        ...
+
+    async def pause(self, trigger: str, why: str) -> Pause:
+        """Return once it is durable that the trigger ``namespace/name`` gets nothing.
+
+        Raises `UnknownTrigger`, `ChannelUnavailable`, `ChannelFull`.
+        """
+        ...
+
+    async def resume(self, trigger: str) -> None:
+        """Return once it is durable that the trigger goes on. Raises as `pause` does."""
         ...
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:

@@ -17,6 +17,7 @@ from broker.admin.events import EventRoutes
 from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
 from broker.admin.models import Ready, StatusDocument
+from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
 from broker.admin.tail import Tail
 from broker.errors import CemeshError
@@ -33,7 +34,9 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
     triggers = TriggerRoutes(mesh)
+    pauses = PauseRoutes(mesh)
     broker = "/api/v1/brokers/{namespace}/{name}"
+    trigger = "/api/v1/triggers/{namespace}/{name}"
     return Starlette(
         routes=[
             Route("/healthz", routes.healthz),
@@ -47,6 +50,8 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route(f"{broker}/deadletters", letters.list),
             Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
             Route(f"{broker}/deadletters/{{id}}", letters.show),
+            Route(f"{trigger}/pause", pauses.pause, methods=["POST"]),
+            Route(f"{trigger}/resume", pauses.resume, methods=["POST"]),
         ],
         middleware=[Middleware(Guard)],
         exception_handlers={

@@ -17,6 +17,8 @@ from broker.admin.models import (
     DeadLetterPage,
     EventsPage,
     ExplanationDocument,
+    PauseDocument,
+    PauseRequest,
     ProblemDetails,
     RedrivenDocument,
     RedriveRequest,
@@ -99,6 +101,13 @@ class AdminClient:
         ) as response:
             return self._document(response, RedrivenDocument)
 
+    def pause(self, trigger: str, why: str) -> PauseDocument:
+        body = msgspec.json.encode(PauseRequest(why=why))
+        return self._post(f"{_trigger_path(trigger)}/pause", body, PauseDocument)
+
+    def resume(self, trigger: str) -> PauseDocument:
+        return self._post(f"{_trigger_path(trigger)}/resume", b"", PauseDocument)
+
     @contextmanager
     def tail(self, broker: str) -> Iterator[Iterator[bytes]]:
         """Follow the broker's events, one structured event a line, until the mesh stops."""
@@ -115,6 +124,11 @@ class AdminClient:
 
     def _get(self, path: str, type: type[Document]) -> Document:
         with self._answer("GET", path) as response:
+            return self._document(response, type)
+
+    def _post(self, path: str, body: bytes, type: type[Document]) -> Document:
+        headers = {"Content-Type": "application/json"} if body else {}
+        with self._answer("POST", path, body=body, headers=headers) as response:
             return self._document(response, type)
 
     @contextmanager
@@ -179,3 +193,7 @@ def _query(**given: str | None) -> str:
 
 def _path(broker: str) -> str:
     return f"/api/v1/brokers/{quote(broker)}"
+
+
+def _trigger_path(trigger: str) -> str:
+    return f"/api/v1/triggers/{quote(trigger)}"

@@ -13,6 +13,7 @@ from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
 from broker.cli.parts import dispatcher, ingress, sources
+from broker.cli.pause import pause, resume
 from broker.cli.plan import plan
 from broker.cli.run import run
 from broker.cli.send import send
@@ -64,6 +65,8 @@ for _command in (
     tail,
     status,
     deadletters,
+    pause,
+    resume,
     display,
     ingress,
     dispatcher,

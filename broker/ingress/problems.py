@@ -17,6 +17,7 @@ from broker.errors import (
     InvalidEvent,
     TooLarge,
     UnknownBroker,
+    UnknownTrigger,
     UnsupportedContent,
 )
 
@@ -45,7 +46,7 @@ def answer_to(error: Exception) -> Response | None:
             return problem(401, detail, headers={"WWW-Authenticate": error.challenges})
         case Forbidden():
             return problem(403, detail)
-        case UnknownBroker():
+        case UnknownBroker() | UnknownTrigger():
             return problem(404, detail)
         case UnsupportedContent():
             return problem(415, detail)

@@ -6,19 +6,26 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
-from broker.errors import ChannelUnavailable, Problem, UnknownBroker
+from broker.errors import (
+    ChannelUnavailable,
+    Problem,
+    UnknownBroker,
+    UnknownTrigger,
+    did_you_mean,
+)
 from broker.event import Event
 from broker.ingress import Entrance
 from broker.mesh.parts import of_parts, refuse_unshared
+from broker.mesh.pausing import Pausing
 from broker.mesh.resources import Resources
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
 from broker.policy import Network
-from broker.ports import BackendOptions, Channel, Emit, Sink, SinkOptions
+from broker.ports import BackendOptions, Channel, Emit, Pause, Sink, SinkOptions
 from broker.settings import WHOLE, Part
 from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
 from broker.trigger import Access, Broker, Desired, Target, Trigger
@@ -68,16 +75,19 @@ class Mesh:
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
         self._resources = Resources(channel=channel, options=options, emit_to=self._emit_to)
+        self._pausing = Pausing(self._triggers.values)
         self._phase: str | None = "the mesh is starting"
 
     async def __aenter__(self) -> Self:
         await self._resources.__aenter__()
         await self._tasks.__aenter__()
+        self._keeping = self._tasks.create_task(self._pausing.keep())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         try:
             await self.drain()
+            self._keeping.cancel()
             await self._tasks.__aexit__(None, None, None)
         finally:
             await self._resources.__aexit__(None, None, None)
@@ -131,11 +141,12 @@ class Mesh:
             now = self._triggers.get(key)
             if now is None or now.trigger != trigger or now.channel is not channel:
                 runs.append(await self._make(trigger, channel))
+        await self._pausing.heed(runs)
         return runs
 
     async def _make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
         dead_letter = trigger.delivery.dead_letter
-        gate = Gate(trigger)
+        gate = Gate(trigger, on_change=lambda state: self._pausing.changed(run, state))
         delivery = Delivery(
             trigger,
             subscriber=await self._subscriber(trigger),
@@ -144,7 +155,8 @@ class Mesh:
             on_attempt=self._note,
             heard=gate.heard,
         )
-        return TriggerRun(trigger, channel, delivery.step, gate)
+        run = TriggerRun(trigger, channel, delivery.step, gate)
+        return run
 
     async def _change_triggers(self, desired: Desired, runs: Sequence[TriggerRun]) -> None:
         """Start these, in place of those that run under their names; stop what is not desired."""
@@ -318,6 +330,26 @@ class Mesh:
                 await channel.dead_letters.remove([each])
                 redriven.append(each)
         return Redriven(redriven=redriven, kept=kept)
+
+    async def pause(self, trigger: str, why: str) -> Pause:
+        channel = self._channel_of(trigger)
+        pause = Pause(why=why, since=datetime.now(UTC))
+        await channel.pauses.put(trigger, pause)
+        if trigger in self._triggers:
+            self._triggers[trigger].heed(pause)
+        return pause
+
+    async def resume(self, trigger: str) -> None:
+        await self._channel_of(trigger).pauses.remove(trigger)
+        if trigger in self._triggers:
+            self._triggers[trigger].resume()
+
+    def _channel_of(self, trigger: str) -> Channel:
+        found = self._desired.triggers.get(trigger)
+        if found is None:
+            hint = did_you_mean(trigger, self._desired.triggers)
+            raise UnknownTrigger(f"the mesh has no trigger {trigger}{hint}")
+        return self.channel(found.broker)
 
     def _runs(self, trigger: str, channel: Channel) -> bool:
         run = self._triggers.get(trigger)

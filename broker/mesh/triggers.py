@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.dispatcher import Dispatcher
 from broker.errors import CemeshError
-from broker.ports import Buried, Channel, Claim, Refusal, Settled, Step
+from broker.ports import Buried, Channel, Claim, Pause, Refusal, Settled, Step
 from broker.trigger import Trigger
 from delivery.gate import Gate
 
@@ -42,6 +42,7 @@ class TriggerRun:
         self.trigger = trigger
         self.channel = channel
         self.gate = gate
+        self.pause: Pause | None = None
         self._step = step
         self._dispatcher = Dispatcher(self._attempt, gate)
         self._subscribed = asyncio.Event()
@@ -61,6 +62,22 @@ class TriggerRun:
         """
         self._task = tasks.create_task(self._run())
         await _until(self._subscribed, _SUBSCRIBE)
+
+    def heed(self, pause: Pause | None) -> None:
+        """Be paused, or go on, as the channel says now. ``pause`` is why it is paused."""
+        if pause is not None and pause.destination not in (None, self.trigger.subscriber.url):
+            pause = None
+        if pause != self.pause:
+            self.pause = pause
+            if pause is None:
+                self.gate.resume()
+            else:
+                self.gate.pause(pause.why)
+
+    def resume(self) -> None:
+        """Go on, whatever kept it from it but limits."""
+        self.pause = None
+        self.gate.resume()
 
     def make_way(self) -> None:
         """Go on until another run of the trigger subscribes, and then not take its place again."""

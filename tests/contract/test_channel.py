@@ -446,7 +446,8 @@ async def test_dead_letters_are_listed_by_trigger_and_page_and_removed(harness: 
 async def test_what_is_paused_is_paused_after_a_restart_and_until_it_is_resumed(
     harness: Harness,
 ) -> None:
-    gone = Pause(why="410 Gone", since=datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC))
+    since = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    gone = Pause(why="410 Gone", since=since, destination="http://a.test/")
     asked = Pause(why="an operator asked — «später»", since=datetime(2026, 2, 3, tzinfo=UTC))
     async with running(harness) as channel:
         assert await channel.pauses.all() == {}

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from typing import Self
 
@@ -18,11 +18,11 @@ from starlette.types import ASGIApp
 
 from broker.admin.app import admin
 from broker.channels.memory import MemoryBackend, MemoryChannel
-from broker.errors import Problem, UnknownBroker
+from broker.errors import Problem, UnknownBroker, UnknownTrigger
 from broker.event import Event
 from broker.filters import EVERYTHING
 from broker.observe.metrics import Metrics
-from broker.ports import BackendOptions, Refusal
+from broker.ports import BackendOptions, Pause, Refusal
 from broker.settings import WHOLE, Part
 from broker.status import (
     RUNNING,
@@ -114,6 +114,20 @@ class StandIn:
     def triggers(self, broker: str) -> Sequence[Trigger]:
         self.channel(broker)
         return self.running
+
+    async def pause(self, trigger: str, why: str) -> Pause:
+        self._check_trigger(trigger)
+        pause = Pause(why=why, since=datetime.now(UTC))
+        await self.mesh_channel.pauses.put(trigger, pause)
+        return pause
+
+    async def resume(self, trigger: str) -> None:
+        self._check_trigger(trigger)
+        await self.mesh_channel.pauses.remove(trigger)
+
+    def _check_trigger(self, trigger: str) -> None:
+        if trigger not in [each.key for each in self.running]:
+            raise UnknownTrigger(f"the mesh has no trigger {trigger}")
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         channel = self.channel(broker)

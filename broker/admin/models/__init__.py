@@ -20,6 +20,7 @@ from broker.admin.models.events import (
     TriggerFilters,
     TriggersDocument,
 )
+from broker.admin.models.pauses import PauseDocument, PauseRequest
 from broker.admin.models.status import (
     BrokerDocument,
     ManifestProblem,
@@ -39,6 +40,8 @@ __all__ = [
     "EventsPage",
     "ExplanationDocument",
     "ManifestProblem",
+    "PauseDocument",
+    "PauseRequest",
     "ProblemDetails",
     "Ready",
     "RedriveRequest",

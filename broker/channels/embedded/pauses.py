@@ -19,19 +19,22 @@ class EmbeddedPauses:
         self._broker = broker
 
     async def all(self) -> Mapping[str, Pause]:
-        query = "SELECT trigger, why, since FROM pause WHERE broker = ?"
+        query = "SELECT trigger, why, since, destination FROM pause WHERE broker = ?"
 
         def select(reader: sqlite3.Connection) -> Mapping[str, Pause]:
             return {
-                trigger: Pause(why=why, since=moment(since))
-                for trigger, why, since in reader.execute(query, (self._broker,))
+                trigger: Pause(why=why, since=moment(since), destination=destination)
+                for trigger, why, since, destination in reader.execute(query, (self._broker,))
             }
 
         return await self._store.read(select)
 
     async def put(self, trigger: str, pause: Pause) -> None:
-        query = "INSERT OR REPLACE INTO pause (broker, trigger, why, since) VALUES (?, ?, ?, ?)"
-        row = (self._broker, trigger, pause.why, microseconds(pause.since))
+        query = (
+            "INSERT OR REPLACE INTO pause (broker, trigger, why, since, destination)"
+            " VALUES (?, ?, ?, ?, ?)"
+        )
+        row = (self._broker, trigger, pause.why, microseconds(pause.since), pause.destination)
         await self._store.write(lambda writer: writer.execute(query, row))
 
     async def remove(self, trigger: str) -> None:

@@ -25,6 +25,7 @@ CREATE TABLE pause (                    -- a trigger that gets nothing until it 
     trigger TEXT NOT NULL,
     why     TEXT NOT NULL,
     since   INTEGER NOT NULL,           -- microseconds since 1970
+    destination TEXT,                   -- the subscriber that it is about, or NULL
     PRIMARY KEY (broker, trigger)
 ) STRICT, WITHOUT ROWID;
 """
