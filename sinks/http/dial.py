@@ -83,17 +83,13 @@ class Dial:
         if context is None:
             return connection
         self.stage = f"shaking hands with {ip if self._proxy is None else self._origin.host}"
-        try:
-            secured = await asyncio.get_running_loop().start_tls(
-                transport,
-                connection,
-                context,
-                # As certificates have it, which know no dot at the end.
-                server_hostname=self._origin.host.removesuffix("."),
-            )
-        except BaseException:
-            transport.abort()
-            raise
+        secured = await asyncio.get_running_loop().start_tls(
+            transport,
+            connection,
+            context,
+            # As certificates have it, which know no dot at the end.
+            server_hostname=self._origin.host.removesuffix("."),
+        )
         connection.secure(secured)
         return connection
 

@@ -37,6 +37,11 @@ class ConnectProxy:
     def url(self, credentials: str = "") -> str:
         return f"http://{credentials}127.0.0.1:{self.port}"
 
+    async def all_closed(self) -> None:
+        """Return once no connection is open."""
+        async with asyncio.timeout(10):
+            await asyncio.gather(*self._tunnels)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -745,6 +745,22 @@ async def test_a_client_certificate_that_cannot_be_used_is_said_so_without_being
     assert certificate_fault(given) is None
 
 
+async def test_a_handshake_that_takes_too_long_is_given_up(client: HttpClient) -> None:
+    given_up = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        given_up.set()
+        writer.close()
+
+    async with await asyncio.start_server(listen, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await refusal(client, f"https://127.0.0.1:{port}/", within=A_MOMENT)
+
+        async with asyncio.timeout(10):
+            await given_up.wait()
+
+
 async def test_a_peer_that_closes_in_the_handshake_is_said_so(client: HttpClient) -> None:
     async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
