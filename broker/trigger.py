@@ -89,7 +89,7 @@ class Broker:
     ``channel`` is the scheme of the channel that the broker's class asks for, or None for the
     mesh's default. ``config`` is the data of its ConfigMap, ``secret`` that of the Secret which
     the ConfigMap refers to; bytes in it that are not UTF-8 are surrogates (PEP 383). ``access``
-    is None where anybody may send.
+    is None where anybody may send. ``takes_announcements``: what triggers do is told there.
     """
 
     key: str
@@ -97,6 +97,7 @@ class Broker:
     config: Mapping[str, str] = field(default_factory=dict)
     secret: Mapping[str, str] = field(default_factory=dict, repr=False)
     access: Access | None = None
+    takes_announcements: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from broker.manifest.durations import duration
 from broker.manifest.objects import Place
 
 ACCESS: Final = "cemesh.dev/access"
+ANNOUNCEMENTS: Final = "cemesh.dev/announcements"
 BACKOFF_JITTER: Final = "cemesh.dev/backoff-jitter"
 BACKOFF_MAX: Final = "cemesh.dev/backoff-max"
 DELIVERY_POLICY: Final = "cemesh.dev/delivery-policy"
@@ -21,7 +22,7 @@ PARALLELISM: Final = "rabbitmq.eventing.knative.dev/parallelism"
 
 _OURS: Final = "cemesh.dev/"
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
-    "Broker": frozenset({ACCESS, DELIVERY_POLICY}),
+    "Broker": frozenset({ACCESS, ANNOUNCEMENTS, DELIVERY_POLICY}),
     "Trigger": frozenset({BACKOFF_JITTER, BACKOFF_MAX, DELIVERY_POLICY}),
 }
 
@@ -82,6 +83,13 @@ def is_ordered(text: str) -> bool:
     except KeyError:
         suggestion = did_you_mean(text, _ORDERS)
         raise ValueError(f"'{text}' is neither 'ordered' nor 'unordered'{suggestion}") from None
+
+
+def is_true(text: str) -> bool:
+    """Return whether it says "true"; anything but that and "false" is wrong."""
+    if text not in ("true", "false"):
+        raise ValueError(f'\'{text}\' is neither "true" nor "false"')
+    return text == "true"
 
 
 def parallelism(text: str) -> int:

@@ -38,6 +38,9 @@ def broker(shape: BrokerObject, place: Place, referred: Referred) -> Broker:
         config=config.values,
         secret=secret.values,
         access=_access(annotations, at_annotations.at(notes.ACCESS), referred),
+        takes_announcements=notes.read(
+            annotations, notes.ANNOUNCEMENTS, notes.is_true, default=False, place=at_annotations
+        ),
     )
 
 

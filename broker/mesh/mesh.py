@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -18,6 +18,7 @@ from broker.errors import (
 )
 from broker.event import Event
 from broker.ingress import Entrance
+from broker.mesh.announcing import Announcing
 from broker.mesh.parts import of_parts, refuse_unshared
 from broker.mesh.pausing import Pausing
 from broker.mesh.resources import Resources
@@ -27,7 +28,14 @@ from broker.observe.metrics import Metrics
 from broker.policy import Network
 from broker.ports import BackendOptions, Channel, Emit, Pause, Sink, SinkOptions
 from broker.settings import WHOLE, Part
-from broker.status import BrokerStatus, MeshStatus, Redriven, SourceStatus, TriggerStatus
+from broker.status import (
+    BrokerStatus,
+    MeshStatus,
+    Redriven,
+    SourceStatus,
+    TriggerState,
+    TriggerStatus,
+)
 from broker.trigger import Access, Broker, Desired, Target, Trigger
 from delivery.delivery import Attempt, Delivery
 from delivery.gate import Gate
@@ -76,18 +84,21 @@ class Mesh:
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
         self._resources = Resources(channel=channel, options=options, emit_to=self._emit_to)
         self._pausing = Pausing(self._triggers.values)
+        self._announcing = Announcing(self._told_of_triggers, self._emit_to)
         self._phase: str | None = "the mesh is starting"
 
     async def __aenter__(self) -> Self:
         await self._resources.__aenter__()
         await self._tasks.__aenter__()
-        self._keeping = self._tasks.create_task(self._pausing.keep())
+        keeping = (self._pausing.keep(), self._announcing.keep())
+        self._keeping = [self._tasks.create_task(each) for each in keeping]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         try:
             await self.drain()
-            self._keeping.cancel()
+            for task in self._keeping:
+                task.cancel()
             await self._tasks.__aexit__(None, None, None)
         finally:
             await self._resources.__aexit__(None, None, None)
@@ -146,7 +157,7 @@ class Mesh:
 
     async def _make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
         dead_letter = trigger.delivery.dead_letter
-        gate = Gate(trigger, on_change=lambda state: self._pausing.changed(run, state))
+        gate = Gate(trigger, on_change=lambda state: self._changed(run, state))
         delivery = Delivery(
             trigger,
             subscriber=await self._subscriber(trigger),
@@ -157,6 +168,15 @@ class Mesh:
         )
         run = TriggerRun(trigger, channel, delivery.step, gate)
         return run
+
+    def _changed(self, run: TriggerRun, state: TriggerState) -> None:
+        self._pausing.changed(run, state)
+        if self._triggers.get(run.trigger.key) is run:  # and not one that is only being made
+            self._announcing.changed(run, state)
+
+    def _told_of_triggers(self) -> Collection[str]:
+        """Return the brokers that take announcements."""
+        return [key for key, each in self._brokers.items() if each.broker.takes_announcements]
 
     async def _change_triggers(self, desired: Desired, runs: Sequence[TriggerRun]) -> None:
         """Start these, in place of those that run under their names; stop what is not desired."""

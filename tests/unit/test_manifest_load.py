@@ -48,6 +48,22 @@ def only_trigger(folder: Path, document: str, resolve: Mapping[str, str] | None 
     return loaded(folder, BROKER, document, resolve=resolve).desired.triggers["default/t"]
 
 
+@pytest.mark.parametrize(("text", "takes"), [("true", True), ("false", False)])
+def test_a_broker_can_take_what_is_announced_of_triggers(
+    tmp_path: Path, text: str, takes: bool
+) -> None:
+    noted = BROKER.replace("}", f', annotations: {{cemesh.dev/announcements: "{text}"}}}}')
+
+    assert loaded(tmp_path, noted).desired.brokers["default/default"].takes_announcements is takes
+
+
+def test_whether_it_does_is_said_by_true_or_false(tmp_path: Path) -> None:
+    noted = BROKER.replace("}", ", annotations: {cemesh.dev/announcements: please}}")
+
+    with pytest.raises(InvalidManifest, match='\'please\' is neither "true" nor "false"'):
+        loaded(tmp_path, noted)
+
+
 # --- the good example, field by field ------------------------------------------------------
 
 

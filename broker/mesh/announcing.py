@@ -1,0 +1,110 @@
+"""Tells what triggers do as CloudEvents, which other triggers can be for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from typing import Final
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from broker.errors import CemeshError
+from broker.event import Event
+from broker.mesh.triggers import TriggerRun
+from broker.ports import Emit
+from broker.status import TriggerState
+
+_log: Final = logging.getLogger("cemesh.mesh")
+
+_AGAIN_AFTER: Final = 1.0
+
+_TYPES: Final[Mapping[str, str]] = {
+    "paused": "dev.cemesh.trigger.paused",
+    "recovering": "dev.cemesh.trigger.recovering",
+    "running": "dev.cemesh.trigger.resumed",
+}
+"""The type of the event for each phase that is worth one: the others come and go with requests."""
+
+
+class Announcing:
+    """Emits into the brokers that ``brokers`` returns, while `keep` runs.
+
+    What cannot be stored is tried again until it can.
+    """
+
+    def __init__(
+        self, brokers: Callable[[], Collection[str]], emit_to: Callable[[str], Emit]
+    ) -> None:
+        self._brokers = brokers
+        self._emit_to = emit_to
+        self._told: dict[str, str] = {}
+        self._waiting: deque[tuple[str, Event]] = deque()
+        self._news = asyncio.Event()
+
+    def changed(self, run: TriggerRun, state: TriggerState) -> None:
+        """Announce what the trigger does now, if that is news."""
+        key = run.trigger.key
+        if state.phase not in _TYPES or self._told.get(key, "running") == state.phase:
+            return
+        self._told[key] = state.phase
+        event = announcement(run, state)
+        self._waiting.extend((broker, event) for broker in self._brokers())
+        self._news.set()
+
+    async def keep(self) -> None:
+        """Go on until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                broker, event = self._waiting[0]
+                if broker in self._brokers() and not await self._is_stored(broker, event):
+                    await asyncio.sleep(_AGAIN_AFTER)
+                else:
+                    self._waiting.popleft()
+
+    async def _is_stored(self, broker: str, event: Event) -> bool:
+        try:
+            await self._emit_to(broker)([event])
+        except CemeshError as error:
+            extra = {"broker": broker, "event_id": event.id, "why": str(error)}
+            _log.warning("announcement not stored yet", extra=extra)
+            return False
+        return True
+
+
+def announcement(run: TriggerRun, state: TriggerState) -> Event:
+    """Return the event that tells of the state.
+
+    Where somebody has paused the trigger, all processes that heed it tell it under one id.
+    """
+    trigger = run.trigger
+    stamp = uuid4()
+    if run.pause is not None:
+        told = f"{trigger.key} {run.pause.since.isoformat()} {run.pause.why}"
+        stamp = uuid5(NAMESPACE_URL, told)
+    data = {
+        "trigger": trigger.key,
+        "broker": trigger.broker,
+        "subscriber": trigger.subscriber.url,
+        "phase": state.phase,
+        "why": state.why,
+        "until": None if state.until is None else state.until.isoformat(),
+    }
+    namespace, _, name = trigger.broker.partition("/")
+    return Event.checked(
+        {
+            "specversion": "1.0",
+            "id": str(stamp),
+            "source": f"/apis/eventing.knative.dev/v1/namespaces/{namespace}/brokers/{name}",
+            "type": _TYPES[state.phase],
+            "subject": trigger.key,
+            "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "datacontenttype": "application/json",
+            "cemeshtrigger": trigger.key,
+        },
+        json.dumps(data).encode(),
+    )

@@ -1,0 +1,171 @@
+"""What triggers do is told as CloudEvents, in brokers that ask for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from broker.mesh import Mesh, announcing, pausing
+from broker.policy import Breaker
+from broker.trigger import Broker, Desired, Trigger
+from tests.services.subscribers import Request, Subscriber
+from tests.unit.meshes import (
+    BROKER,
+    NO_WAIT,
+    Store,
+    install,
+    make_event,
+    make_mesh,
+    make_trigger,
+    until,
+)
+
+KEY = "default/orders"
+OPS = Broker(key="default/ops", takes_announcements=True)
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pausing, "_LOOKS_EVERY", 0.02)
+    monkeypatch.setattr(announcing, "_AGAIN_AFTER", 0.02)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = Store()
+    install(monkeypatch, store=store)
+    return store
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    async with Subscriber() as subscriber:
+        yield subscriber
+
+
+@asynccontextmanager
+async def running(subscriber: Subscriber, orders: Trigger | None = None) -> AsyncIterator[Mesh]:
+    """Run a trigger, and one on the broker where it is told what that does."""
+    orders = orders or make_trigger("orders", subscriber.url("/orders"))
+    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key)
+    async with make_mesh() as mesh:
+        await mesh.apply(
+            Desired(
+                brokers={each.key: each for each in (BROKER, OPS)},
+                triggers={each.key: each for each in (orders, watch)},
+            )
+        )
+        yield mesh
+
+
+def told(subscriber: Subscriber) -> list[tuple[str | None, str | None]]:
+    """Return the types of what was announced, and why."""
+    return [(each.header("ce-type"), json.loads(each.body)["why"]) for each in watched(subscriber)]
+
+
+def watched(subscriber: Subscriber) -> list[Request]:
+    return [each for each in subscriber.received if each.path == "/watch"]
+
+
+def data(request: Request) -> Mapping[str, object]:
+    found: Mapping[str, object] = json.loads(request.body)
+    return found
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_trigger_that_is_paused_and_resumed_is_told_as_events(
+    subscriber: Subscriber,
+) -> None:
+    async with running(subscriber) as mesh:
+        await mesh.pause(KEY, "asked")
+        await until(lambda: len(watched(subscriber)) == 1)
+        await mesh.resume(KEY)
+        await until(lambda: len(watched(subscriber)) == 2)
+
+    paused, resumed = watched(subscriber)
+    assert paused.header("ce-type") == "dev.cemesh.trigger.paused"
+    assert resumed.header("ce-type") == "dev.cemesh.trigger.resumed"
+    assert paused.header("ce-subject") == paused.header("ce-cemeshtrigger") == KEY
+    assert paused.header("ce-source") == (
+        "/apis/eventing.knative.dev/v1/namespaces/default/brokers/default"
+    )
+    assert data(paused) == {
+        "trigger": KEY,
+        "broker": BROKER.key,
+        "subscriber": subscriber.url("/orders"),
+        "phase": "paused",
+        "why": "asked",
+        "until": None,
+    }
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_breaker_that_opens_and_closes_is_told(subscriber: Subscriber) -> None:
+    subscriber.answers("/orders", [503, 503, 200])
+    soon = timedelta(milliseconds=20)
+    policy = replace(NO_WAIT, retry=10, breaker=Breaker(failures=2, pause=soon, max_pause=soon))
+    orders = make_trigger("orders", subscriber.url("/orders"), delivery=policy, parallelism=1)
+    async with running(subscriber, orders) as mesh:
+        await mesh.channel(BROKER.key).append([make_event(str(number)) for number in range(9)])
+        await until(lambda: ("dev.cemesh.trigger.resumed", None) in told(subscriber))
+
+    types = [each for each, _ in told(subscriber)]
+    assert types[0] == "dev.cemesh.trigger.paused"
+    assert types[-1] == "dev.cemesh.trigger.resumed"
+
+
+async def test_what_cannot_be_stored_is_told_as_soon_as_it_can(
+    subscriber: Subscriber, store: Store
+) -> None:
+    async with running(subscriber) as mesh:
+        store.outage = "the test takes it away"
+        mesh._triggers[KEY].gate.pause("for the test")
+        await until(lambda: bool(mesh._announcing._waiting))
+        store.outage = None
+
+        await until(lambda: told(subscriber) == [("dev.cemesh.trigger.paused", "for the test")])
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_pause_that_was_there_before_is_not_told_again(subscriber: Subscriber) -> None:
+    async with running(subscriber) as mesh:
+        await mesh.pause(KEY, "asked")
+        await until(lambda: len(watched(subscriber)) == 1)
+
+    async with running(subscriber) as mesh:
+        assert mesh._triggers[KEY].gate.state.phase == "paused"
+        await mesh.resume(KEY)
+        await mesh.pause(KEY, "again")
+        await until(lambda: len(watched(subscriber)) == 2)
+
+    assert told(subscriber)[-1] == ("dev.cemesh.trigger.paused", "again")
+
+
+@pytest.mark.usefixtures("store")
+async def test_processes_that_heed_one_pause_tell_it_under_one_id(subscriber: Subscriber) -> None:
+    async with running(subscriber) as mesh, running(subscriber) as other:
+        await mesh.pause(KEY, "asked")
+        await until(lambda: other._triggers[KEY].gate.state.phase == "paused")
+        await until(lambda: len(watched(subscriber)) == 2)
+
+    assert len({each.header("ce-id") for each in watched(subscriber)}) == 1
+
+
+@pytest.mark.usefixtures("store")
+async def test_where_no_broker_asks_for_it_nothing_is_told(subscriber: Subscriber) -> None:
+    async with make_mesh() as mesh:
+        await mesh.apply(
+            Desired(
+                brokers={BROKER.key: BROKER},
+                triggers={KEY: make_trigger("orders", subscriber.url("/orders"))},
+            )
+        )
+        await mesh.pause(KEY, "asked")
+
+        assert not mesh._announcing._waiting
+        assert await mesh.channel(BROKER.key).accepted() == 0
