@@ -69,9 +69,7 @@ class Connection(asyncio.Protocol):
 
     def secure(self, transport: asyncio.Transport | None) -> None:
         """Go on over ``transport``, which TLS was started on."""
-        if self.closed.done() or transport is None:
-            self._transport = None
-        else:
+        if not self.closed.done():
             self._transport = transport
 
     def close(self) -> None:
