@@ -80,6 +80,12 @@ def refused(answer: Answer) -> Refused:
     return answer
 
 
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
 # --- headers, basic, bearer ----------------------------------------------------------------
 
 
@@ -270,7 +276,7 @@ async def test_a_delivery_that_is_broken_off_does_not_end_the_request_for_others
 
 async def test_sinks_that_are_left_ask_for_nothing_more(subscriber: Subscriber) -> None:
     subscriber.answers("/token", [hang()])
-    async with HttpSinks() as sinks:
+    async with asyncio.timeout(5), HttpSinks() as sinks:
         attempt = asyncio.create_task(oauth2_sink(sinks, subscriber).attempt(EVENT))
         await subscriber.received_at("/token")
         attempt.cancel()
@@ -341,7 +347,7 @@ async def test_a_token_that_does_not_say_how_long_it_lasts_is_kept(
 
 
 async def test_a_renewal_that_fails_does_not_cost_the_token_that_is_there(
-    sinks: HttpSinks, subscriber: Subscriber, clock: Clock
+    sinks: HttpSinks, subscriber: Subscriber, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     subscriber.answers("/token", [granting("one", expires_in=100), 500])
     sink = oauth2_sink(sinks, subscriber)
@@ -349,11 +355,11 @@ async def test_a_renewal_that_fails_does_not_cost_the_token_that_is_there(
 
     clock.ahead = 85
     answers = [await sink.attempt(EVENT)]
-    await subscriber.received_at("/token", 2)
-    answers.append(await sink.attempt(EVENT))
+    await eventually(lambda: "not renewed" in caplog.text)
+    answers += [await sink.attempt(EVENT) for _ in range(3)]
 
-    assert answers == [Accepted()] * 2
-    assert tokens_sent(subscriber) == ["Bearer one"] * 3
+    assert answers == [Accepted()] * 4
+    assert tokens_sent(subscriber) == ["Bearer one"] * 5
     assert len(token_requests(subscriber)) == 2
 
 
@@ -475,6 +481,23 @@ async def test_a_token_endpoint_that_fails_is_left_alone_for_a_while(
     assert all(timedelta() < each <= timedelta(seconds=1) for each in waits)
     clock.ahead = 1
     assert await sink.attempt(EVENT) == Accepted()
+
+
+async def test_each_failure_in_a_row_doubles_the_wait_up_to_a_minute(
+    sinks: HttpSinks, subscriber: Subscriber, clock: Clock
+) -> None:
+    subscriber.answers("/token", [*[500] * 8, granting("one", expires_in=0), 500])
+    sink = oauth2_sink(sinks, subscriber)
+    waits = []
+
+    for _ in range(10):
+        answer = await sink.attempt(EVENT)
+        wait = timedelta() if isinstance(answer, Accepted) else answer.retry_after
+        assert wait is not None
+        waits.append(round(wait.total_seconds()))
+        clock.ahead += waits[-1]
+
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 0, 1]
 
 
 async def test_a_token_endpoint_says_itself_when_to_come_again(
@@ -642,9 +665,3 @@ def in_turn(first: Script, then: Answering) -> Answering:
         return next(answers, None) or then(request)
 
     return answer
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.01)
