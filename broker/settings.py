@@ -41,7 +41,7 @@ class Settings:
     ``channel`` is the URL of the default channel, which may hold a password, or None for the
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
-    ``allow`` names destinations that are no public addresses, as `Network.allowed` does.
+    ``allow``, ``proxy`` and ``no_proxy`` are those of `Network`.
     """
 
     paths: tuple[Path, ...]
@@ -54,6 +54,8 @@ class Settings:
     channel: str | None = field(default=None, repr=False)
     resolve: Mapping[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
+    proxy: str | None = field(default=None, repr=False)
+    no_proxy: tuple[str, ...] = ()
     retention_age: timedelta = timedelta(days=7)
     retention_bytes: int = 1 << 30
     max_event_bytes: int = 1 << 20
@@ -73,7 +75,12 @@ class Settings:
         On a laptop, where nobody else reaches the mesh, its own machine is among them.
         """
         hosts = [self.admin_host, *([self.host] if Part.INGRESS in self.parts else [])]
-        return Network(allowed=self.allow, loopback=all(map(_is_loopback, hosts)))
+        return Network(
+            allowed=self.allow,
+            loopback=all(map(_is_loopback, hosts)),
+            proxy=self.proxy,
+            no_proxy=self.no_proxy,
+        )
 
 
 def _is_loopback(host: str) -> bool:

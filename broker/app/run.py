@@ -163,4 +163,5 @@ def _destinations(settings: Settings) -> str:
     where = ["public addresses", *network.allowed]
     if network.loopback:
         where.append("this machine")
-    return " and ".join(filter(None, [", ".join(where[:-1]), where[-1]]))
+    told = " and ".join(filter(None, [", ".join(where[:-1]), where[-1]]))
+    return f"{told}, through a proxy" if network.proxy else told

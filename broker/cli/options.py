@@ -259,8 +259,55 @@ def resolve_option(command: Decorated) -> Decorated:
     )(command)
 
 
-def allow_option(command: Decorated) -> Decorated:
-    """Add ``--allow-destination``, repeatable."""
+class ProxyUrl(click.ParamType[str]):
+    """The URL of an HTTP proxy: with a password in it, from the environment only."""
+
+    name = "url"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from sinks.http.proxy import parse_proxy
+
+        text = str(value)
+        given = ctx and param and param.name and ctx.get_parameter_source(param.name)
+        if given is not ParameterSource.ENVIRONMENT and _WITH_PASSWORD.search(text):
+            self.fail(
+                "others on this machine can see a password in the URL; give the URL in the "
+                "variable CEMESH_PROXY",
+                param,
+                ctx,
+            )
+        try:
+            parse_proxy(text)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return text
+
+
+def network_options(command: Decorated) -> Decorated:
+    """Add what says where deliveries may lead, and by which way."""
+    no_proxy = click.option(
+        "--no-proxy",
+        type=Destination(),
+        metavar="HOST|NETWORK",
+        multiple=True,
+        envvar="CEMESH_NO_PROXY",
+        show_envvar=True,
+        help="Reach this without the proxy. Repeatable.",
+    )
+    proxy = click.option(
+        "--proxy",
+        type=ProxyUrl(),
+        metavar="URL",
+        envvar="CEMESH_PROXY",
+        show_envvar=True,
+        help="Reach subscribers through this HTTP proxy, by CONNECT: http://HOST:PORT.",
+    )
+    return _allow_option(proxy(no_proxy(command)))
+
+
+def _allow_option(command: Decorated) -> Decorated:
     return click.option(
         "--allow-destination",
         "allow",

@@ -11,13 +11,13 @@ import click
 from broker.cli.help import Command
 from broker.cli.options import (
     admin_address,
-    allow_option,
     channel_option,
     data_address,
     drain_timeout_option,
     log_options,
     manifest_paths,
     max_event_size_option,
+    network_options,
     resolve_option,
 )
 from broker.settings import LogFormat, LogLevel, Part, Settings
@@ -116,7 +116,7 @@ def ingress(
 @admin_address
 @_channel
 @resolve_option
-@allow_option
+@network_options
 @drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
 @log_options
 @click.pass_context
@@ -129,6 +129,8 @@ def dispatcher(
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
     allow: tuple[str, ...],
+    proxy: str | None,
+    no_proxy: tuple[str, ...],
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
@@ -150,6 +152,8 @@ def dispatcher(
             channel=channel,
             resolve=dict(resolve),
             allow=allow,
+            proxy=proxy,
+            no_proxy=no_proxy,
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,

@@ -12,13 +12,13 @@ from broker.cli.options import (
     Duration,
     Size,
     admin_address,
-    allow_option,
     channel_option,
     data_address,
     drain_timeout_option,
     log_options,
     manifest_paths,
     max_event_size_option,
+    network_options,
     resolve_option,
 )
 from broker.settings import LogFormat, LogLevel, Settings
@@ -63,7 +63,7 @@ from broker.settings import LogFormat, LogLevel, Settings
     "Default: the embedded one, in the data dir."
 )
 @resolve_option
-@allow_option
+@network_options
 @click.option(
     "--retention-age",
     type=Duration(),
@@ -98,6 +98,8 @@ def run(
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
     allow: tuple[str, ...],
+    proxy: str | None,
+    no_proxy: tuple[str, ...],
     retention_age: timedelta,
     retention_size: int,
     max_event_size: int,
@@ -121,6 +123,8 @@ def run(
         channel=channel,
         resolve=dict(resolve),
         allow=allow,
+        proxy=proxy,
+        no_proxy=no_proxy,
         retention_age=retention_age,
         retention_bytes=retention_size,
         max_event_bytes=max_event_size,

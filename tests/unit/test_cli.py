@@ -84,6 +84,7 @@ def test_run_takes_every_setting_from_its_options(app: App) -> None:
         "--data-dir /d --host 0.0.0.0 --port 0 --admin-host ::1 --admin-port 1 --channel memory: "
         "--resolve Service/a/b=http://x/?a=b --resolve Service/a/c=http://y/ --retention-age 36h "
         "--allow-destination *.internal --allow-destination 10.0.0.0/8 "
+        "--proxy http://proxy.internal:3128 --no-proxy *.internal "
         "--retention-size 5GB --max-event-size 64KiB --drain-timeout 1.5s --log-format json "
         "--log-level debug"
     )
@@ -101,6 +102,8 @@ def test_run_takes_every_setting_from_its_options(app: App) -> None:
         channel="memory:",
         resolve={"Service/a/b": "http://x/?a=b", "Service/a/c": "http://y/"},
         allow=("*.internal", "10.0.0.0/8"),
+        proxy="http://proxy.internal:3128",
+        no_proxy=("*.internal",),
         retention_age=timedelta(hours=36),
         retention_bytes=5_000_000_000,
         max_event_bytes=65536,
@@ -121,6 +124,8 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
         "CEMESH_CHANNEL": "memory:",
         "CEMESH_RESOLVE": "Service/a/b=http://x/ Service/a/c=http://y/",
         "CEMESH_ALLOW_DESTINATION": "*.internal 10.0.0.0/8",
+        "CEMESH_PROXY": "http://mesh:sesame@proxy.internal:3128",
+        "CEMESH_NO_PROXY": "*.internal ::1",
         "CEMESH_RETENTION_AGE": "1d",
         "CEMESH_RETENTION_SIZE": "1",
         "CEMESH_MAX_EVENT_SIZE": "2",
@@ -142,6 +147,8 @@ def test_run_takes_every_setting_from_the_environment_too(app: App) -> None:
         channel="memory:",
         resolve={"Service/a/b": "http://x/", "Service/a/c": "http://y/"},
         allow=("*.internal", "10.0.0.0/8"),
+        proxy="http://mesh:sesame@proxy.internal:3128",
+        no_proxy=("*.internal", "::1"),
         retention_age=timedelta(days=1),
         retention_bytes=1,
         max_event_bytes=2,
@@ -181,6 +188,23 @@ def test_what_is_allowed_is_allowed_wherever_the_mesh_listens() -> None:
     found = Settings(paths=(), host="0.0.0.0", allow=("127.0.0.1",)).network
 
     assert found == Network(allowed=("127.0.0.1",), loopback=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://proxy:3128", "not an http URL"),
+        ("http://proxy", "no host and port"),
+        ("http://mesh:sesame@proxy:3128", "in the variable CEMESH_PROXY"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_wrong_usage(app: App, url: str, told: str) -> None:
+    result = invoke("run", "mesh.yaml", "--proxy", url)
+
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())
+    assert "sesame" not in result.stderr
+    assert app.settings is None
 
 
 WITH_PASSWORD = "amqps://orders:ses/a@me@rabbit/shop"
@@ -267,7 +291,7 @@ def test_a_part_takes_the_settings_that_mean_something_to_it(
 
 
 NOT_OF_PARTS = ("--data-dir d", "--retention-age 1d", "--retention-size 1GB")
-NOT_OF_INGRESS = (*NOT_OF_PARTS, "--allow-destination ::1")
+NOT_OF_INGRESS = (*NOT_OF_PARTS, "--allow-destination ::1", "--proxy http://p:1")
 NOT_OF_DISPATCHER = (*NOT_OF_PARTS, "--host ::1", "--port 1", "--max-event-size 1MB")
 NOT_OF_SOURCES = (*NOT_OF_DISPATCHER, "--allow-destination ::1", "--drain-timeout 1s")
 
