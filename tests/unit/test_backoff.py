@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from broker.trigger import BackoffPolicy, DeliveryPolicy
 from delivery.backoff import LONGEST_WAIT, Retries
+
+DELIVERY = Path(__file__).parent.parent.parent / "docs" / "delivery.md"
 
 
 def policy(
@@ -50,6 +53,18 @@ def test_the_default_policy_is_that_of_knative() -> None:
 
     assert [seconds(retries, n) for n in (1, 2)] == [0.4, 0.8]
     assert [n for n in range(1, 20) if retries.exhausted(n)] == list(range(11, 20))
+
+
+def test_the_documentation_has_the_waits_of_the_default_policy() -> None:
+    retries = Retries(DeliveryPolicy(backoff_jitter=0))
+    rows, total = [], 0.0
+    for number in range(1, DeliveryPolicy().retry + 1):
+        wait = seconds(retries, number)
+        total += wait
+        rows.append(f"| {number} | {wait:g} s | {total:g} s |")
+
+    table = DELIVERY.read_text().partition("| before retry |")[2].partition("\n\n")[0]
+    assert table.splitlines()[2:] == rows
 
 
 def test_without_retries_the_first_attempt_is_the_last() -> None:

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.errors import ChannelFull
 from broker.event import Event
 from broker.ports import Accepted, Answer, Claim, Deferred, Outcome, Refusal, Refused, Settled
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.deadletter import dead_letter
 from delivery.delivery import Attempt, Delivery
-from delivery.verdicts import Verdict, judge
+from delivery.verdicts import Verdict, judge, tells_of_outage
 
 EVENT = Event.checked({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, b"data")
 WHY = Refusal(destination="http://a/", reason="400 Bad Request", status=400, body=b"x", attempts=3)
@@ -87,6 +88,44 @@ async def test_a_sink_that_raises_costs_an_attempt_and_not_the_event(
 )
 def test_a_verdict_follows_from_the_answer(answer: Answer, verdict: Verdict) -> None:
     assert judge(answer) is verdict
+
+
+@pytest.mark.parametrize(
+    ("refused", "outage"),
+    [
+        (Refused(reason="", status=None), True),
+        (Refused(reason="", status=None, permanent=True), False),
+        *((Refused(reason="", status=each), True) for each in (429, 500, 503, 599, 99, 600)),
+        *((Refused(reason="", status=each), False) for each in (200, 301, 404, 408, 409, 410, 499)),
+    ],
+)
+def test_an_outage_is_told_from_a_verdict_about_one_event(refused: Refused, outage: bool) -> None:
+    assert tells_of_outage(refused) is outage
+
+
+async def test_what_the_subscriber_answered_is_heard_whatever_becomes_of_its_reply() -> None:
+    heard: list[Answer] = []
+
+    class Replying:
+        async def attempt(self, event: Event) -> Answer:
+            return Accepted(reply=event)
+
+    async def full(events: Sequence[Event]) -> None:
+        raise ChannelFull("no room")
+
+    delivery = Delivery(
+        TRIGGER,
+        subscriber=Replying(),
+        dead_letter=Accepting(),
+        emit=full,
+        heard=lambda _, answer: heard.append(answer),
+    )
+    claim = Claim(
+        event=EVENT, attempts=0, condemned=None, accepted_at=datetime.now(UTC), position=None
+    )
+
+    assert isinstance(await delivery.step(claim), Deferred)
+    assert heard == [Accepted(reply=EVENT)]
 
 
 def test_a_dead_letter_says_who_refused_it_and_why() -> None:
