@@ -105,6 +105,8 @@ class Dial:
         self.stage = "waiting for the proxy's tunnel"
         try:
             await tunnel.opened
+            if transport.is_closing():
+                raise NoAnswer("the proxy closed the connection")
         except BaseException:
             transport.abort()
             raise

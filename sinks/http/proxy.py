@@ -83,14 +83,18 @@ class Tunnel(asyncio.Protocol):
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
         self._request = "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii")
         self._head = b""
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).write(self._request)
+        self._transport = cast("asyncio.Transport", transport)  # what create_connection makes
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        self._head += data
         if self.opened.done():
+            if self._transport is not None:
+                self._transport.abort()  # nobody has asked the subscriber for anything yet
             return
+        self._head += data
         if b"\r\n\r\n" in self._head:
             self._judge()
         elif len(self._head) > _LONGEST_HEAD:

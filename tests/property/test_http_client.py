@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sinks.http import HttpClient, NoAnswer, Response
+from sinks.http.proxy import Proxy, Tunnel
 from sinks.http.reader import MAX_BODY, ResponseReader
 from tests.services.subscribers import Subscriber, hang, raw
 
@@ -129,3 +131,22 @@ def test_over_a_socket_too_there_is_no_hang_and_no_other_exception(
                     await client.request("POST", url, timeout=timedelta(milliseconds=20))
 
     asyncio.run(ask_twice())
+
+
+@given(STREAMS, PIECES)
+def test_whatever_a_proxy_says_there_is_a_tunnel_or_no_answer(
+    stream: bytes, sizes: list[int]
+) -> None:
+    async def asked() -> None:
+        tunnel = Tunnel(Proxy(host="proxy.test", port=3128), "a.test", 80)
+        for piece in cut(stream, sizes):
+            tunnel.data_received(piece)
+        tunnel.connection_lost(None)
+
+        failure = tunnel.opened.exception()
+        if failure is None:
+            assert re.match(rb"HTTP/1\.[01] 2\d\d", stream)
+        else:
+            assert isinstance(failure, NoAnswer)
+
+    asyncio.run(asked())

@@ -290,7 +290,7 @@ async def _perform(
                 return False
             case Close(reset=reset):
                 if reset:
-                    _linger_not(writer)
+                    linger_not(writer)
                     writer.transport.abort()
                 else:
                     writer.close()
@@ -301,7 +301,7 @@ async def _perform(
     return True
 
 
-def _linger_not(writer: asyncio.StreamWriter) -> None:
+def linger_not(writer: asyncio.StreamWriter) -> None:
     """Make the coming close a reset."""
     peer: socket.socket = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Self
 
-from tests.services.subscribers import Close, Hang, Script, Send
+from tests.services.subscribers import Close, Hang, Script, Send, linger_not
 
 
 class ConnectProxy:
@@ -88,8 +88,12 @@ async def _refuse(
                 await writer.drain()
             case Hang():
                 await reader.read()
-            case Close():
-                writer.close()
-                await writer.wait_closed()
+            case Close(reset=reset):
+                if reset:
+                    linger_not(writer)
+                    writer.transport.abort()
+                else:
+                    writer.close()
+                    await writer.wait_closed()
             case _:
                 raise NotImplementedError(action)

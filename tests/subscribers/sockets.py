@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from tests.services.subscribers import linger_not
 
 
 @asynccontextmanager
@@ -46,8 +47,7 @@ async def resetting() -> AsyncIterator[str]:
     """Reset every connection as soon as it is there: yield the URL."""
 
     def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer: socket.socket = writer.get_extra_info("socket")
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        linger_not(writer)
         writer.transport.abort()
 
     async with await asyncio.start_server(take, "127.0.0.1", 0) as server:

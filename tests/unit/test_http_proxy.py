@@ -10,7 +10,7 @@ from sinks.http import HttpClient, NoAnswer
 from sinks.http.address import Route
 from sinks.http.proxy import parse_proxy, proxy_to
 from tests.services.certificates import make_certificates
-from tests.services.subscribers import Script, Subscriber, close, hang, raw
+from tests.services.subscribers import Script, Subscriber, close, hang, raw, reset
 from tests.subscribers.places import abandoned
 from tests.subscribers.proxy import ConnectProxy
 
@@ -163,6 +163,19 @@ async def test_a_proxy_that_opens_no_tunnel_is_said_so(
             await client.request("POST", "http://far.test/", timeout=SOON, route=by(proxy.url()))
 
     assert caught.value.reason == reason
+
+
+async def test_a_proxy_that_leaves_once_the_tunnel_is_open_is_no_answer(
+    client: HttpClient,
+) -> None:
+    opened = b"HTTP/1.1 200 OK\r\n\r\n"
+    for answer in (raw(opened), reset(opened), hang(opened, b"out of turn")):
+        async with ConnectProxy(answer) as proxy:
+            with pytest.raises(NoAnswer, match=r"closed|broke|asked for"):
+                await client.request(
+                    "POST", "http://far.test/", timeout=SOON, route=by(proxy.url())
+                )
+            await proxy.all_closed()
 
 
 async def test_a_proxy_that_hangs_is_said_so(client: HttpClient) -> None:
