@@ -63,8 +63,8 @@ class HttpClient:
         """Send one request and return its answer, whatever its status; follow no redirect.
 
         ``Host`` and ``Content-Length`` are added, nothing else is. ``timeout`` covers all of
-        it, from looking up the name to the last byte of the answer. Raises `NoAnswer`, or
-        `InvalidUrl`.
+        it, from looking up the name to the last byte of the answer. Connections lead only where
+        the network of ``route`` lets them. Raises `NoAnswer`, or `InvalidUrl`.
 
         A kept connection that the peer closes before it answers is replaced once by a fresh
         one: it says nothing about the peer but that it does not keep connections for ever.
