@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from urllib.parse import parse_qs
 import pytest
 
 from broker.event import Event
-from broker.policy import Credentials, Network, OAuth2
+from broker.policy import ClientCertificate, Credentials, Network, OAuth2
 from broker.ports import Accepted, Answer, Buried, Claim, Refused, Sink, SinkOptions
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.delivery import Delivery
 from sinks.http import HttpSinks, InvalidUrl
+from tests.services.certificates import make_certificates
 from tests.services.subscribers import (
     Answering,
     Headers,
@@ -131,6 +133,33 @@ async def test_a_redirect_does_not_take_credentials_elsewhere(
 
     assert refused(answer).status == 307
     assert elsewhere.connections == 0
+
+
+async def test_a_certificate_is_shown_to_the_subscriber(sinks: HttpSinks) -> None:
+    certificates = make_certificates()
+    certificates.server.verify_mode = ssl.CERT_REQUIRED
+    certificates.server.load_verify_locations(cadata=certificates.authority)
+    credentials = Credentials(certificate=certificates.client)
+    async with Subscriber(tls=certificates.server) as subscriber:
+        target = Target(url=subscriber.url(host="localhost"), ca_certs=certificates.authority)
+
+        answer = await sinks.sink(target, options(credentials)).attempt(EVENT)
+
+    assert answer == Accepted()
+
+
+async def test_a_certificate_is_not_shown_to_a_token_endpoint(
+    sinks: HttpSinks, subscriber: Subscriber
+) -> None:
+    subscriber.answers("/token", [granting("one")])
+    broken = ClientCertificate(certificate="none", key="none")
+    credentials = Credentials(certificate=broken, oauth2=client_of(subscriber))
+    target = Target(url="https://127.0.0.1/")
+
+    told = refused(await sinks.sink(target, options(credentials)).attempt(EVENT))
+
+    assert "certificate" in told.reason
+    assert len(token_requests(subscriber)) == 1
 
 
 # --- OAuth 2: asking -----------------------------------------------------------------------
