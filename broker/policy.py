@@ -45,6 +45,15 @@ class Breaker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """How much goes out in one request: so many events, bytes of them, or what came meanwhile."""
+
+    max_events: int = 100
+    max_bytes: int = 256 << 10
+    max_wait: timedelta = timedelta(milliseconds=100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signing:
     """Keys that each request is signed with, as Standard Webhooks writes them.
 

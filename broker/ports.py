@@ -88,6 +88,14 @@ class Sink(Protocol):
         ...
 
 
+class BatchSink(Sink, Protocol):
+    """A destination that takes several events at once, too."""
+
+    async def attempt_together(self, events: Sequence[Event]) -> Answer:
+        """Do what `attempt` does, for at least one event, in one request."""
+        ...
+
+
 class Sinks(AbstractAsyncContextManager["Sinks"], Protocol):
     """All destinations of one URL scheme; what they share (connections) lives as long as this."""
 

@@ -12,10 +12,12 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from broker.filters import EVERYTHING, Filter
-from broker.policy import Breaker, Consent, Credentials, Limits, Signing
+from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Signing
 
 ContentMode = Literal["binary", "structured"]
 BackoffPolicy = Literal["exponential", "linear"]
+
+_MOST_UNDER_WAY: Final = 10_000
 
 DEFAULT_PARALLELISM: Final = 100
 """Attempts that one trigger has under way at most (Knative's default on RabbitMQ)."""
@@ -51,7 +53,7 @@ class DeliveryPolicy:
     ``retry`` counts the attempts after the first. ``backoff_jitter`` is the share by which a
     wait is varied either way, 0.1 meaning ±10 %. ``backoff_cap`` is None where waits may grow
     without bound. ``dead_letter`` is None where the broker's own store takes dead letters.
-    ``signing``, ``credentials`` and ``consent`` are about the subscriber alone.
+    ``signing``, ``credentials``, ``consent`` and ``batch`` are about the subscriber alone.
     """
 
     retry: int = 10
@@ -68,6 +70,7 @@ class DeliveryPolicy:
     signing: Signing | None = None
     credentials: Credentials = Credentials()
     consent: Consent | None = None
+    batch: Batch | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,16 @@ class Trigger:
     @property
     def namespace(self) -> str:
         return self.key.partition("/")[0]
+
+    @property
+    def window(self) -> int:
+        """How many events may be under way: as many as ``parallelism`` requests hold."""
+        batch = self.delivery.batch
+        return (
+            self.parallelism
+            if batch is None
+            else min(self.parallelism * batch.max_events, _MOST_UNDER_WAY)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

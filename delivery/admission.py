@@ -40,7 +40,7 @@ class Admission:
         self._pace = None if limits.rate is None else Pace(limits.rate)
         self._circuit: Circuit | None = None
         if policy.breaker is not None:
-            self._circuit = Circuit(policy.breaker, full=trigger.parallelism, share=share)
+            self._circuit = Circuit(policy.breaker, full=trigger.window, share=share)
         self._turns: dict[Claim, int] = {}  # of all that are under way
         self._bytes = 0
         self._held_until = _NOW

@@ -9,8 +9,13 @@ from broker.errors import did_you_mean
 from broker.manifest import annotations as notes
 from broker.manifest.credentials import SecretReader, credentials, signing
 from broker.manifest.objects import Place
-from broker.manifest.policyshapes import BreakerShape, DeliveryPolicyObject, LimitsShape
-from broker.policy import Breaker, Consent, Credentials, Limits, Rate, Signing
+from broker.manifest.policyshapes import (
+    BatchShape,
+    BreakerShape,
+    DeliveryPolicyObject,
+    LimitsShape,
+)
+from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Rate, Signing
 from broker.trigger import DeliveryPolicy
 
 
@@ -23,6 +28,7 @@ class Asked:
     signing: Signing | None = None
     credentials: Credentials = Credentials()
     consent: Consent | None = None
+    batch: Batch | None = None
 
     def of(self, policy: DeliveryPolicy) -> DeliveryPolicy:
         """Return the policy of a trigger that asks for this."""
@@ -33,6 +39,7 @@ class Asked:
             signing=self.signing,
             credentials=self.credentials,
             consent=self.consent,
+            batch=self.batch,
         )
 
 
@@ -67,6 +74,18 @@ def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> A
         signing=signing(spec.signing, at_spec.at("signing"), secrets),
         credentials=credentials(spec.credentials, at_spec.at("credentials"), secrets),
         consent=None if consent is None else Consent(origin=consent.origin),
+        batch=_batch(spec.batch),
+    )
+
+
+def _batch(shape: BatchShape | None) -> Batch | None:
+    if shape is None:
+        return None
+    default = Batch()
+    return Batch(
+        max_events=shape.max_events or default.max_events,
+        max_bytes=shape.max_bytes or default.max_bytes,
+        max_wait=shape.max_wait or default.max_wait,
     )
 
 

@@ -104,6 +104,12 @@ class CredentialsShape(Shape):
         return self
 
 
+class BatchShape(Shape):
+    max_events: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_bytes: Bytes | None = None
+    max_wait: PositiveDuration | None = None
+
+
 class ConsentShape(Shape):
     origin: Host
 
@@ -114,6 +120,7 @@ class DeliveryPolicySpec(Shape):
     signing: Secrets | None = None
     credentials: CredentialsShape | None = None
     consent: ConsentShape | None = None
+    batch: BatchShape | None = None
 
 
 class DeliveryPolicyObject(KubernetesObject):

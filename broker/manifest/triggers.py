@@ -47,8 +47,12 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
         annotations, notes.ORDER, notes.is_ordered, default=False, place=at_annotations
     )
     subscriber = _subscriber(spec, at_spec.at("subscriber"), context.directory)
+    if policy.batch is not None and ordered:
+        at_annotations.at(notes.ORDER).error("what goes out in batches has no order")
     if broker is None or subscriber is None:
         return None
+    if policy.batch is not None and not subscriber.url.startswith(("http:", "https:")):
+        at_spec.at("subscriber").error("batches are sent to http and https URLs alone")
     return Trigger(
         key=place.object.key,
         broker=broker,

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from broker.errors import (
+    CemeshError,
     ChannelUnavailable,
     Problem,
     UnknownBroker,
@@ -26,7 +27,7 @@ from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
 from broker.policy import Network
-from broker.ports import BackendOptions, Channel, Emit, Pause, Sink, SinkOptions
+from broker.ports import BackendOptions, BatchSink, Channel, Emit, Pause, Sink, SinkOptions
 from broker.settings import WHOLE, Part
 from broker.status import (
     BrokerStatus,
@@ -37,6 +38,7 @@ from broker.status import (
     TriggerStatus,
 )
 from broker.trigger import Access, Broker, Desired, Target, Trigger
+from delivery.batching import Batching
 from delivery.delivery import Attempt, Delivery
 from delivery.gate import Gate
 
@@ -203,7 +205,12 @@ class Mesh:
             credentials=policy.credentials,
             consent=policy.consent,
         )
-        return await self._resources.sink(trigger.subscriber, options)
+        sink = await self._resources.sink(trigger.subscriber, options)
+        if policy.batch is None:
+            return sink
+        if not hasattr(sink, "attempt_together"):
+            raise CemeshError(f"nothing that sends to {trigger.subscriber.url} sends batches")
+        return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
 
     async def _sink(self, trigger: Trigger, target: Target) -> Sink:
         """Return the sink for another target, which is not told who the trigger is."""

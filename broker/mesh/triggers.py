@@ -121,7 +121,7 @@ class TriggerRun:
                 async with self.channel.subscribe(
                     self.trigger.key,
                     filter=self.trigger.filter,
-                    window=self.trigger.parallelism,
+                    window=self.trigger.window,
                     ordered=self.trigger.ordered,
                 ) as cursor:
                     self._subscribed.set()

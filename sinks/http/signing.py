@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import hmac
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -41,9 +41,9 @@ class Signer:
         except _Unusable as error:
             raise CemeshError(f"a signing key {error}") from None
 
-    def headers(self, event: Event, body: bytes, now: float) -> Headers:
+    def headers(self, events: Sequence[Event], body: bytes, now: float) -> Headers:
         """Return the headers that sign ``body``, sent at ``now`` (seconds since the epoch)."""
-        identity, timestamp = webhook_id(event), b"%d" % now
+        identity, timestamp = webhook_id(*events), b"%d" % now
         content = b"%s.%s.%s" % (identity, timestamp, body)
         return [
             (b"webhook-id", identity),
@@ -56,13 +56,13 @@ class Signer:
         return b" ".join([sign(content) for sign in self._signs])
 
 
-def webhook_id(event: Event) -> bytes:
-    """Return the same id for the same event, whatever the attempt, the trigger or the mesh.
+def webhook_id(*events: Event) -> bytes:
+    """Return the same id for the same events, whatever the attempt, the trigger or the mesh.
 
     It is a digest, as it is ``source`` and ``id`` together that tell events apart, and as these
     may hold the full stop that separates what is signed.
     """
-    identity = f"{event.source}\n{event.id}".encode()
+    identity = "\n".join(f"{event.source}\n{event.id}" for event in events).encode()
     return b"evt_" + sha256(identity).hexdigest()[:32].encode()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -134,10 +134,19 @@ class HttpSink:
 
     async def attempt(self, event: Event) -> Answer:
         headers, body = codec.encode(event, self._mode)
-        trace = (b"traceparent", traceparent(event.attributes.get("traceparent")))
-        headers = [*self._headers, trace, *headers]
+        return await self._attempt([event], headers, body, event.attributes.get("traceparent"))
+
+    async def attempt_together(self, events: Sequence[Event]) -> Answer:
+        """See `broker.ports.BatchSink`. The batch begins a trace of its own."""
+        headers, body = codec.encode_batch(events)
+        return await self._attempt(events, headers, body, None)
+
+    async def _attempt(
+        self, events: Sequence[Event], encoded: Headers, body: bytes, trace: str | None
+    ) -> Answer:
+        headers = [*self._headers, (b"traceparent", traceparent(trace)), *encoded]
         if self._signer is not None:
-            headers += self._signer.headers(event, body, time.time())
+            headers += self._signer.headers(events, body, time.time())
         try:
             if self._leave is not None:
                 return await self._attempt_with_leave(self._leave, headers, body)

@@ -188,6 +188,7 @@ class Subscriber:
         self.port = port
         self._tls = tls
         self._paths: dict[str, Answering] = {}
+        self._by_body: set[str] = set()
         self._news = asyncio.Condition()
         self._conversations: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -212,6 +213,11 @@ class Subscriber:
         """Set what is answered at ``path`` from now on, and return its URL."""
         self._paths[path] = answers if callable(answers) else _in_turn(answers)
         return self.url(path)
+
+    def answers_as_told(self, path: str, answer: Answering) -> str:
+        """Set the same, by a function that is asked once the request's body is there."""
+        self._by_body.add(path)
+        return self.answers(path, answer)
 
     async def received_at(
         self, path: str, count: int = 1, *, within: float = 10.0
@@ -257,9 +263,12 @@ class Subscriber:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             request, size = _request(head, connection)
+            reads_first = request.path in self._by_body
+            if reads_first:
+                request = replace(request, body=await reader.readexactly(size))
             answer = self._paths.get(request.path, _take)(request)
             script = answer if isinstance(answer, Script) else reply(answer)
-            if not script.early:
+            if not script.early and not reads_first:
                 request = replace(request, body=await reader.readexactly(size))
             self.received.append(request)
             async with self._news:

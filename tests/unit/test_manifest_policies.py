@@ -11,6 +11,7 @@ import pytest
 
 from broker.manifest import load
 from broker.policy import (
+    Batch,
     Breaker,
     ClientCertificate,
     Consent,
@@ -68,6 +69,7 @@ metadata: {name: headers}
 stringData: {X-Api-Key: "open sesame"}
 """
 
+PARALLELISM: Final = "rabbitmq.eventing.knative.dev/parallelism"
 MINE: Final = "cemesh.dev/delivery-policy: mine"
 OF_THE_BROKER: Final = "cemesh.dev/delivery-policy: of-the-broker"
 
@@ -193,6 +195,21 @@ def test_consent_is_asked_for_in_the_name_of_an_origin(tmp_path: Path) -> None:
     found = policy(tmp_path, "{consent: {origin: mesh.example.com}}")
 
     assert found.consent == Consent(origin="mesh.example.com")
+
+
+def test_batches_have_bounds_of_their_own(tmp_path: Path) -> None:
+    spec = "{batch: {maxEvents: 7, maxBytes: 64Ki, maxWait: PT2S}}"
+
+    assert policy(tmp_path, "{batch: {}}").batch == Batch()
+    assert policy(tmp_path, spec).batch == Batch(
+        max_events=7, max_bytes=65536, max_wait=timedelta(seconds=2)
+    )
+
+
+def test_as_many_events_are_under_way_as_the_requests_of_a_trigger_hold(tmp_path: Path) -> None:
+    policy(tmp_path, "{batch: {maxEvents: 7}}", trigger=f'{MINE}, {PARALLELISM}: "3"')
+
+    assert load([tmp_path / "mesh.yaml"]).desired.triggers["default/t"].window == 21
 
 
 def test_a_broker_has_one_for_all_its_triggers_that_have_none(tmp_path: Path) -> None:
