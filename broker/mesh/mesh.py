@@ -7,10 +7,9 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, Self, cast
+from typing import Final, Self
 
 from broker.errors import (
-    CemeshError,
     ChannelUnavailable,
     Problem,
     UnknownBroker,
@@ -20,6 +19,7 @@ from broker.errors import (
 from broker.event import Event
 from broker.ingress import Entrance
 from broker.mesh.announcing import Announcing
+from broker.mesh.making import Maker
 from broker.mesh.parts import of_parts, refuse_unshared
 from broker.mesh.pausing import Pausing
 from broker.mesh.resources import Resources
@@ -27,7 +27,7 @@ from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
 from broker.policy import Network
-from broker.ports import BackendOptions, BatchSink, Channel, Emit, Pause, Sink, SinkOptions
+from broker.ports import BackendOptions, Channel, Emit, Pause
 from broker.settings import WHOLE, Part
 from broker.status import (
     BrokerStatus,
@@ -37,13 +37,9 @@ from broker.status import (
     TriggerState,
     TriggerStatus,
 )
-from broker.trigger import Access, Broker, Desired, Target, Trigger
-from delivery.batching import Batching
-from delivery.delivery import Attempt, Delivery
-from delivery.gate import Gate
+from broker.trigger import Access, Broker, Desired, Trigger
 
 _log: Final = logging.getLogger("cemesh.mesh")
-_delivery_log: Final = logging.getLogger("cemesh.delivery")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +71,21 @@ class Mesh:
     ) -> None:
         self.problems: Sequence[Problem] = ()
         self._parts = parts
-        self._network = network
         self._desired = Desired()
         self._brokers: dict[str, _Running] = {}
         self._triggers: dict[str, TriggerRun] = {}
         self._sources: dict[str, SourceRun] = {}
         self._drain_timeout = drain_timeout
-        self._metrics = metrics
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
         self._resources = Resources(channel=channel, options=options, emit_to=self._emit_to)
+        self._maker = Maker(
+            self._resources,
+            network,
+            metrics,
+            emit_into=self._emit_into,
+            changed=self._changed,
+        )
         self._pausing = Pausing(self._triggers.values)
         self._announcing = Announcing(self._told_of_triggers, self._emit_to)
         self._phase: str | None = "the mesh is starting"
@@ -153,23 +154,9 @@ class Mesh:
             channel = brokers[trigger.broker].channel
             now = self._triggers.get(key)
             if now is None or now.trigger != trigger or now.channel is not channel:
-                runs.append(await self._make(trigger, channel))
+                runs.append(await self._maker.make(trigger, channel))
         await self._pausing.heed(runs)
         return runs
-
-    async def _make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
-        dead_letter = trigger.delivery.dead_letter
-        gate = Gate(trigger, on_change=lambda state: self._changed(run, state))
-        delivery = Delivery(
-            trigger,
-            subscriber=await self._subscriber(trigger),
-            dead_letter=None if dead_letter is None else await self._sink(trigger, dead_letter),
-            emit=self._emit_into(trigger.broker),
-            on_attempt=self._note,
-            heard=gate.heard,
-        )
-        run = TriggerRun(trigger, channel, delivery.step, gate)
-        return run
 
     def _changed(self, run: TriggerRun, state: TriggerState) -> None:
         self._pausing.changed(run, state)
@@ -196,34 +183,6 @@ class Mesh:
             task = self._tasks.create_task(self._let_go(run))
             self._leaving[task] = run
             task.add_done_callback(self._leaving.pop)
-
-    async def _subscriber(self, trigger: Trigger) -> Sink:
-        policy = trigger.delivery
-        options = replace(
-            self._options_of(trigger),
-            signing=policy.signing,
-            credentials=policy.credentials,
-            consent=policy.consent,
-        )
-        sink = await self._resources.sink(trigger.subscriber, options)
-        if policy.batch is None:
-            return sink
-        if not hasattr(sink, "attempt_together"):
-            raise CemeshError(f"nothing that sends to {trigger.subscriber.url} sends batches")
-        return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
-
-    async def _sink(self, trigger: Trigger, target: Target) -> Sink:
-        """Return the sink for another target, which is not told who the trigger is."""
-        return await self._resources.sink(target, self._options_of(trigger))
-
-    def _options_of(self, trigger: Trigger) -> SinkOptions:
-        policy = trigger.delivery
-        return SinkOptions(
-            namespace=trigger.namespace,
-            timeout=policy.timeout,
-            content_mode=policy.content_mode,
-            network=self._network,
-        )
 
     async def _let_go(self, run: TriggerRun) -> None:
         """End a run that was replaced or removed, once what it has under way is done."""
@@ -381,23 +340,6 @@ class Mesh:
     def _runs(self, trigger: str, channel: Channel) -> bool:
         run = self._triggers.get(trigger)
         return run is not None and run.channel is channel
-
-    def _note(self, attempt: Attempt) -> None:
-        seconds = attempt.duration.total_seconds()
-        self._metrics.attempted(attempt.trigger, attempt.verdict.value, seconds)
-        if _delivery_log.isEnabledFor(logging.DEBUG):
-            _delivery_log.debug(
-                "attempt",
-                extra={
-                    "trigger": attempt.trigger,
-                    "event_id": attempt.id,
-                    "source": attempt.source,
-                    "destination": attempt.destination,
-                    "number": attempt.number,
-                    "seconds": round(seconds, 6),
-                    "verdict": attempt.verdict.value,
-                },
-            )
 
 
 async def _take_off(trigger: str, channel: Channel) -> None:
