@@ -1,0 +1,102 @@
+"""Makes a run of a trigger: its sinks, its delivery and its gate, joined together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, cast
+
+from broker.errors import CemeshError
+from broker.mesh.resources import Resources
+from broker.mesh.triggers import TriggerRun
+from broker.observe.metrics import Metrics
+from broker.policy import Network
+from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions
+from broker.status import TriggerState
+from broker.trigger import Trigger
+from delivery.batching import Batching
+from delivery.delivery import Attempt, Delivery
+from delivery.gate import Gate
+
+_log: Final = logging.getLogger("cemesh.delivery")
+
+
+class Maker:
+    """Makes runs. ``emit_into`` returns the way into a broker, for replies.
+
+    ``changed`` is told of each new state of a run's gate.
+    """
+
+    def __init__(
+        self,
+        resources: Resources,
+        network: Network,
+        metrics: Metrics,
+        *,
+        emit_into: Callable[[str], Emit],
+        changed: Callable[[TriggerRun, TriggerState], None],
+    ) -> None:
+        self._resources = resources
+        self._network = network
+        self._metrics = metrics
+        self._emit_into = emit_into
+        self._changed = changed
+
+    async def make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
+        """Return a run that has not started. Raises a `CemeshError` if a sink cannot be made."""
+        target = trigger.delivery.dead_letter
+        options = self._options(trigger)
+        gate = Gate(trigger, on_change=lambda state: self._changed(run, state))
+        delivery = Delivery(
+            trigger,
+            subscriber=await self._subscriber(trigger, options),
+            dead_letter=None if target is None else await self._resources.sink(target, options),
+            emit=self._emit_into(trigger.broker),
+            on_attempt=self._note,
+            heard=gate.heard,
+        )
+        run = TriggerRun(trigger, channel, delivery.step, gate)
+        return run
+
+    def _options(self, trigger: Trigger) -> SinkOptions:
+        """Return what any destination may know: not what proves to the subscriber who sends."""
+        policy = trigger.delivery
+        return SinkOptions(
+            namespace=trigger.namespace,
+            timeout=policy.timeout,
+            content_mode=policy.content_mode,
+            network=self._network,
+        )
+
+    async def _subscriber(self, trigger: Trigger, options: SinkOptions) -> Sink:
+        policy = trigger.delivery
+        proving = replace(
+            options,
+            signing=policy.signing,
+            credentials=policy.credentials,
+            consent=policy.consent,
+        )
+        sink = await self._resources.sink(trigger.subscriber, proving)
+        if policy.batch is None:
+            return sink
+        if not hasattr(sink, "attempt_together"):
+            raise CemeshError(f"nothing that sends to {trigger.subscriber.url} sends batches")
+        return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
+
+    def _note(self, attempt: Attempt) -> None:
+        seconds = attempt.duration.total_seconds()
+        self._metrics.attempted(attempt.trigger, attempt.verdict.value, seconds)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "attempt",
+                extra={
+                    "trigger": attempt.trigger,
+                    "event_id": attempt.id,
+                    "source": attempt.source,
+                    "destination": attempt.destination,
+                    "number": attempt.number,
+                    "seconds": round(seconds, 6),
+                    "verdict": attempt.verdict.value,
+                },
+            )
