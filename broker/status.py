@@ -105,6 +105,10 @@ class Operated(Protocol):
         """Return the broker's triggers, wherever they run; raises `UnknownBroker`."""
         ...
 
+    def trigger(self, trigger: str) -> Trigger:
+        """Return the trigger ``namespace/name``, wherever it runs; raises `UnknownTrigger`."""
+        ...
+
     async def pause(self, trigger: str, why: str) -> Pause:
         """Return once it is durable that the trigger ``namespace/name`` gets nothing.
 

@@ -7,7 +7,8 @@ durably, and not in a process.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -24,6 +25,10 @@ from broker.trigger import BackoffPolicy, DeliveryPolicy
 
 LONGEST_WAIT: Final = timedelta(days=365)
 """The bound where a policy sets none: every wait ends at a date that a channel can store."""
+
+
+MOST_SHOWN: Final = 100
+"""Retries of which the waits are told."""
 
 
 class Jittered(wait_base):
@@ -72,6 +77,12 @@ class Retries:
         state = RetryCallState(self._retrying, None, (), {})
         state.attempt_number = attempts
         return state
+
+
+def waits(policy: DeliveryPolicy, most: int) -> Sequence[timedelta]:
+    """Return the waits before the retries, before the first ``most`` of them, without jitter."""
+    retries = Retries(replace(policy, backoff_jitter=0))
+    return [retries.wait(number, None) for number in range(1, min(policy.retry, most) + 1)]
 
 
 def _linear(delay: timedelta, longest: timedelta) -> wait_base:

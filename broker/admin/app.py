@@ -50,6 +50,7 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route(f"{broker}/deadletters", letters.list),
             Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
             Route(f"{broker}/deadletters/{{id}}", letters.show),
+            Route(f"{trigger}/delivery", triggers.delivery),
             Route(f"{trigger}/pause", pauses.pause, methods=["POST"]),
             Route(f"{trigger}/resume", pauses.resume, methods=["POST"]),
         ],

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.admin.deadletters import broker_key
-from broker.admin.models import ExplanationDocument, TriggersDocument
+from broker.admin.models import DeliveryDocument, ExplanationDocument, TriggersDocument
 from broker.admin.responses import document
 from broker.codecs.http import Headers, decode
 from broker.errors import InvalidEvent
@@ -30,7 +30,10 @@ _MAX_SOURCES: Final = 10
 
 
 class TriggerRoutes:
-    """The routes ``triggers`` and ``explain`` under ``/api/v1/brokers/{namespace}/{name}``."""
+    """The routes ``triggers`` and ``explain`` under ``/api/v1/brokers/{namespace}/{name}``.
+
+    And ``delivery`` under ``/api/v1/triggers/{namespace}/{name}``.
+    """
 
     def __init__(self, mesh: Operated) -> None:
         self._mesh = mesh
@@ -38,6 +41,9 @@ class TriggerRoutes:
 
     async def list(self, request: Request) -> Response:
         return document(TriggersDocument.of(self._mesh.triggers(broker_key(request))))
+
+    async def delivery(self, request: Request) -> Response:
+        return document(DeliveryDocument.of(self._mesh.trigger(broker_key(request))))
 
     async def explain(self, request: Request) -> Response:
         """Explain the event that is posted, or the stored one that the query names."""

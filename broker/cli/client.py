@@ -15,6 +15,7 @@ import msgspec
 from broker.admin.models import (
     DeadLetterDocument,
     DeadLetterPage,
+    DeliveryDocument,
     EventsPage,
     ExplanationDocument,
     PauseDocument,
@@ -100,6 +101,9 @@ class AdminClient:
             patience=None,
         ) as response:
             return self._document(response, RedrivenDocument)
+
+    def delivery(self, trigger: str) -> DeliveryDocument:
+        return self._get(f"{_trigger_path(trigger)}/delivery", DeliveryDocument)
 
     def pause(self, trigger: str, why: str) -> PauseDocument:
         body = msgspec.json.encode(PauseRequest(why=why))

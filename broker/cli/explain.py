@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from broker.cli.exits import RefusedError
+from broker.cli.explaindelivery import explain_delivery
 from broker.cli.help import Command
 from broker.cli.options import DEFAULT_BROKER, Key, admin_address, output_option, resolve_option
 from broker.errors import did_you_mean
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
       cemesh explain --id 1042 --source /shop/berlin
       cemesh explain --id 1042 --manifests proposed/
       cemesh tail --count 1 --output json | cemesh explain -
+      cemesh explain --delivery default/audit
 
     Exit codes:
 
       0  explained, whether or not a trigger matches
-      1  not a valid event, or none that is stored; no such broker; the manifests have problems
+      1  not a valid event, or none that is stored; no such broker or trigger; the manifests have
+         problems
       2  wrong usage
       3  no mesh answers
     """,
@@ -58,6 +61,12 @@ if TYPE_CHECKING:
 )
 @click.option("--id", help="The id of an event that the running mesh has stored.")
 @click.option("--source", help="With --id: the source, where several have sent that id.")
+@click.option(
+    "--delivery",
+    type=Key(),
+    metavar="TRIGGER",
+    help="Say how this trigger's events are delivered, and how long they wait before each retry.",
+)
 @click.option(
     "-m",
     "--manifests",
@@ -82,6 +91,7 @@ def explain(
     data: tuple[str, ...],
     id: str | None,
     source: str | None,
+    delivery: str | None,
     paths: tuple[Path, ...],
     broker: str | None,
     resolve: tuple[tuple[str, str], ...],
@@ -91,12 +101,17 @@ def explain(
 ) -> None:
     """Say for every trigger of a broker whether an event matches it, and where it does not, why.
 
+    Or, with --delivery, how a trigger delivers.
+
     EVENT is a file with an event in the JSON format, - for standard input. Instead, --header
     and --data give it as curl would send it to the broker, or --id names a stored one. Nothing
     is stored or sent.
     """
-    if sum((event is not None, bool(headers or data), id is not None)) != 1:
-        raise click.UsageError("give the event in one way: EVENT, --header and --data, or --id")
+    given_ways = (event is not None, bool(headers or data), id is not None, delivery is not None)
+    if sum(given_ways) != 1:
+        raise click.UsageError(
+            "give the event in one way: EVENT, --header and --data, or --id; or a --delivery"
+        )
     if source is not None and id is None:
         raise click.UsageError("--source goes with --id")
 
@@ -107,6 +122,9 @@ def explain(
 
     mesh = AdminClient(admin_host, admin_port)
     files = _files(paths, resolve) if paths else None
+    if delivery is not None:
+        explain_delivery(delivery, files, mesh, output)
+        return
     key = _broker(files, broker)
     if id is None:
         given = _given(event, headers, data)

@@ -330,12 +330,15 @@ class Mesh:
         if trigger in self._triggers:
             self._triggers[trigger].resume()
 
-    def _channel_of(self, trigger: str) -> Channel:
+    def trigger(self, trigger: str) -> Trigger:
         found = self._desired.triggers.get(trigger)
         if found is None:
             hint = did_you_mean(trigger, self._desired.triggers)
             raise UnknownTrigger(f"the mesh has no trigger {trigger}{hint}")
-        return self.channel(found.broker)
+        return found
+
+    def _channel_of(self, trigger: str) -> Channel:
+        return self.channel(self.trigger(trigger).broker)
 
     def _runs(self, trigger: str, channel: Channel) -> bool:
         run = self._triggers.get(trigger)

@@ -116,18 +116,20 @@ class StandIn:
         return self.running
 
     async def pause(self, trigger: str, why: str) -> Pause:
-        self._check_trigger(trigger)
+        self.trigger(trigger)
         pause = Pause(why=why, since=datetime.now(UTC))
         await self.mesh_channel.pauses.put(trigger, pause)
         return pause
 
     async def resume(self, trigger: str) -> None:
-        self._check_trigger(trigger)
+        self.trigger(trigger)
         await self.mesh_channel.pauses.remove(trigger)
 
-    def _check_trigger(self, trigger: str) -> None:
-        if trigger not in [each.key for each in self.running]:
-            raise UnknownTrigger(f"the mesh has no trigger {trigger}")
+    def trigger(self, trigger: str) -> Trigger:
+        for each in self.running:
+            if each.key == trigger:
+                return each
+        raise UnknownTrigger(f"the mesh has no trigger {trigger}")
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         channel = self.channel(broker)

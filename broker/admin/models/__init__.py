@@ -11,6 +11,7 @@ from broker.admin.models.deadletters import (
     RefusalDocument,
     RefusalSummary,
 )
+from broker.admin.models.delivery import DeliveryDocument, WaitDocument
 from broker.admin.models.events import (
     ClauseDocument,
     EventsPage,
@@ -36,6 +37,7 @@ __all__ = [
     "DeadLetterDocument",
     "DeadLetterPage",
     "DeadLetterSummary",
+    "DeliveryDocument",
     "EventSummary",
     "EventsPage",
     "ExplanationDocument",
@@ -55,4 +57,5 @@ __all__ = [
     "TriggerExplanation",
     "TriggerFilters",
     "TriggersDocument",
+    "WaitDocument",
 ]
