@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final, cast
 
 from broker.errors import PluginNotFound, did_you_mean
-from broker.ports import Backend, Sinks, Source
+from broker.ports import Backend, ProvingSinks, Sinks, Source
 
 BROKER_SCHEME: Final = "broker"
 """``broker://NAMESPACE/NAME`` is served by the mesh itself, not by a plug-in."""
@@ -37,6 +37,14 @@ def is_one_channel(scheme: str, other: str) -> bool:
 def sinks(scheme: str) -> type[Sinks]:
     """Return what serves destinations of that URL scheme, or raise `PluginNotFound`."""
     return cast("type[Sinks]", _load("sink", "scheme", scheme))
+
+
+def webhooks() -> type[ProvingSinks]:
+    """Return what keys and credentials are shown by, to http and https destinations.
+
+    Raises `PluginNotFound`.
+    """
+    return cast("type[ProvingSinks]", sinks("https"))
 
 
 def source(kind: str) -> type[Source]:

@@ -112,6 +112,19 @@ class Sinks(AbstractAsyncContextManager["Sinks"], Protocol):
         ...
 
 
+class ProvingSinks(Sinks, Protocol):
+    """Destinations that can be shown who sends."""
+
+    @classmethod
+    def flaw(cls, proof: Signing | Credentials) -> str | None:
+        """Return why this can never be shown to anybody, or None. Asked when a manifest is loaded.
+
+        Asked of one key, one header, one client at a time, so that it is known which is meant.
+        Connects to nothing. The text shows nothing that is secret.
+        """
+        ...
+
+
 # --- sources -------------------------------------------------------------------------------
 
 

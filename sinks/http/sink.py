@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from broker.codecs import http as codec
 from broker.event import Event
-from broker.policy import Network, OAuth2
+from broker.policy import Credentials, Network, OAuth2, Signing
 from broker.ports import Answer, Refused, Sink, SinkOptions
 from broker.trigger import Target
 from sinks.http.address import InvalidUrl, Route, parse
@@ -22,6 +22,7 @@ from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient
 from sinks.http.consent import ORIGIN_HEADER, Pace, consents
 from sinks.http.credentials import headers_of, secrets_of
+from sinks.http.flaws import flaw
 from sinks.http.grants import Grants, NotGranted
 from sinks.http.oauth2 import Tokens, tokens
 from sinks.http.reader import NoAnswer, Response
@@ -63,6 +64,11 @@ class HttpSinks:
         except (InvalidUrl, NoAnswer) as error:
             return str(error)
         return None
+
+    @classmethod
+    def flaw(cls, proof: Signing | Credentials) -> str | None:
+        """See `broker.ports.ProvingSinks`."""
+        return flaw(proof)
 
     def sink(self, target: Target, options: SinkOptions) -> Sink:
         """Return the sink. Raises a `CemeshError` where a key or a token's URL is of no use."""

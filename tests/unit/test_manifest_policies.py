@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from broker.errors import InvalidManifest
 from broker.manifest import load
 from broker.policy import (
     Batch,
@@ -22,8 +24,10 @@ from broker.policy import (
     Signing,
 )
 from broker.trigger import DeliveryPolicy
+from tests.services.certificates import make_certificates
 
 KEY: Final = "whsec_" + base64.b64encode(bytes(24)).decode()
+CERTIFICATE: Final = make_certificates().client
 PRIVATE: Final = "whsk_" + base64.b64encode(bytes(range(32))).decode()
 
 MESH: Final = """
@@ -55,8 +59,8 @@ stringData:
   token: abc.def
   clientId: mesh
   clientSecret: sesame
-  tls.crt: "-----BEGIN CERTIFICATE-----\\nA\\n"
-  tls.key: "-----BEGIN PRIVATE KEY-----\\nB\\n"
+  tls.crt: $CERTIFICATE
+  tls.key: $PRIVATE_KEY
 ---
 apiVersion: v1
 kind: Secret
@@ -75,12 +79,25 @@ OF_THE_BROKER: Final = "cemesh.dev/delivery-policy: of-the-broker"
 
 
 def policy(
-    folder: Path, spec: str = "{}", *, broker: str = "", trigger: str = MINE, more: str = ""
+    folder: Path,
+    spec: str = "{}",
+    *,
+    broker: str = "",
+    trigger: str = MINE,
+    more: str = "",
+    certificate: ClientCertificate = CERTIFICATE,
 ) -> DeliveryPolicy:
     """Return the policy of the trigger, where ``mine`` has that spec."""
     path = folder / "mesh.yaml"
     text = MESH % (broker, trigger, more, spec)
-    path.write_text(text.replace("$NOW", KEY).replace("$NEXT", PRIVATE))
+    for name, value in {
+        "$NOW": KEY,
+        "$NEXT": PRIVATE,
+        "$CERTIFICATE": json.dumps(certificate.certificate),
+        "$PRIVATE_KEY": json.dumps(certificate.key),
+    }.items():
+        text = text.replace(name, value)
+    path.write_text(text)
     return load([path]).desired.triggers["default/t"].delivery
 
 
@@ -171,15 +188,7 @@ def test_each_value_of_a_secret_is_a_key_that_signs(tmp_path: Path) -> None:
                 )
             ),
         ),
-        (
-            "{certificate: {secretRef: {name: all}}}",
-            Credentials(
-                certificate=ClientCertificate(
-                    certificate="-----BEGIN CERTIFICATE-----\nA\n",
-                    key="-----BEGIN PRIVATE KEY-----\nB\n",
-                )
-            ),
-        ),
+        ("{certificate: {secretRef: {name: all}}}", Credentials(certificate=CERTIFICATE)),
     ],
 )
 def test_credentials_come_from_secrets_and_show_nothing_of_them(
@@ -189,6 +198,20 @@ def test_credentials_come_from_secrets_and_show_nothing_of_them(
 
     assert found.credentials == credentials
     assert "sesame" not in repr(found)
+
+
+def test_a_certificate_whose_key_is_anothers_is_told_where_the_key_stands(tmp_path: Path) -> None:
+    other = make_certificates().client
+    mixed = ClientCertificate(certificate=CERTIFICATE.certificate, key=other.key)
+
+    with pytest.raises(InvalidManifest) as caught:
+        policy(
+            tmp_path, "{credentials: {certificate: {secretRef: {name: all}}}}", certificate=mixed
+        )
+
+    (problem,) = caught.value.problems
+    assert (problem.subject, problem.path) == ("Secret default/all", 'stringData["tls.key"]')
+    assert problem.message.endswith("cannot be used: they do not belong together")
 
 
 def test_consent_is_asked_for_in_the_name_of_an_origin(tmp_path: Path) -> None:
