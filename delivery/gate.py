@@ -62,7 +62,6 @@ class Gate:
         self._told = RUNNING
         self._tell_again = 0.0
         self._quiet = False
-        self._closed = False
 
     @property
     def state(self) -> TriggerState:
@@ -102,8 +101,7 @@ class Gate:
         self._moved.set()
 
     def close(self) -> None:
-        """Tell no more: the trigger has ended here."""
-        self._closed = True
+        """Tell no more: the trigger has ended here, and nothing is heard any more."""
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -150,7 +148,7 @@ class Gate:
             self._alarm = None
         now = time.monotonic()
         at = min(self._awaited, self._admission.changes_at(now))
-        if at != _NEVER and not self._closed:
+        if at != _NEVER:
             seconds = max(0.0, at - now)
             self._alarm = asyncio.get_running_loop().call_later(seconds, self._ring)
 

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from broker.mesh import triggers
 from broker.mesh.triggers import TriggerRun
-from broker.ports import Buried, Claim, Outcome, Refusal, Settled, Step
+from broker.ports import Buried, Claim, Outcome, Refusal, Refused, Settled, Step
+from broker.status import TriggerState
 from delivery.gate import Gate
 from tests.unit.meshes import HeldChannel, Store, make_event, make_trigger, until
 
@@ -135,6 +136,37 @@ async def test_stopped_while_it_waits_for_its_channel_it_ends(channel: HeldChann
         await orders.run.leave(timedelta(seconds=10))
 
     assert channel.windows == []
+
+
+async def test_a_run_that_has_ended_tells_no_more_of_its_state(channel: HeldChannel) -> None:
+    trigger = make_trigger("orders", "http://nowhere.test/")
+    told: list[TriggerState] = []
+    others: list[TriggerState] = []
+    gate = Gate(trigger, on_change=told.append)
+    wait = Refused(reason="503", status=503, retry_after=timedelta(seconds=0.1))
+
+    async def step(claim: Claim) -> Step:
+        gate.heard(claim, wait)
+        return Settled(outcome=Outcome.DELIVERED)
+
+    run = TriggerRun(trigger, channel, step, gate)
+    async with asyncio.TaskGroup() as tasks:
+        await run.start(tasks)
+        await channel.append([make_event("1")])
+        await until(lambda: len(told) == 1)
+        await run.leave(timedelta(seconds=10))
+    later = Gate(trigger, on_change=others.append)
+    claim = Claim(
+        event=make_event("2"),
+        attempts=0,
+        condemned=None,
+        accepted_at=datetime.now(UTC),
+        position=None,
+    )
+    later.heard(claim, wait)
+    await until(lambda: len(others) == 2)
+
+    assert [each.phase for each in told] == ["held"]
 
 
 async def test_many_dead_letters_are_told_by_few_lines(
