@@ -54,6 +54,7 @@ class DeliveryPolicy:
     wait is varied either way, 0.1 meaning ±10 %. ``backoff_cap`` is None where waits may grow
     without bound. ``dead_letter`` is None where the broker's own store takes dead letters.
     ``signing``, ``credentials``, ``consent`` and ``batch`` are about the subscriber alone.
+    ``parks`` is for ordered triggers: what is given up waits, and its key with it, for an operator.
     """
 
     retry: int = 10
@@ -71,6 +72,7 @@ class DeliveryPolicy:
     credentials: Credentials = Credentials()
     consent: Consent | None = None
     batch: Batch | None = None
+    parks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ class Asked:
     credentials: Credentials = Credentials()
     consent: Consent | None = None
     batch: Batch | None = None
+    parks: bool = False
 
     def of(self, policy: DeliveryPolicy) -> DeliveryPolicy:
         """Return the policy of a trigger that asks for this."""
@@ -40,6 +41,7 @@ class Asked:
             credentials=self.credentials,
             consent=self.consent,
             batch=self.batch,
+            parks=self.parks,
         )
 
 
@@ -75,6 +77,7 @@ def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> A
         credentials=credentials(spec.credentials, at_spec.at("credentials"), secrets),
         consent=None if consent is None else Consent(origin=consent.origin),
         batch=_batch(spec.batch),
+        parks=spec.order.when_given_up == "park",
     )
 
 

@@ -110,6 +110,10 @@ class BatchShape(Shape):
     max_wait: PositiveDuration | None = None
 
 
+class OrderShape(Shape):
+    when_given_up: Literal["deadLetter", "park"] = "deadLetter"
+
+
 class ConsentShape(Shape):
     origin: Host
 
@@ -121,6 +125,7 @@ class DeliveryPolicySpec(Shape):
     credentials: CredentialsShape | None = None
     consent: ConsentShape | None = None
     batch: BatchShape | None = None
+    order: OrderShape = OrderShape()
 
 
 class DeliveryPolicyObject(KubernetesObject):

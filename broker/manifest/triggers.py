@@ -49,6 +49,10 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
     subscriber = _subscriber(spec, at_spec.at("subscriber"), context.directory)
     if policy.batch is not None and ordered:
         at_annotations.at(notes.ORDER).error("what goes out in batches has no order")
+    if policy.parks and not ordered:
+        at_annotations.at(notes.ORDER).error(
+            "must be 'ordered' where the DeliveryPolicy says 'whenGivenUp: park'"
+        )
     if broker is None or subscriber is None:
         return None
     if policy.batch is not None and not subscriber.url.startswith(("http:", "https:")):

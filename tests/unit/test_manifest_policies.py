@@ -74,6 +74,7 @@ stringData: {X-Api-Key: "open sesame"}
 """
 
 PARALLELISM: Final = "rabbitmq.eventing.knative.dev/parallelism"
+ORDER: Final = "kafka.eventing.knative.dev/delivery.order"
 MINE: Final = "cemesh.dev/delivery-policy: mine"
 OF_THE_BROKER: Final = "cemesh.dev/delivery-policy: of-the-broker"
 
@@ -233,6 +234,23 @@ def test_as_many_events_are_under_way_as_the_requests_of_a_trigger_hold(tmp_path
     policy(tmp_path, "{batch: {maxEvents: 7}}", trigger=f'{MINE}, {PARALLELISM}: "3"')
 
     assert load([tmp_path / "mesh.yaml"]).desired.triggers["default/t"].window == 21
+
+
+def test_what_an_ordered_trigger_gives_up_is_parked_where_that_is_asked_for(tmp_path: Path) -> None:
+    ordered = f"{MINE}, {ORDER}: ordered"
+
+    assert policy(tmp_path, "{order: {whenGivenUp: park}}", trigger=ordered).parks
+    assert not policy(tmp_path, "{order: {whenGivenUp: deadLetter}}", trigger=ordered).parks
+    assert not policy(tmp_path, "{order: {}}", trigger=ordered).parks
+
+
+def test_only_an_ordered_trigger_parks(tmp_path: Path) -> None:
+    with pytest.raises(InvalidManifest) as caught:
+        policy(tmp_path, "{order: {whenGivenUp: park}}")
+
+    (problem,) = caught.value.problems
+    assert problem.subject == "Trigger default/t"
+    assert problem.message == "must be 'ordered' where the DeliveryPolicy says 'whenGivenUp: park'"
 
 
 def test_a_broker_has_one_for_all_its_triggers_that_have_none(tmp_path: Path) -> None:
