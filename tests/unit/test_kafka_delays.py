@@ -14,6 +14,7 @@ from broker.codecs.kafka import Record, decode
 from broker.event import Event
 from broker.ports import Refusal
 
+ACCEPTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 WHY = Refusal(destination="http://x/", reason="no", status=503, body=b"busy", attempts=3)
 
 
@@ -22,6 +23,7 @@ def put_off(id: str, delay: timedelta) -> PutOff:
         partition=3,
         trigger="default/audit",
         event=Event({"specversion": "1.0", "id": id, "source": "/", "type": "order"}, b"\x00"),
+        accepted=ACCEPTED,
         due=datetime.now(UTC) + delay,
         attempts=2,
         condemned=WHY,
@@ -64,7 +66,7 @@ async def test_each_delivery_goes_to_the_topic_of_its_first_step_with_all_that_i
     assert [event.id for event, _ in found["orders-delay-64000ms"]] == ["1", "3"]
     event, notes = found["orders-delay-250ms"][0]
     assert (event, notes.to, notes.attempts) == (second.event, "default/audit", 2)
-    assert (notes.condemned, notes.due) == (WHY, second.due)
+    assert (notes.condemned, notes.due, notes.accepted) == (WHY, second.due, ACCEPTED)
 
 
 def test_every_step_has_a_topic_of_its_own() -> None:
