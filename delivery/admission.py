@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from broker.policy import Limits
-from broker.ports import Accepted, Answer, Claim, Refused
+from broker.ports import Answer, Claim, Refused
 from broker.status import RUNNING, TriggerState
 from broker.trigger import Trigger
 from delivery.backoff import LONGEST_WAIT
@@ -104,8 +104,6 @@ class Admission:
 
     def heard(self, claim: Claim, answer: Answer, now: float) -> bool:
         """Note what the subscriber answered; return whether `state` may be another for it."""
-        if self.is_free and isinstance(answer, Accepted):
-            return False
         circuit = self._circuit
         was_closed = circuit is None or circuit.is_closed
         untried = isinstance(answer, Refused) and answer.untried

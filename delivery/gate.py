@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from broker.ports import Answer, Claim
+from broker.ports import Accepted, Answer, Claim
 from broker.status import RUNNING, TriggerState
 from broker.trigger import Trigger
 from delivery.admission import Admission
@@ -109,6 +109,8 @@ class Gate:
 
     def heard(self, claim: Claim, answer: Answer) -> None:
         """Note what the subscriber answered, before anything is made of a reply."""
+        if self._admission.is_free and isinstance(answer, Accepted):
+            return  # which changes nothing
         if self._admission.heard(claim, answer, time.monotonic()):
             self._note()
 

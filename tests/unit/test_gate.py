@@ -401,6 +401,19 @@ async def test_an_event_that_is_too_old_is_given_up_without_an_attempt(
     assert (letter.why.destination, letter.why.attempts) == ("http://nowhere.test/", 0)
 
 
+async def test_events_that_are_too_old_do_not_wait_for_the_rate(channel: MemoryChannel) -> None:
+    limits = Limits(rate=Rate(per_second=0.001, burst=1), max_age=timedelta(milliseconds=100))
+    async with running(channel, Taker(), replace(NO_WAIT, limits=limits)) as run:
+        await channel.append(some([1]))
+        await delivered(channel, 1)
+        run.gate.pause("somebody says so")
+        await channel.append(some([2, 3]))
+        await asyncio.sleep(0.11)  # they grow old
+        run.gate.resume()
+
+        await settled(channel, lambda kept: kept.dead_lettered == 2)
+
+
 async def test_events_that_are_too_old_do_not_count_for_the_rate(channel: MemoryChannel) -> None:
     limits = Limits(rate=Rate(per_second=2, burst=1), max_age=timedelta(milliseconds=500))
     async with running(channel, Taker(), replace(NO_WAIT, limits=limits)) as run:
