@@ -112,10 +112,12 @@ class Network:
     ``allowed`` has names of hosts (``*.example.com`` for all below), addresses and networks in
     CIDR notation. ``loopback`` allows the mesh's own machine. ``proxy`` is the URL of an HTTP
     proxy, which connections go through but those to what ``no_proxy`` has, written as
-    ``allowed`` is.
+    ``allowed`` is. ``ca_certs`` is PEM text of the authorities that all of them trust beside the
+    system's.
     """
 
     allowed: tuple[str, ...] = ()
     loopback: bool = False
     proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
+    ca_certs: str | None = field(default=None, repr=False)

@@ -41,7 +41,7 @@ class Settings:
     ``channel`` is the URL of the default channel, which may hold a password, or None for the
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
-    ``allow``, ``proxy`` and ``no_proxy`` are those of `Network`.
+    ``allow``, ``proxy``, ``no_proxy`` and ``ca_certs`` are those of `Network`.
     """
 
     paths: tuple[Path, ...]
@@ -56,6 +56,7 @@ class Settings:
     allow: tuple[str, ...] = ()
     proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
+    ca_certs: str | None = field(default=None, repr=False)
     retention_age: timedelta = timedelta(days=7)
     retention_bytes: int = 1 << 30
     max_event_bytes: int = 1 << 20
@@ -80,6 +81,7 @@ class Settings:
             loopback=all(map(_is_loopback, hosts)),
             proxy=self.proxy,
             no_proxy=self.no_proxy,
+            ca_certs=self.ca_certs,
         )
 
 

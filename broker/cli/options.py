@@ -285,8 +285,33 @@ class ProxyUrl(click.ParamType[str]):
         return text
 
 
+class Authorities(click.ParamType[str]):
+    """A file of certificates, taken for what it holds."""
+
+    name = "file"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from sinks.http.tls import read_authorities
+
+        try:
+            return read_authorities(Path(str(value)))
+        except ValueError as error:
+            self.fail(f"{value} {error}", param, ctx)
+
+
 def network_options(command: Decorated) -> Decorated:
-    """Add what says where deliveries may lead, and by which way."""
+    """Add what says where deliveries may lead, by which way, and whom they trust."""
+    ca_certs = click.option(
+        "--ca-certs",
+        type=Authorities(),
+        metavar="FILE",
+        envvar="CEMESH_CA_CERTS",
+        show_envvar=True,
+        help="Trust the certificate authorities of this file (PEM), too, wherever deliveries lead "
+        "by TLS. Read once, at the start.",
+    )
     no_proxy = click.option(
         "--no-proxy",
         type=Destination(),
@@ -304,7 +329,7 @@ def network_options(command: Decorated) -> Decorated:
         show_envvar=True,
         help="Reach subscribers through this HTTP proxy, by CONNECT: http://HOST:PORT.",
     )
-    return _allow_option(proxy(no_proxy(command)))
+    return _allow_option(proxy(no_proxy(ca_certs(command))))
 
 
 def _allow_option(command: Decorated) -> Decorated:

@@ -45,7 +45,10 @@ class Dial:
         origin = self._origin
         context = None
         if origin.tls:
-            context = tls_context(origin.route.ca_certs, origin.route.certificate)
+            route = origin.route
+            context = tls_context(
+                route.network.ca_certs, route.ca_certs, certificate=route.certificate
+            )
         addresses = await self._addresses()
         share = min(within / len(addresses), _LONGEST)
         failure = NoAnswer("the name has no address")

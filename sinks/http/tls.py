@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from broker.policy import ClientCertificate
@@ -15,21 +16,19 @@ from sinks.http.reader import NoAnswer
 
 @lru_cache(maxsize=256)
 def tls_context(
-    ca_certs: str | None, certificate: ClientCertificate | None = None
+    *ca_certs: str | None, certificate: ClientCertificate | None = None
 ) -> ssl.SSLContext:
     """Return a context that checks the server's name and certificate.
 
-    It trusts the system's authorities and those of the PEM text ``ca_certs``, and shows
+    It trusts the system's authorities and those of each of the PEM texts ``ca_certs``, and shows
     ``certificate`` to a server that asks for one. Raises `NoAnswer` if any of them cannot be
     read. Reading the system's takes tens of milliseconds, so contexts are kept.
     """
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
-    if ca_certs is not None:
-        # Bundles carry comments between the certificates, and not always in ASCII.
-        ascii_certs = ca_certs.encode("ascii", "replace").decode("ascii")
+    for text in filter(None, ca_certs):
         try:
-            context.load_verify_locations(cadata=ascii_certs)
+            _trust(context, text)
         except (ssl.SSLError, ValueError) as error:
             raise NoAnswer(f"the CA certificates to trust cannot be read: {error}") from None
     if certificate is not None:
@@ -37,6 +36,24 @@ def tls_context(
         if fault is not None:
             raise NoAnswer(fault)
     return context
+
+
+def _trust(context: ssl.SSLContext, ca_certs: str) -> None:
+    # Bundles carry comments between the certificates, and not always in ASCII.
+    context.load_verify_locations(cadata=ca_certs.encode("ascii", "replace").decode("ascii"))
+
+
+def read_authorities(path: Path) -> str:
+    """Return the PEM text in that file; raise ValueError saying what is wrong with the file."""
+    try:
+        text = path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    try:
+        _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), text)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("is not certificates in PEM format") from None
+    return text
 
 
 def certificate_fault(certificate: ClientCertificate) -> str | None:

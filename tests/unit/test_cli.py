@@ -24,6 +24,7 @@ from broker.errors import (
 )
 from broker.policy import Network
 from broker.settings import Part, Settings
+from tests.services.certificates import make_certificates
 
 COMMANDS = [
     ["run"],
@@ -204,6 +205,47 @@ def test_a_proxy_that_cannot_be_used_is_wrong_usage(app: App, url: str, told: st
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.split())
     assert "sesame" not in result.stderr
+    assert app.settings is None
+
+
+@pytest.mark.parametrize("command", ["run", "dispatcher"])
+def test_authorities_to_trust_are_read_from_their_file(
+    app: App, tmp_path: Path, command: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    authorities = [make_certificates().authority for _ in range(2)]
+    bundle.write_text("\n".join(["# Ä comment", *authorities]), encoding="utf-8")
+
+    by_option = invoke(command, "mesh.yaml", "--ca-certs", str(bundle))
+    found = app.settings
+    by_variable = invoke(command, "mesh.yaml", env={"CEMESH_CA_CERTS": str(bundle)})
+
+    assert (by_option.exit_code, by_variable.exit_code) == (0, 0)
+    assert found is not None
+    assert found == app.settings
+    assert (found.network.ca_certs or "").count("BEGIN CERTIFICATE") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("none", "is not certificates in PEM format"),
+        ("", "is not certificates in PEM format"),
+        ("-----BEGIN CERTIFICATE-----\nsesame\n", "is not certificates in PEM format"),
+    ],
+)
+def test_authorities_that_cannot_be_read_are_wrong_usage(
+    app: App, tmp_path: Path, content: str | None, told: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    if content is not None:
+        bundle.write_text(content)
+
+    result = invoke("run", "mesh.yaml", "--ca-certs", str(bundle))
+
+    assert result.exit_code == 2
+    assert f"bundle.pem {told}" in " ".join(result.stderr.split())
     assert app.settings is None
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 import sinks.http.client
 import sinks.http.dial
+from broker.policy import Network
 from sinks.http import HttpClient, InvalidUrl, NoAnswer
 from sinks.http.address import Route
 from sinks.http.names import Names
@@ -635,6 +636,19 @@ async def test_tls_trusts_the_authority_that_was_added(client: HttpClient) -> No
             )
             assert response.status == 200
         assert subscriber.received[0].body == bytes(100_000)
+
+
+async def test_tls_trusts_what_all_trust_and_what_was_added_beside_it(client: HttpClient) -> None:
+    of_all, added = make_certificates(), make_certificates()
+    network = Network(loopback=True, ca_certs=of_all.authority)
+    route = Route(ca_certs=added.authority, network=network)
+    for certificates in (of_all, added):
+        async with Subscriber(tls=certificates.server) as subscriber:
+            url = subscriber.url(host="localhost")
+
+            response = await client.request("POST", url, timeout=SOON, route=route)
+
+        assert response.status == 200
 
 
 async def test_tls_does_not_trust_an_authority_that_nobody_named(client: HttpClient) -> None:

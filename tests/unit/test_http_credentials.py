@@ -313,6 +313,26 @@ async def test_sinks_that_are_left_ask_for_nothing_more(subscriber: Subscriber) 
     await subscriber.all_closed()
 
 
+async def test_a_token_endpoint_is_trusted_by_what_all_trust_and_not_by_the_subscribers_own(
+    sinks: HttpSinks, subscriber: Subscriber
+) -> None:
+    certificates = make_certificates()
+    async with Subscriber(tls=certificates.server) as endpoint:
+        endpoint.answers("/token", [granting("one")])
+        credentials = Credentials(
+            oauth2=client_of(endpoint, token_url=endpoint.url("/token", host="localhost"))
+        )
+        target = Target(url=subscriber.url("/events"), ca_certs=certificates.authority)
+        by_all = Network(loopback=True, ca_certs=certificates.authority)
+
+        not_trusted = await sinks.sink(target, options(credentials)).attempt(EVENT)
+        trusted = await sinks.sink(target, options(credentials, network=by_all)).attempt(EVENT)
+
+    assert "certificate is not trusted" in refused(not_trusted).reason
+    assert trusted == Accepted()
+    assert tokens_sent(subscriber) == ["Bearer one"]
+
+
 # --- OAuth 2: renewing ---------------------------------------------------------------------
 
 
