@@ -87,13 +87,15 @@ class OAuth2:
 class Credentials:
     """What proves to a subscriber who sends. At most one of them is in ``Authorization``.
 
-    ``basic`` is the base64 of ``user:password``.
+    ``basic`` is the base64 of ``user:password``, ``token_file`` the path of a file in which
+    something else keeps a bearer token fresh.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     basic: str | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
     oauth2: OAuth2 | None = None
+    token_file: str | None = None
     certificate: ClientCertificate | None = None
 
 

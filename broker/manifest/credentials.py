@@ -113,6 +113,7 @@ def credentials(shape: CredentialsShape | None, place: Place, secrets: SecretRea
         basic=basic,
         bearer=bearer,
         oauth2=None if shape.oauth2 is None else _oauth2(shape.oauth2, place.at("oauth2"), secrets),
+        token_file=shape.token_file,
         certificate=_certificate(shape.certificate, place.at("certificate", "secretRef"), secrets),
     )
 

@@ -26,6 +26,8 @@ def policy(delivery: Delivery | None, place: Place, directory: Directory) -> Del
     if delivery is None:
         return default
     sink = delivery.dead_letter_sink
+    if sink is not None and sink.audience is not None:
+        place.at("deadLetterSink", "audience").warn("no token is sent to a dead-letter sink")
     return DeliveryPolicy(
         retry=_given(delivery.retry, default.retry),
         backoff_policy=_given(delivery.backoff_policy, default.backoff_policy),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -36,7 +37,14 @@ def _dns_name(text: str) -> str:
     return text
 
 
+def _absolute(path: str) -> str:
+    if not PurePosixPath(path).is_absolute() or "\0" in path:
+        raise ValueError(f"'{path}' is not an absolute path such as /var/run/tokens/billing")
+    return path
+
+
 Bytes = Annotated[int, BeforeValidator(_bytes)]
+File = Annotated[str, AfterValidator(_absolute)]
 Host = Annotated[str, AfterValidator(_dns_name)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -92,11 +100,18 @@ class CredentialsShape(Shape):
     basic: Secrets | None = None
     bearer: Bearer | None = None
     oauth2: OAuth2Shape | None = None
+    token_file: File | None = None
     certificate: Secrets | None = None
 
     @model_validator(mode="after")
     def _one_authorization(self) -> Self:
-        given = [name for name in ("basic", "bearer", "oauth2") if getattr(self, name) is not None]
+        each = {
+            "basic": self.basic,
+            "bearer": self.bearer,
+            "oauth2": self.oauth2,
+            "tokenFile": self.token_file,
+        }
+        given = [name for name, value in each.items() if value is not None]
         if len(given) > 1:
             raise ValueError(
                 f"{' and '.join(given)} cannot go together: a request has one Authorization"

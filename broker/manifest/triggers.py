@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.filters import EVERYTHING, Filter, meaning
 from broker.manifest import annotations as notes
@@ -57,6 +57,9 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
         return None
     if policy.batch is not None and not subscriber.url.startswith(("http:", "https:")):
         at_spec.at("subscriber").error("batches are sent to http and https URLs alone")
+    if subscriber.audience is not None and not subscriber.url.startswith("broker:"):
+        at_audience = at_spec.at("subscriber", "audience")
+        policy = _with_tokens_for(subscriber.audience, policy, at_audience)
     return Trigger(
         key=place.object.key,
         broker=broker,
@@ -118,6 +121,20 @@ def _policy(
             "letters will stay in the broker's own store"
         )
     return own
+
+
+def _with_tokens_for(audience: str, policy: DeliveryPolicy, place: Place) -> DeliveryPolicy:
+    """Return the policy, whose tokens are for that audience; warn where it makes none."""
+    given = policy.credentials
+    if given.oauth2 is not None:
+        oauth2 = replace(given.oauth2, audience=given.oauth2.audience or audience)
+        return replace(policy, credentials=replace(given, oauth2=oauth2))
+    if given.token_file is None and given.bearer is None:
+        place.warn(
+            "no token is sent: that takes a DeliveryPolicy with 'credentials' that have "
+            "'tokenFile', 'oauth2' or 'bearer'"
+        )
+    return policy
 
 
 def _filter(spec: TriggerSpec, place: Place) -> Filter:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final, Self
@@ -24,10 +25,12 @@ from sinks.http.consent import ORIGIN_HEADER, Pace, consents
 from sinks.http.credentials import headers_of, secrets_of
 from sinks.http.flaws import flaw
 from sinks.http.grants import Grants, NotGranted
-from sinks.http.oauth2 import Tokens, tokens
+from sinks.http.oauth2 import Tokens
+from sinks.http.oauth2 import tokens as of_client
 from sinks.http.reader import NoAnswer, Response
 from sinks.http.signing import Signer
 from sinks.http.tls import tls_context
+from sinks.http.tokenfile import tokens as in_file
 from sinks.http.tracing import traceparent
 
 _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
@@ -38,12 +41,12 @@ Headers = list[tuple[bytes, bytes]]
 class HttpSinks:
     """All http and https destinations; they share one client and its connections.
 
-    And the tokens of one OAuth 2 client, as long as a sink uses them.
+    And the tokens of one OAuth 2 client or one file, as long as a sink uses them.
     """
 
     def __init__(self) -> None:
         self._client = HttpClient()
-        self._tokens: WeakValueDictionary[tuple[OAuth2, Network], Tokens] = WeakValueDictionary()
+        self._tokens: WeakValueDictionary[Hashable, Tokens] = WeakValueDictionary()
         self._asking: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -77,22 +80,30 @@ class HttpSinks:
             certificate=options.credentials.certificate,
             network=options.network,
         )
-        consent, oauth2 = options.consent, options.credentials.oauth2
+        consent, tokens = options.consent, self._tokens_of(options.credentials, options.network)
         leave = None
-        if consent is not None or oauth2 is not None:
+        if consent is not None or tokens is not None:
             leave = Leave(
                 consent=None
                 if consent is None
                 else consents(self._client, target.url, consent, route, self._start),
-                tokens=None if oauth2 is None else self._tokens_of(oauth2, options.network),
+                tokens=tokens,
             )
         return HttpSink(self._client, target.url, route, options, leave)
 
-    def _tokens_of(self, oauth2: OAuth2, network: Network) -> Tokens:
-        found = self._tokens.get((oauth2, network))
+    def _tokens_of(self, credentials: Credentials, network: Network) -> Tokens | None:
+        make: Callable[[], Tokens]
+        match credentials:
+            case Credentials(oauth2=OAuth2() as oauth2):
+                make = partial(of_client, self._client, oauth2, network, self._start)
+            case Credentials(token_file=str(path)):
+                make = partial(in_file, path, self._start)
+            case _:
+                return None
+        key = (credentials.oauth2, credentials.token_file, network)
+        found = self._tokens.get(key)
         if found is None:
-            found = tokens(self._client, oauth2, network, self._start)
-            self._tokens[oauth2, network] = found
+            found = self._tokens[key] = make()
         return found
 
     def _start(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -177,7 +188,7 @@ class HttpSink:
         if response.status == HTTPStatus.UNAUTHORIZED and not is_new:
             try:
                 newer = await leave.tokens.instead_of(token, deadline.left())
-                if newer is not None:
+                if newer is not None and newer != token:
                     token = newer
                     again = [*headers, _by(token)]
                     response = await self._post_in_turn(pace, again, body, deadline)

@@ -17,6 +17,7 @@ from broker.filters import EVERYTHING, All, Any, Cesql, Exact, Legacy, Not, Pref
 from broker.manifest import Loaded, load
 from broker.manifest.filters import spec_of
 from broker.manifest.shapes import SecretObject
+from broker.policy import Credentials
 from broker.trigger import Access, DeliveryPolicy, Target, Trigger
 from sources.ping import PingSpec
 from tests.services.certificates import make_certificates
@@ -102,6 +103,7 @@ def test_a_triggers_own_delivery_replaces_its_brokers() -> None:
         retry_after_max=timedelta(0),
         content_mode="structured",
         dead_letter=Target(url="broker://shop/orders"),
+        credentials=Credentials(token_file="/var/run/tokens/audit"),
     )
     assert found.parallelism == 7
     assert not found.ordered
@@ -142,7 +144,8 @@ def test_equal_files_give_equal_values() -> None:
 
 def test_the_examples_of_the_documentation_are_good(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text()
-    examples = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    # What is a file of its own is run with the rest of the documentation.
+    examples = re.findall(r"(?<!-->\n)```yaml\n(.*?)```", text, re.DOTALL)
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: order-clients}\nstringData: {a: b}\n"
 
     found = loaded(tmp_path, *examples, secret)

@@ -38,7 +38,7 @@ metadata: {name: b, annotations: {%s}}
 apiVersion: eventing.knative.dev/v1
 kind: Trigger
 metadata: {name: t, annotations: {%s}}
-spec: {broker: b, subscriber: {uri: "http://a/"}%s}
+spec: {broker: b, subscriber: {uri: "http://a/"$AUDIENCE}%s}
 ---
 apiVersion: cemesh.dev/v1alpha1
 kind: DeliveryPolicy
@@ -87,6 +87,7 @@ def policy(
     trigger: str = MINE,
     more: str = "",
     certificate: ClientCertificate = CERTIFICATE,
+    audience: str | None = None,
 ) -> DeliveryPolicy:
     """Return the policy of the trigger, where ``mine`` has that spec."""
     path = folder / "mesh.yaml"
@@ -96,6 +97,7 @@ def policy(
         "$NEXT": PRIVATE,
         "$CERTIFICATE": json.dumps(certificate.certificate),
         "$PRIVATE_KEY": json.dumps(certificate.key),
+        "$AUDIENCE": "" if audience is None else f", audience: {audience}",
     }.items():
         text = text.replace(name, value)
     path.write_text(text)
@@ -190,6 +192,7 @@ def test_each_value_of_a_secret_is_a_key_that_signs(tmp_path: Path) -> None:
             ),
         ),
         ("{certificate: {secretRef: {name: all}}}", Credentials(certificate=CERTIFICATE)),
+        ("{tokenFile: /var/run/tokens/a}", Credentials(token_file="/var/run/tokens/a")),
     ],
 )
 def test_credentials_come_from_secrets_and_show_nothing_of_them(
@@ -213,6 +216,53 @@ def test_a_certificate_whose_key_is_anothers_is_told_where_the_key_stands(tmp_pa
     (problem,) = caught.value.problems
     assert (problem.subject, problem.path) == ("Secret default/all", 'stringData["tls.key"]')
     assert problem.message.endswith("cannot be used: they do not belong together")
+
+
+OAUTH2: Final = "tokenUrl: 'https://id.example.com/token', secretRef: {name: all}"
+
+
+def test_tokens_are_for_the_audience_of_the_subscriber_unless_they_say_otherwise(
+    tmp_path: Path,
+) -> None:
+    inherited = policy(tmp_path, f"{{credentials: {{oauth2: {{{OAUTH2}}}}}}}", audience="billing")
+    own = policy(
+        tmp_path,
+        f"{{credentials: {{oauth2: {{{OAUTH2}, audience: own}}}}}}",
+        audience="billing",
+    )
+
+    for found, audience in ((inherited, "billing"), (own, "own")):
+        assert found.credentials.oauth2 is not None
+        assert found.credentials.oauth2.audience == audience
+
+
+@pytest.mark.parametrize(
+    ("credentials", "warns"),
+    [
+        ("{}", True),
+        ("{basic: {secretRef: {name: all}}}", True),
+        ("{bearer: {secretRef: {name: all}}}", False),
+        ("{tokenFile: /var/run/tokens/billing}", False),
+        (f"{{oauth2: {{{OAUTH2}}}}}", False),
+    ],
+)
+def test_an_audience_that_no_token_is_made_for_is_warned_of(
+    tmp_path: Path, credentials: str, warns: bool
+) -> None:
+    policy(tmp_path, f"{{credentials: {credentials}}}", audience="billing")
+
+    warnings = load([tmp_path / "mesh.yaml"]).warnings
+
+    assert [each.path for each in warnings] == ["spec.subscriber.audience"] * warns
+
+
+def test_an_audience_of_a_dead_letter_sink_is_warned_of(tmp_path: Path) -> None:
+    sink = ', delivery: {deadLetterSink: {uri: "http://dead/", audience: billing}}'
+    policy(tmp_path, "{credentials: {tokenFile: /token}}", more=sink)
+
+    (warning,) = load([tmp_path / "mesh.yaml"]).warnings
+
+    assert warning.path == "spec.delivery.deadLetterSink.audience"
 
 
 def test_consent_is_asked_for_in_the_name_of_an_origin(tmp_path: Path) -> None:
