@@ -54,6 +54,10 @@ class UnknownTrigger(CemeshError):
     """The files have no trigger of that name (HTTP 404)."""
 
 
+class NotParked(CemeshError):
+    """No such event is parked in this process (HTTP 404)."""
+
+
 class ChannelUnavailable(CemeshError):
     """The store cannot take or give events now (HTTP 503). Nothing of the call was stored."""
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 
 from broker.errors import Problem
-from broker.ports import Books, Channel, Pause
+from broker.ports import Books, Channel, Pause, Refusal
 from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
 
@@ -34,8 +34,33 @@ RUNNING: Final = TriggerState()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """An event that an ordered trigger gave up, and that holds its ``key`` up until it is ordered.
+
+    ``since`` is since when it is parked in this process.
+    """
+
+    id: str
+    source: str
+    key: str
+    since: datetime
+    why: Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What an operator wants done with a parked event, and ``why``."""
+
+    verb: Literal["retry", "skip"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerStatus:
-    """One trigger. ``in_flight`` counts the attempts under way in this process."""
+    """One trigger. ``in_flight`` counts the attempts under way in this process.
+
+    ``parked`` counts the events that wait here for an operator.
+    """
 
     key: str
     broker: str
@@ -43,6 +68,7 @@ class TriggerStatus:
     in_flight: int
     books: Books
     state: TriggerState = RUNNING
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +144,23 @@ class Operated(Protocol):
 
     async def resume(self, trigger: str) -> None:
         """Return once it is durable that the trigger goes on. Raises as `pause` does."""
+        ...
+
+    def parked(self, trigger: str) -> Sequence[Parked]:
+        """Return what the trigger ``namespace/name`` has parked in this process, oldest first.
+
+        Raises `UnknownTrigger`, and `NotParked` where the trigger does not run here.
+        """
+        ...
+
+    def order(
+        self, trigger: str, order: Order, *, id: str | None, source: str | None
+    ) -> Sequence[Parked]:
+        """Have that done, within seconds, with the parked event of that id, or with all.
+
+        Returns those that are meant. Raises as `parked` does, and `NotParked` where there is none
+        of that id, or several and no ``source`` tells which.
+        """
         ...
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:

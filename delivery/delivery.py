@@ -33,6 +33,7 @@ from broker.trigger import Trigger
 from delivery.admission import is_older
 from delivery.backoff import Retries
 from delivery.deadletter import dead_letter
+from delivery.parking import Parking, skipped
 from delivery.verdicts import Verdict, judge
 
 _log: Final = logging.getLogger("cemesh.delivery")
@@ -79,6 +80,7 @@ class Delivery:
         emit: Emit,
         on_attempt: Callable[[Attempt], None] = _unobserved,
         heard: Callable[[Claim, Answer], None] = _unheard,
+        parking: Parking | None = None,
     ) -> None:
         self._trigger = trigger
         self._subscriber = subscriber
@@ -86,6 +88,7 @@ class Delivery:
         self._emit = emit
         self._on_attempt = on_attempt
         self._heard = heard
+        self._parking = parking or Parking(trigger)
         self._max_age = trigger.delivery.limits.max_age
         self._retries = Retries(trigger.delivery)
 
@@ -97,6 +100,8 @@ class Delivery:
         claim may be released and tried again.
         """
         if claim.condemned is not None:
+            if self._parking.has(claim):
+                return await self._look_at_parked(claim, claim.condemned)
             return await self._bring_to_dead_letter(claim.event, claim.attempts, claim.condemned)
         if self._max_age is not None and is_older(claim, self._max_age):
             why = self._too_old(claim, self._max_age)
@@ -116,7 +121,24 @@ class Delivery:
             body=answer.body,
             attempts=number,
         )
+        if self._parking.takes(claim):
+            return self._parking.park(claim, refusal)
         return await self._bring_to_dead_letter(claim.event, 0, refusal)
+
+    async def _look_at_parked(self, claim: Claim, why: Refusal) -> Step:
+        """Do with a parked claim what is ordered; one that grows too old is given up, too."""
+        if self._max_age is not None and is_older(claim, self._max_age):
+            self._parking.leave(claim)
+            too_old = f"{why.reason}; parked, and now {self._too_old(claim, self._max_age).reason}"
+            return await self._bring_to_dead_letter(claim.event, 0, replace(why, reason=too_old))
+        order = self._parking.look(claim, why)
+        if isinstance(order, Deferred):
+            return order
+        if order.verb == "retry":
+            return self._parking.retry(claim, why, order)
+        step = await self._bring_to_dead_letter(claim.event, 0, skipped(why, order))
+        self._parking.skip(claim, why, order)
+        return step
 
     def _too_old(self, claim: Claim, max_age: timedelta) -> Refusal:
         since = claim.accepted_at.astimezone(UTC).isoformat(timespec="seconds")

@@ -15,6 +15,7 @@ from broker.errors import (
     ChannelFull,
     ChannelUnavailable,
     InvalidEvent,
+    NotParked,
     TooLarge,
     UnknownBroker,
     UnknownTrigger,
@@ -46,7 +47,7 @@ def answer_to(error: Exception) -> Response | None:
             return problem(401, detail, headers={"WWW-Authenticate": error.challenges})
         case Forbidden():
             return problem(403, detail)
-        case UnknownBroker() | UnknownTrigger():
+        case UnknownBroker() | UnknownTrigger() | NotParked():
             return problem(404, detail)
         case UnsupportedContent():
             return problem(415, detail)

@@ -15,7 +15,9 @@ from broker.errors import CemeshError
 from broker.event import Event
 from broker.mesh.triggers import TriggerRun
 from broker.ports import Emit
-from broker.status import TriggerState
+from broker.status import Parked, TriggerState
+from broker.trigger import Trigger
+from delivery.parking import Change
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
@@ -50,7 +52,24 @@ class Announcing:
         if state.phase not in _TYPES or self._told.get(key, "running") == state.phase:
             return
         self._told[key] = state.phase
-        event = announcement(run, state)
+        self._announce(announcement(run, state))
+
+    def parking(self, trigger: Trigger, change: Change, parked: Parked, why: str | None) -> None:
+        """Announce what became of an event that is parked, and why an operator wants it."""
+        data = {
+            "trigger": trigger.key,
+            "broker": trigger.broker,
+            "subscriber": trigger.subscriber.url,
+            "id": parked.id,
+            "source": parked.source,
+            "key": parked.key,
+            "attempts": parked.why.attempts,
+            "refused": parked.why.reason,
+            "why": why,
+        }
+        self._announce(_event(trigger, f"dev.cemesh.event.{change}", str(uuid4()), data))
+
+    def _announce(self, event: Event) -> None:
         self._waiting.extend((broker, event) for broker in self._brokers())
         self._news.set()
 
@@ -86,7 +105,7 @@ def announcement(run: TriggerRun, state: TriggerState) -> Event:
     if run.pause is not None:
         told = f"{trigger.key} {run.pause.since.isoformat()} {run.pause.why}"
         stamp = uuid5(NAMESPACE_URL, told)
-    data = {
+    data: dict[str, object] = {
         "trigger": trigger.key,
         "broker": trigger.broker,
         "subscriber": trigger.subscriber.url,
@@ -94,13 +113,17 @@ def announcement(run: TriggerRun, state: TriggerState) -> Event:
         "why": state.why,
         "until": None if state.until is None else state.until.isoformat(),
     }
+    return _event(trigger, _TYPES[state.phase], str(stamp), data)
+
+
+def _event(trigger: Trigger, type: str, id: str, data: Mapping[str, object]) -> Event:
     namespace, _, name = trigger.broker.partition("/")
     return Event.checked(
         {
             "specversion": "1.0",
-            "id": str(stamp),
+            "id": id,
             "source": f"/apis/eventing.knative.dev/v1/namespaces/{namespace}/brokers/{name}",
-            "type": _TYPES[state.phase],
+            "type": type,
             "subject": trigger.key,
             "time": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             "datacontenttype": "application/json",

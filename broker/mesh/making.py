@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final, cast
 
 from broker.errors import CemeshError
@@ -13,11 +14,12 @@ from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
 from broker.policy import Network
 from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions
-from broker.status import TriggerState
+from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
 from delivery.batching import Batching
 from delivery.delivery import Attempt, Delivery
 from delivery.gate import Gate
+from delivery.parking import Change, Parking
 
 _log: Final = logging.getLogger("cemesh.delivery")
 
@@ -25,7 +27,8 @@ _log: Final = logging.getLogger("cemesh.delivery")
 class Maker:
     """Makes runs. ``emit_into`` returns the way into a broker, for replies.
 
-    ``changed`` is told of each new state of a run's gate.
+    ``changed`` is told of each new state of a run's gate, and ``on_parking`` of what a trigger
+    parks, retries and skips.
     """
 
     def __init__(
@@ -36,18 +39,21 @@ class Maker:
         *,
         emit_into: Callable[[str], Emit],
         changed: Callable[[TriggerRun, TriggerState], None],
+        on_parking: Callable[[Trigger, Change, Parked, str | None], None],
     ) -> None:
         self._resources = resources
         self._network = network
         self._metrics = metrics
         self._emit_into = emit_into
         self._changed = changed
+        self._on_parking = on_parking
 
     async def make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
         """Return a run that has not started. Raises a `CemeshError` if a sink cannot be made."""
         target = trigger.delivery.dead_letter
         options = self._options(trigger)
         gate = Gate(trigger, on_change=lambda state: self._changed(run, state))
+        parking = Parking(trigger, tell=partial(self._on_parking, trigger))
         delivery = Delivery(
             trigger,
             subscriber=await self._subscriber(trigger, options),
@@ -55,8 +61,9 @@ class Maker:
             emit=self._emit_into(trigger.broker),
             on_attempt=self._note,
             heard=gate.heard,
+            parking=parking,
         )
-        run = TriggerRun(trigger, channel, delivery.step, gate)
+        run = TriggerRun(trigger, channel, delivery.step, gate, parking)
         return run
 
     def _options(self, trigger: Trigger) -> SinkOptions:

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from broker.errors import (
     ChannelUnavailable,
+    NotParked,
     Problem,
     UnknownBroker,
     UnknownTrigger,
@@ -20,6 +21,7 @@ from broker.event import Event
 from broker.ingress import Entrance
 from broker.mesh.announcing import Announcing
 from broker.mesh.making import Maker
+from broker.mesh.parked import meant
 from broker.mesh.parts import of_parts, refuse_unshared
 from broker.mesh.pausing import Pausing
 from broker.mesh.resources import Resources
@@ -32,6 +34,8 @@ from broker.settings import WHOLE, Part
 from broker.status import (
     BrokerStatus,
     MeshStatus,
+    Order,
+    Parked,
     Redriven,
     SourceStatus,
     TriggerState,
@@ -79,15 +83,16 @@ class Mesh:
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
         self._resources = Resources(channel=channel, options=options, emit_to=self._emit_to)
+        self._pausing = Pausing(self._triggers.values)
+        self._announcing = Announcing(self._told_of_triggers, self._emit_to)
         self._maker = Maker(
             self._resources,
             network,
             metrics,
             emit_into=self._emit_into,
             changed=self._changed,
+            on_parking=self._announcing.parking,
         )
-        self._pausing = Pausing(self._triggers.values)
-        self._announcing = Announcing(self._told_of_triggers, self._emit_to)
         self._phase: str | None = "the mesh is starting"
 
     async def __aenter__(self) -> Self:
@@ -280,6 +285,7 @@ class Mesh:
                     in_flight=run.in_flight,
                     books=books[run.trigger.key],
                     state=run.gate.state,
+                    parked=len(run.parked),
                 )
                 for run in self._triggers.values()
                 if run.trigger.broker == key and run.trigger.key in books
@@ -336,6 +342,24 @@ class Mesh:
             hint = did_you_mean(trigger, self._desired.triggers)
             raise UnknownTrigger(f"the mesh has no trigger {trigger}{hint}")
         return found
+
+    def parked(self, trigger: str) -> Sequence[Parked]:
+        return self._run_of(trigger).parked
+
+    def order(
+        self, trigger: str, order: Order, *, id: str | None, source: str | None
+    ) -> Sequence[Parked]:
+        run = self._run_of(trigger)
+        events = meant(run.parked, id=id, source=source)
+        run.parking.order(events, order)
+        return events
+
+    def _run_of(self, trigger: str) -> TriggerRun:
+        self._channel_of(trigger)  # which says so where there is none
+        run = self._triggers.get(trigger)
+        if run is None:
+            raise NotParked(f"{trigger} does not run here: ask a dispatcher")
+        return run
 
     def _channel_of(self, trigger: str) -> Channel:
         return self.channel(self.trigger(trigger).broker)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from broker.dispatcher import Dispatcher
 from broker.errors import CemeshError
 from broker.ports import Buried, Channel, Claim, Pause, Refusal, Settled, Step
+from broker.status import Parked
 from broker.trigger import Trigger
 from delivery.gate import Gate
+from delivery.parking import Parking
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
@@ -38,10 +40,12 @@ class TriggerRun:
         channel: Channel,
         step: Callable[[Claim], Awaitable[Step]],
         gate: Gate,
+        parking: Parking,
     ) -> None:
         self.trigger = trigger
         self.channel = channel
         self.gate = gate
+        self.parking = parking
         self.pause: Pause | None = None
         self._step = step
         self._dispatcher = Dispatcher(self._attempt, gate)
@@ -54,6 +58,10 @@ class TriggerRun:
     @property
     def in_flight(self) -> int:
         return self._dispatcher.in_flight
+
+    @property
+    def parked(self) -> Sequence[Parked]:
+        return self.parking.list(is_running=self.gate.state.phase == "running")
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Start in ``tasks``, and return once subscribed: it gets what is appended from now on.

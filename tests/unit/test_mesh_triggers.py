@@ -11,6 +11,7 @@ from broker.mesh.triggers import TriggerRun
 from broker.ports import Buried, Claim, Outcome, Refusal, Refused, Settled, Step
 from broker.status import TriggerState
 from delivery.gate import Gate
+from delivery.parking import Parking
 from tests.unit.meshes import HeldChannel, Store, make_event, make_trigger, until
 
 OLD, NEW = 1, 2
@@ -35,7 +36,7 @@ class Run:
         self.got: list[str] = []
         self.faults = 0
         trigger = make_trigger("orders", "http://nowhere.test/", parallelism=window)
-        self.run = TriggerRun(trigger, channel, self._step, Gate(trigger))
+        self.run = TriggerRun(trigger, channel, self._step, Gate(trigger), Parking(trigger))
 
     async def _step(self, claim: Claim) -> Step:
         self.got.append(claim.event.id)
@@ -149,7 +150,7 @@ async def test_a_run_that_has_ended_tells_no_more_of_its_state(channel: HeldChan
         gate.heard(claim, wait)
         return Settled(outcome=Outcome.DELIVERED)
 
-    run = TriggerRun(trigger, channel, step, gate)
+    run = TriggerRun(trigger, channel, step, gate, Parking(trigger))
     async with asyncio.TaskGroup() as tasks:
         await run.start(tasks)
         await channel.append([make_event("1")])
@@ -179,7 +180,7 @@ async def test_many_dead_letters_are_told_by_few_lines(
         return Buried(why=why)
 
     trigger = make_trigger("orders", "http://nowhere.test/")
-    run = TriggerRun(trigger, channel, refuse, Gate(trigger))
+    run = TriggerRun(trigger, channel, refuse, Gate(trigger), Parking(trigger))
     with caplog.at_level(logging.WARNING):
         async with asyncio.TaskGroup() as tasks:
             await run.start(tasks)
