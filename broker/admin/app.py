@@ -17,6 +17,7 @@ from broker.admin.events import EventRoutes
 from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
 from broker.admin.models import Ready, StatusDocument
+from broker.admin.parked import ParkedRoutes
 from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
 from broker.admin.tail import Tail
@@ -35,6 +36,7 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
     letters = DeadLetterRoutes(mesh)
     triggers = TriggerRoutes(mesh)
     pauses = PauseRoutes(mesh)
+    parked = ParkedRoutes(mesh)
     broker = "/api/v1/brokers/{namespace}/{name}"
     trigger = "/api/v1/triggers/{namespace}/{name}"
     return Starlette(
@@ -53,6 +55,9 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route(f"{trigger}/delivery", triggers.delivery),
             Route(f"{trigger}/pause", pauses.pause, methods=["POST"]),
             Route(f"{trigger}/resume", pauses.resume, methods=["POST"]),
+            Route(f"{trigger}/parked", parked.list),
+            Route(f"{trigger}/parked/retry", parked.retry, methods=["POST"]),
+            Route(f"{trigger}/parked/skip", parked.skip, methods=["POST"]),
         ],
         middleware=[Middleware(Guard)],
         exception_handlers={

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -18,6 +18,8 @@ from broker.admin.models import (
     DeliveryDocument,
     EventsPage,
     ExplanationDocument,
+    ParkedList,
+    ParkedRequest,
     PauseDocument,
     PauseRequest,
     ProblemDetails,
@@ -111,6 +113,15 @@ class AdminClient:
 
     def resume(self, trigger: str) -> PauseDocument:
         return self._post(f"{_trigger_path(trigger)}/resume", b"", PauseDocument)
+
+    def parked(self, trigger: str) -> ParkedList:
+        return self._get(f"{_trigger_path(trigger)}/parked", ParkedList)
+
+    def order(
+        self, trigger: str, verb: Literal["retry", "skip"], wanted: ParkedRequest
+    ) -> ParkedList:
+        body = msgspec.json.encode(wanted)
+        return self._post(f"{_trigger_path(trigger)}/parked/{verb}", body, ParkedList)
 
     @contextmanager
     def tail(self, broker: str) -> Iterator[Iterator[bytes]]:

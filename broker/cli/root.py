@@ -12,6 +12,7 @@ from broker.cli.display import display
 from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
+from broker.cli.parked import parked
 from broker.cli.parts import dispatcher, ingress, sources
 from broker.cli.pause import pause, resume
 from broker.cli.plan import plan
@@ -67,6 +68,7 @@ for _command in (
     deadletters,
     pause,
     resume,
+    parked,
     display,
     ingress,
     dispatcher,

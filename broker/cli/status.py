@@ -43,9 +43,9 @@ _RUNS: Final = {
 def status(*, admin_host: str, admin_port: int, output: str) -> None:
     """Show every broker, trigger and source: what was delivered, what waits, what is dead.
 
-    The column UNACCOUNTED appears only where the books do not balance, and below the table what
-    a trigger does that is not just running. A part of a mesh that runs apart tells of itself
-    alone: of what triggers do, ask the admin port of a dispatcher.
+    The column UNACCOUNTED appears only where the books do not balance, PARKED where events wait for
+    an operator, and below the table what a trigger does that is not just running. A part of a mesh
+    that runs apart tells of itself alone: of what triggers do, ask the admin port of a dispatcher.
     """
     import msgspec
 
@@ -113,6 +113,10 @@ def _print_triggers(triggers: Sequence[TriggerDocument]) -> None:
         ]
         for each in triggers
     ]
+    if any(each.parked for each in triggers):
+        head.append("PARKED")
+        for row, each in zip(rows, triggers, strict=True):
+            row.append(each.parked)
     if any(each.unaccounted for each in triggers):
         head.append("UNACCOUNTED")
         for row, each in zip(rows, triggers, strict=True):

@@ -166,6 +166,11 @@ class _Books(Collector):
         in_flight = GaugeMetricFamily(
             "cemesh_in_flight_attempts", "Attempts under way in this process.", labels=["trigger"]
         )
+        parked = GaugeMetricFamily(
+            "cemesh_parked_events",
+            "Events that wait in this process for an operator, and hold their keys up.",
+            labels=["trigger"],
+        )
         state = GaugeMetricFamily(
             "cemesh_trigger_state",
             "What the trigger is doing in this process: 1 at one of the states, 0 at the others.",
@@ -178,6 +183,7 @@ class _Books(Collector):
             oldest.add_metric([trigger.key], age)
             unaccounted.add_metric([trigger.key], trigger.books.unaccounted)
             in_flight.add_metric([trigger.key], trigger.in_flight)
+            parked.add_metric([trigger.key], trigger.parked)
             for phase in get_args(Phase):
                 state.add_metric([trigger.key, phase], trigger.state.phase == phase)
-        return waiting, oldest, unaccounted, in_flight, state
+        return waiting, oldest, unaccounted, in_flight, parked, state

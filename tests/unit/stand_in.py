@@ -21,6 +21,7 @@ from broker.channels.memory import MemoryBackend, MemoryChannel
 from broker.errors import Problem, UnknownBroker, UnknownTrigger
 from broker.event import Event
 from broker.filters import EVERYTHING
+from broker.mesh.parked import meant
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Pause, Refusal
 from broker.settings import WHOLE, Part
@@ -28,6 +29,8 @@ from broker.status import (
     RUNNING,
     BrokerStatus,
     MeshStatus,
+    Order,
+    Parked,
     Redriven,
     SourceStatus,
     TriggerState,
@@ -66,6 +69,8 @@ class StandIn:
     running: Sequence[Trigger] = ()
     parts: frozenset[Part] = WHOLE
     state: TriggerState = RUNNING
+    waits: Sequence[Parked] = ()
+    orders: list[tuple[Order, Sequence[Parked]]] = field(default_factory=list)
     redriven_batches: list[Sequence[str]] = field(default_factory=list)
     broken: Exception | None = None
 
@@ -92,6 +97,7 @@ class StandIn:
                 in_flight=0,
                 books=each,
                 state=self.state,
+                parked=len(self.waits),
             )
             for key, each in books.items()
         ]
@@ -124,6 +130,17 @@ class StandIn:
     async def resume(self, trigger: str) -> None:
         self.trigger(trigger)
         await self.mesh_channel.pauses.remove(trigger)
+
+    def parked(self, trigger: str) -> Sequence[Parked]:
+        self.trigger(trigger)
+        return self.waits
+
+    def order(
+        self, trigger: str, order: Order, *, id: str | None, source: str | None
+    ) -> Sequence[Parked]:
+        found = meant(self.parked(trigger), id=id, source=source)
+        self.orders.append((order, found))
+        return found
 
     def trigger(self, trigger: str) -> Trigger:
         for each in self.running:

@@ -100,6 +100,7 @@ async def test_the_status_names_brokers_triggers_sources_and_problems() -> None:
         "state": "running",
         "why": None,
         "until": None,
+        "parked": 0,
     }
     assert broker == {
         "name": "default/default",

@@ -20,6 +20,7 @@ def status(
     key: str = "default/audit",
     in_flight: int = 0,
     state: TriggerState = RUNNING,
+    parked: int = 0,
 ) -> MeshStatus:
     trigger = TriggerStatus(
         key=key,
@@ -28,6 +29,7 @@ def status(
         in_flight=in_flight,
         books=books,
         state=state,
+        parked=parked,
     )
     broker = BrokerStatus(
         key="default/default", channel="memory", accepted=7, unavailable=None, triggers=[trigger]
@@ -68,7 +70,7 @@ def test_the_books_of_a_trigger_become_its_metrics() -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
     kept = books(matched=10, delivered=5, dead=2, waiting=2, oldest=since)
 
-    found = scrape(Metrics(), status(kept, in_flight=1))
+    found = scrape(Metrics(), status(kept, in_flight=1, parked=3))
 
     audit = "default/audit"
     assert found[sample("cemesh_accepted_events_total", broker="default/default")] == 7
@@ -78,6 +80,7 @@ def test_the_books_of_a_trigger_become_its_metrics() -> None:
     assert found[sample("cemesh_waiting_events", trigger=audit)] == 2
     assert found[sample("cemesh_unaccounted_events", trigger=audit)] == 1
     assert found[sample("cemesh_in_flight_attempts", trigger=audit)] == 1
+    assert found[sample("cemesh_parked_events", trigger=audit)] == 3
     assert found[sample("cemesh_oldest_waiting_seconds", trigger=audit)] >= 3600
 
 

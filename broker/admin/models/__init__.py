@@ -21,6 +21,7 @@ from broker.admin.models.events import (
     TriggerFilters,
     TriggersDocument,
 )
+from broker.admin.models.parked import ParkedDocument, ParkedList, ParkedRequest
 from broker.admin.models.pauses import PauseDocument, PauseRequest
 from broker.admin.models.status import (
     BrokerDocument,
@@ -42,6 +43,9 @@ __all__ = [
     "EventsPage",
     "ExplanationDocument",
     "ManifestProblem",
+    "ParkedDocument",
+    "ParkedList",
+    "ParkedRequest",
     "PauseDocument",
     "PauseRequest",
     "ProblemDetails",

@@ -31,6 +31,7 @@ class TriggerDocument(Document, frozen=True, kw_only=True):
     state: str = "running"
     why: str | None = None
     until: datetime | None = None
+    parked: int = 0
 
     @classmethod
     def of(cls, trigger: TriggerStatus) -> TriggerDocument:
@@ -48,6 +49,7 @@ class TriggerDocument(Document, frozen=True, kw_only=True):
             state=trigger.state.phase,
             why=trigger.state.why,
             until=trigger.state.until,
+            parked=trigger.parked,
         )
 
 
