@@ -101,10 +101,15 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent:
-    """Ask before the first delivery (WebHook 1.0.1, section 4). ``origin`` is a DNS name."""
+    """Ask before the first delivery (WebHook 1.0.2, section 4). ``origin`` is a DNS name.
+
+    ``callback`` is the URL under which a subscriber reaches the mesh's data port, without a slash
+    at its end, where it may consent later. ``rate`` is how many requests a minute are asked for.
+    """
 
     origin: str
     callback: str | None = None
+    rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, ClassVar, Final, Literal, Protocol, Self
 
+from broker.callbacks import Callbacks
 from broker.event import Event
 from broker.filters import Filter
 from broker.policy import Consent, Credentials, Network, Signing
@@ -64,7 +65,7 @@ class SinkOptions:
     """What a trigger asks of every attempt: the namespace it is in, its time and its format.
 
     And what proves to this destination who sends; ``network`` is where the operator lets
-    connections lead.
+    connections lead. ``callbacks`` is None where nobody can call this process back.
     """
 
     namespace: str
@@ -74,6 +75,7 @@ class SinkOptions:
     credentials: Credentials = Credentials()
     consent: Consent | None = None
     network: Network = Network()
+    callbacks: Callbacks | None = None
 
 
 class Sink(Protocol):

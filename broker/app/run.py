@@ -16,6 +16,7 @@ import uvloop
 from broker.admin.app import admin
 from broker.app.following import follow, tell
 from broker.app.serving import listening, served, url
+from broker.callbacks import Callbacks
 from broker.errors import CemeshError, InvalidManifest
 from broker.ingress import ingress
 from broker.manifest import Loaded, changes, load
@@ -62,6 +63,7 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None]) -> None:
     metrics = Metrics()
+    callbacks = Callbacks() if Part.INGRESS in settings.parts else None
     mesh = Mesh(
         channel=settings.channel,
         options=BackendOptions(
@@ -73,6 +75,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         metrics=metrics,
         parts=settings.parts,
         network=settings.network,
+        callbacks=callbacks,
     )
     stopping, closing = asyncio.Event(), asyncio.Event()
     producers = ingress(
@@ -81,6 +84,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         max_event_bytes=settings.max_event_bytes,
         max_pending_bytes=max(MAX_PENDING_BYTES, 2 * settings.max_event_bytes),
         on_refused=metrics.refused,
+        callbacks=callbacks,
     )
     operators = admin(mesh, metrics, closing)
     taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []

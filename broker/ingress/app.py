@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.callbacks import CONSENT, Callbacks
 from broker.codecs.http import decode
 from broker.ingress.access import check_access
 from broker.ingress.hops import take_in
@@ -58,17 +59,22 @@ def ingress(
     max_event_bytes: int,
     max_pending_bytes: int,
     on_refused: Callable[[str, int], None],
+    callbacks: Callbacks | None = None,
 ) -> Starlette:
     """Return the application of the data port.
 
     ``find`` and ``clients``, the accesses of all brokers of the mesh, are asked at every
     request, so that both may change. ``max_event_bytes`` bounds the body of one request,
     ``max_pending_bytes`` all bodies together that are being read or stored. ``on_refused`` is
-    told the broker's key and the HTTP status of every request that a broker refused.
+    told the broker's key and the HTTP status of every request that a broker refused. Subscribers
+    consent through ``callbacks``.
     """
     intake = Intake(max_event_bytes=max_event_bytes, max_pending_bytes=max_pending_bytes)
     return Starlette(
-        routes=[Route("/{path:path}", _Beside(find))],
+        routes=[
+            Route(CONSENT + "{secret}", _Consents(callbacks or Callbacks())),
+            Route("/{path:path}", _Beside(find)),
+        ],
         middleware=[
             Middleware(_Door, find=find, clients=clients, intake=intake, on_refused=on_refused)
         ],
@@ -157,6 +163,28 @@ class _Beside:
         if request.method == "OPTIONS":
             return Response(headers=_CONSENT)
         return problem(405, "events are taken by POST", headers=_ALLOW)
+
+
+class _Consents:
+    """Takes the consent of subscribers that give it later (WebHook 1.0.2, section 4.1.3)."""
+
+    def __init__(self, callbacks: Callbacks) -> None:
+        self._callbacks = callbacks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(Request(scope))(scope, receive, send)
+
+    def _answer(self, request: Request) -> Response:
+        consenting = self._callbacks.at(request.scope["path"])
+        if consenting is None:
+            return problem(404, "nobody asks for consent here, or not any more")
+        if request.method not in ("GET", "POST"):
+            return problem(405, "consent is given by GET or POST", headers={"Allow": "GET, POST"})
+        rate = request.headers.get("webhook-allowed-rate")
+        fault = consenting.take(None if rate is None else rate.encode("latin-1"))
+        if fault is not None:
+            return problem(400, fault)
+        return Response("You have consented to get events.\n", media_type="text/plain")
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -12,6 +12,7 @@ from broker.manifest.objects import Place
 from broker.manifest.policyshapes import (
     BatchShape,
     BreakerShape,
+    ConsentShape,
     DeliveryPolicyObject,
     LimitsShape,
 )
@@ -69,16 +70,23 @@ class Policies:
 def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> Asked:
     """Return what the object at ``place`` asks for, and report what is wrong."""
     spec, at_spec = shape.spec, place.at("spec")
-    consent = spec.consent
+    limits = _limits(spec.limits)
     return Asked(
-        limits=_limits(spec.limits),
+        limits=limits,
         breaker=_breaker(spec.breaker, at_spec.at("breaker")),
         signing=signing(spec.signing, at_spec.at("signing"), secrets),
         credentials=credentials(spec.credentials, at_spec.at("credentials"), secrets),
-        consent=None if consent is None else Consent(origin=consent.origin),
+        consent=_consent(spec.consent, limits),
         batch=_batch(spec.batch),
         parks=spec.order.when_given_up == "park",
     )
+
+
+def _consent(shape: ConsentShape | None, limits: Limits) -> Consent | None:
+    if shape is None:
+        return None
+    rate = None if limits.rate is None else max(1, round(limits.rate.per_second * 60))
+    return Consent(origin=shape.origin, callback=shape.callback, rate=rate)
 
 
 def _batch(shape: BatchShape | None) -> Batch | None:

@@ -17,6 +17,7 @@ _UNITS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi":
     "Gi": 1 << 30
 }
 _LABEL: Final = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+_BASE_URL: Final = re.compile(r"https?://[a-zA-Z0-9.:\[\]-]+(?:/[!-~]*)?")
 _HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
@@ -37,6 +38,16 @@ def _dns_name(text: str) -> str:
     return text
 
 
+def _base_url(text: str) -> str:
+    """Return the URL without a slash at its end."""
+    if not _BASE_URL.fullmatch(text) or "?" in text or "#" in text:
+        raise ValueError(
+            f"'{text}' is not an https or http URL, without a query, such as "
+            "https://mesh.example.com"
+        )
+    return text.rstrip("/")
+
+
 def _absolute(path: str) -> str:
     if not PurePosixPath(path).is_absolute() or "\0" in path:
         raise ValueError(f"'{path}' is not an absolute path such as /var/run/tokens/billing")
@@ -44,6 +55,7 @@ def _absolute(path: str) -> str:
 
 
 Bytes = Annotated[int, BeforeValidator(_bytes)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 File = Annotated[str, AfterValidator(_absolute)]
 Host = Annotated[str, AfterValidator(_dns_name)]
 Text = Annotated[str, Field(min_length=1)]
@@ -131,6 +143,7 @@ class OrderShape(Shape):
 
 class ConsentShape(Shape):
     origin: Host
+    callback: BaseUrl | None = None
 
 
 class DeliveryPolicySpec(Shape):

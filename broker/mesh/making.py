@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, cast
 
+from broker.callbacks import Callbacks
 from broker.errors import CemeshError
 from broker.mesh.resources import Resources
 from broker.mesh.triggers import TriggerRun
@@ -36,6 +37,7 @@ class Maker:
         resources: Resources,
         network: Network,
         metrics: Metrics,
+        callbacks: Callbacks | None,
         *,
         emit_into: Callable[[str], Emit],
         changed: Callable[[TriggerRun, TriggerState], None],
@@ -44,6 +46,7 @@ class Maker:
         self._resources = resources
         self._network = network
         self._metrics = metrics
+        self._callbacks = callbacks
         self._emit_into = emit_into
         self._changed = changed
         self._on_parking = on_parking
@@ -83,6 +86,7 @@ class Maker:
             signing=policy.signing,
             credentials=policy.credentials,
             consent=policy.consent,
+            callbacks=self._callbacks,
         )
         sink = await self._resources.sink(trigger.subscriber, proving)
         if policy.batch is None:

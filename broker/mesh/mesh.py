@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
+from broker.callbacks import Callbacks
 from broker.errors import (
     ChannelUnavailable,
     NotParked,
@@ -58,7 +59,8 @@ class _Running:
 class Mesh:
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
-    Of that, ``parts`` run here, the others in processes of their own. ``problems`` are those of
+    Of that, ``parts`` run here, the others in processes of their own; ``callbacks`` are those that
+    the ingress of this process takes, where there is one. ``problems`` are those of
     the last change of the files that was refused; whoever reads the files sets them. To be
     entered, changed and left by one and the same task.
     """
@@ -72,6 +74,7 @@ class Mesh:
         metrics: Metrics,
         parts: frozenset[Part] = WHOLE,
         network: Network = Network(loopback=True),
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.problems: Sequence[Problem] = ()
         self._parts = parts
@@ -89,6 +92,7 @@ class Mesh:
             self._resources,
             network,
             metrics,
+            callbacks,
             emit_into=self._emit_into,
             changed=self._changed,
             on_parking=self._announcing.parking,

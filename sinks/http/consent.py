@@ -8,6 +8,8 @@ from collections import deque
 from datetime import timedelta
 from typing import Final
 
+from broker.callbacks import Callbacks
+from broker.errors import CemeshError
 from broker.policy import Consent
 from sinks.http.address import Route
 from sinks.http.answers import phrase, retry_after
@@ -58,18 +60,44 @@ class Pace:
             await asyncio.sleep(wait.total_seconds())
 
 
-def consents(
-    client: HttpClient, url: str, consent: Consent, route: Route, start: Start
-) -> Grants[Pace]:
-    """Return what asks the subscriber for its consent; connects to nothing yet."""
-    return Grants(
-        "waiting for the subscriber's consent",
-        url,
-        _Subscriber(client, url, consent, route).ask,
-        start,
-        pause=_CALM,
-        longest_pause=_CALMEST,
-    )
+class Consents(Grants[Pace]):
+    """Asks the subscriber for its consent, or is given it by callback (section 4.1.3)."""
+
+    def __init__(
+        self,
+        client: HttpClient,
+        url: str,
+        consent: Consent,
+        route: Route,
+        start: Start,
+        callbacks: Callbacks | None,
+    ) -> None:
+        """Connect to nothing yet. Raises a `CemeshError` where nobody could call back."""
+        self._subscriber = _Subscriber(client, url, consent, route)
+        super().__init__(
+            "waiting for the subscriber's consent",
+            url,
+            self._subscriber.ask,
+            start,
+            pause=_CALM,
+            longest_pause=_CALMEST,
+            glance=_CALM if consent.callback else timedelta.max,
+        )
+        if consent.callback is not None:
+            if callbacks is None:
+                raise CemeshError(
+                    f"{url} is to consent by callback, which takes a process that both takes "
+                    "events and delivers them: `cemesh run`"
+                )
+            self._subscriber.call_back_at(consent.callback + callbacks.expect(self))
+
+    def take(self, allowed_rate: bytes | None) -> str | None:
+        """See `broker.callbacks.Consenting`."""
+        try:
+            self.give(self._subscriber.consented(allowed_rate))
+        except NotGranted as error:
+            return error.reason
+        return None
 
 
 class _Subscriber:
@@ -81,9 +109,13 @@ class _Subscriber:
         self._route = route
         self._origin = consent.origin.encode("ascii")
         self._headers = [(ORIGIN_HEADER, self._origin)]
-        if consent.callback is not None:
-            self._headers.append((b"WebHook-Request-Callback", consent.callback.encode("ascii")))
+        if consent.rate is not None:
+            self._headers.append((b"WebHook-Request-Rate", b"%d" % consent.rate))
         self._pace = Pace()
+
+    def call_back_at(self, url: str) -> None:
+        """Tell the subscriber so when it is asked."""
+        self._headers.append((b"WebHook-Request-Callback", url.encode("ascii")))
 
     async def ask(self) -> Grant[Pace]:
         """Return the pace that the subscriber consents to. Raises `NotGranted` or `InvalidUrl`.
@@ -97,7 +129,11 @@ class _Subscriber:
         except NoAnswer as error:
             raise NotGranted(f"the subscriber was asked for consent: {error.reason}") from None
         self._check_origin(response)
-        self._pace.per_minute = self._allowed_rate(response)
+        return self.consented(response.header(b"webhook-allowed-rate"))
+
+    def consented(self, allowed_rate: bytes | None) -> Grant[Pace]:
+        """Return the pace, which is at that rate from now on. Raises `NotGranted` if it is none."""
+        self._pace.per_minute = _per_minute(allowed_rate)
         return Grant(value=self._pace, lasts=_LASTS)
 
     def _check_origin(self, response: Response) -> None:
@@ -112,14 +148,14 @@ class _Subscriber:
             retry_after(response),
         )
 
-    def _allowed_rate(self, response: Response) -> int | None:
-        allowed = response.header(b"webhook-allowed-rate")
-        if allowed is None or allowed == _ANY:
-            return None
-        rate = int(allowed) if _RATE.fullmatch(allowed) else 0
-        if not rate:
-            raise NotGranted(
-                "the subscriber consents, but its WebHook-Allowed-Rate is neither * nor a "
-                "positive whole number"
-            )
-        return None if rate > _FASTEST else rate
+
+def _per_minute(allowed: bytes | None) -> int | None:
+    if allowed is None or allowed == _ANY:
+        return None
+    rate = int(allowed) if _RATE.fullmatch(allowed) else 0
+    if not rate:
+        raise NotGranted(
+            "the subscriber consents, but its WebHook-Allowed-Rate is neither * nor a "
+            "positive whole number"
+        )
+    return None if rate > _FASTEST else rate

@@ -50,7 +50,8 @@ class Grants(Generic[T]):
 
     It is renewed before it ends, while what is there is used. Who refuses is asked again after
     ``pause``, and after twice as long each time, up to ``longest_pause``; until then `granted`
-    raises at once. ``what`` says what is waited for, ``whose`` who gives it.
+    raises at once. It may be given without being asked for: whoever waits is told to look again
+    after ``glance`` at most. ``what`` says what is waited for, ``whose`` who gives it.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class Grants(Generic[T]):
         *,
         pause: timedelta = timedelta(seconds=1),
         longest_pause: timedelta = timedelta(minutes=1),
+        glance: timedelta = timedelta.max,
     ) -> None:
         self._what, self._whose = what, whose
         self._ask = ask
         self._start = start
         self._first_pause, self._longest_pause = pause, longest_pause
+        self._glance = glance
         self._value: T | None = None
-        self._renew_at = self._ends_at = 0.0
+        self._given_at = self._renew_at = self._ends_at = 0.0
         self._asking: asyncio.Task[T | NotGranted] | None = None
         self._refusal = NotGranted("")
         self._pause = timedelta()
@@ -114,9 +117,13 @@ class Grants(Generic[T]):
             self._value, self._ends_at = None, at
         return await self.granted(within)
 
+    def give(self, grant: Grant[T]) -> None:
+        """Take what is granted without an answer to the last question, or before it."""
+        self._keep(grant, now())
+
     def _refused(self) -> NotGranted:
-        left = max(0.0, self._ask_again_at - now())
-        return NotGranted(self._refusal.reason, timedelta(seconds=left))
+        left = timedelta(seconds=max(0.0, self._ask_again_at - now()))
+        return NotGranted(self._refusal.reason, min(left, self._glance))
 
     def _asked(self) -> asyncio.Task[T | NotGranted]:
         if self._asking is None:
@@ -128,16 +135,21 @@ class Grants(Generic[T]):
         try:
             grant = await self._ask()
         except NotGranted as refusal:
+            if self._value is not None and self._given_at >= asked_at:
+                return self._value
             self._pause_after(refusal)
             return refusal
         finally:
             self._asking = None
-        lasts = grant.lasts.total_seconds()
-        self._value = grant.value
-        self._renew_at = asked_at + lasts * _RENEWED_AFTER
-        self._ends_at = asked_at + lasts * _GIVEN_UP_AFTER
-        self._pause = timedelta()
+        self._keep(grant, asked_at)
         return grant.value
+
+    def _keep(self, grant: Grant[T], given_at: float) -> None:
+        lasts = grant.lasts.total_seconds()
+        self._value, self._given_at = grant.value, given_at
+        self._renew_at = given_at + lasts * _RENEWED_AFTER
+        self._ends_at = given_at + lasts * _GIVEN_UP_AFTER
+        self._pause = timedelta()
 
     def _pause_after(self, refusal: NotGranted) -> None:
         asked = refusal.retry_after or timedelta()

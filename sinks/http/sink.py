@@ -21,10 +21,10 @@ from broker.trigger import Target
 from sinks.http.address import InvalidUrl, Route, parse
 from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient
-from sinks.http.consent import ORIGIN_HEADER, Pace, consents
+from sinks.http.consent import ORIGIN_HEADER, Consents, Pace
 from sinks.http.credentials import headers_of, secrets_of
 from sinks.http.flaws import flaw
-from sinks.http.grants import Grants, NotGranted
+from sinks.http.grants import NotGranted
 from sinks.http.oauth2 import Tokens
 from sinks.http.oauth2 import tokens as of_client
 from sinks.http.reader import NoAnswer, Response
@@ -86,7 +86,9 @@ class HttpSinks:
             leave = Leave(
                 consent=None
                 if consent is None
-                else consents(self._client, target.url, consent, route, self._start),
+                else Consents(
+                    self._client, target.url, consent, route, self._start, options.callbacks
+                ),
                 tokens=tokens,
             )
         return HttpSink(self._client, target.url, route, options, leave)
@@ -117,7 +119,7 @@ class HttpSinks:
 class Leave:
     """What has to be granted before anything is sent."""
 
-    consent: Grants[Pace] | None
+    consent: Consents | None
     tokens: Tokens | None
 
 

@@ -16,6 +16,7 @@ import uvicorn
 import uvloop
 
 from broker.app.serving import configured
+from broker.callbacks import Callbacks
 from broker.event import Event
 from broker.ingress import Entrance, ingress
 from broker.ports import Emit
@@ -42,6 +43,7 @@ class DataPort:
     def __init__(self, brokers: Mapping[str, Access | None], **limits: int) -> None:
         self.reset()
         self.brokers = dict(brokers)
+        self.callbacks = Callbacks()
         limits = {"max_event_bytes": 1 << 20, "max_pending_bytes": 8 << 20, **limits}
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._socket.getsockname()
@@ -51,6 +53,7 @@ class DataPort:
             max_event_bytes=limits["max_event_bytes"],
             max_pending_bytes=limits["max_pending_bytes"],
             on_refused=lambda broker, status: self.refused.append((broker, status)),
+            callbacks=self.callbacks,
         )
         self._server = uvicorn.Server(configured(app, linger=timedelta(seconds=5)))
         self._thread = threading.Thread(

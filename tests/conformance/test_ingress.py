@@ -510,6 +510,66 @@ def test_limits_that_exclude_the_largest_event_are_refused_at_the_start() -> Non
         )
 
 
+# --- consent by callback -------------------------------------------------------------------
+
+
+class Waiting:
+    """Somebody who waits for consent, and takes any rate but 0."""
+
+    def __init__(self) -> None:
+        self.rates: list[bytes | None] = []
+
+    def take(self, allowed_rate: bytes | None) -> str | None:
+        self.rates.append(allowed_rate)
+        return "that is no rate" if allowed_rate == b"0" else None
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_consent_is_given_by_calling_back(port: DataPort, method: str) -> None:
+    waiting = Waiting()
+    path = port.callbacks.expect(waiting)
+
+    plain = port.request([], method=method, path=path)
+    with_rate = port.request([("WebHook-Allowed-Rate", "120")], method=method, path=path)
+
+    assert (plain.status, with_rate.status) == (200, 200)
+    assert waiting.rates == [None, b"120"]
+    assert port.stored == []
+
+
+def test_consent_with_a_rate_that_is_none_is_400(port: DataPort) -> None:
+    waiting = Waiting()
+
+    answer = port.request(
+        [("WebHook-Allowed-Rate", "0")], method="GET", path=port.callbacks.expect(waiting)
+    )
+
+    assert answer.status == 400
+    assert answer.problem["detail"] == "that is no rate"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT"])
+def test_nothing_else_than_get_and_post_gives_consent(port: DataPort, method: str) -> None:
+    waiting = Waiting()
+
+    answer = port.request([], method=method, path=port.callbacks.expect(waiting))
+
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST")
+    assert waiting.rates == []
+
+
+def test_consent_that_nobody_waits_for_is_404(port: DataPort) -> None:
+    waiting = Waiting()
+    path = port.callbacks.expect(waiting)
+
+    answers = [
+        port.request([], method="GET", path=each) for each in (path[:-1], f"{path}/", f"{path}x")
+    ]
+
+    assert [each.status for each in answers] == [404] * 3
+    assert waiting.rates == []
+
+
 # --- a client that goes away ---------------------------------------------------------------
 
 

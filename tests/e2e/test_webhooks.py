@@ -83,6 +83,28 @@ async def test_events_wait_for_consent_and_a_token_and_go_out_signed(
             assert secret not in mesh.output()
 
 
+async def test_a_subscriber_consents_later_by_calling_back(running_mesh: Meshes) -> None:
+    async with Subscriber() as subscriber:
+        subscriber.answers("/orders", Receiver().answer)
+        subscriber.answers("/token", [reply(200, {}, json.dumps(TOKEN).encode())])
+        manifests = documented(subscriber).replace(
+            "origin: mesh.example.com",
+            "origin: mesh.example.com\n    callback: https://mesh.example.com/",
+        )
+        async with running_mesh(manifests) as mesh:
+            assert await mesh.send(BROKER, event("1")) == 202
+            (asked, *_) = await subscriber.received_at("/orders")
+            callback = asked.header("webhook-request-callback") or ""
+            path = callback.removeprefix("https://mesh.example.com")
+            assert path.startswith("/webhooks/consent/")
+
+            answer = await mesh.request("GET", path)
+
+            assert answer.status == 200
+            await mesh.until(lambda status: told_of(status, TRIGGER).delivered == 1)
+            assert path not in mesh.output()
+
+
 async def test_a_key_is_added_while_the_mesh_runs(running_mesh: Meshes) -> None:
     async with Subscriber() as subscriber:
         receiver = Receiver()

@@ -59,14 +59,14 @@ def asking(
     subscriber: Subscriber,
     *,
     timeout: timedelta = SOON,
-    callback: str | None = None,
+    rate: int | None = None,
     credentials: Credentials = Credentials(),
     signing: Signing | None = None,
 ) -> Sink:
     options = SinkOptions(
         namespace="shop",
         timeout=timeout,
-        consent=Consent(origin=ORIGIN, callback=callback),
+        consent=Consent(origin=ORIGIN, rate=rate),
         credentials=credentials,
         signing=signing,
         network=Network(loopback=True),
@@ -133,15 +133,16 @@ async def test_every_delivery_says_from_where_it_comes(
     assert subscriber.received[1].header("webhook-request-origin") == ORIGIN
 
 
-async def test_a_callback_that_the_operator_names_is_passed_on(
+async def test_the_rate_that_the_trigger_keeps_to_is_asked_for(
     sinks: HttpSinks, subscriber: Subscriber
 ) -> None:
     subscriber.answers("/a?b=c", consenting(allowed()))
 
-    await asking(sinks, subscriber, callback="https://mesh.example.com/c?key=1").attempt(EVENT)
+    await asking(sinks, subscriber, rate=120).attempt(EVENT)
 
-    (asked, _) = subscriber.received
-    assert asked.header("webhook-request-callback") == "https://mesh.example.com/c?key=1"
+    (asked, event) = subscriber.received
+    assert asked.header("webhook-request-rate") == "120"
+    assert event.header("webhook-request-rate") is None
 
 
 async def test_whoever_is_only_asked_gets_no_credentials_yet(

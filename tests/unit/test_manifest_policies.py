@@ -271,6 +271,20 @@ def test_consent_is_asked_for_in_the_name_of_an_origin(tmp_path: Path) -> None:
     assert found.consent == Consent(origin="mesh.example.com")
 
 
+def test_consent_is_asked_for_at_the_rate_of_the_trigger_and_may_be_given_later(
+    tmp_path: Path,
+) -> None:
+    found = policy(
+        tmp_path,
+        """{consent: {origin: mesh.example.com, callback: "https://mesh.example.com/in/"},
+            limits: {rate: {attempts: 2}}}""",
+    )
+
+    assert found.consent == Consent(
+        origin="mesh.example.com", callback="https://mesh.example.com/in", rate=120
+    )
+
+
 def test_batches_have_bounds_of_their_own(tmp_path: Path) -> None:
     spec = "{batch: {maxEvents: 7, maxBytes: 64Ki, maxWait: PT2S}}"
 
