@@ -151,9 +151,11 @@ def _sink_fault(url: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _pem_fault(text: str) -> str | None:
-    # Often the same authority in every destination, and reading it is slow.
+    # Often the same authority in every destination, and reading it is slow. Bundles carry
+    # comments between the certificates, and not always in ASCII.
+    ascii_text = text.encode("ascii", "replace").decode("ascii")
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ascii_text)
     except (ssl.SSLError, ValueError):
         return "not certificates in PEM format"
     return None
