@@ -69,7 +69,8 @@ def _lines(found: DeliveryDocument) -> Iterator[tuple[str, str]]:
     if found.limits.max_age is not None:
         yield "gives up", f"events older than {_seconds(found.limits.max_age)}"
     if found.ordered:
-        yield "order", "one after the other for each partitionkey"
+        parks = "; one that is given up is parked" if found.parks else ""
+        yield "order", f"one after the other for each partitionkey{parks}"
     if found.format is not None:
         yield "format", found.format
     if found.signing_keys:

@@ -777,6 +777,31 @@ async def test_each_of_many_keys_has_its_order(harness: Harness) -> None:
         assert await reader.nothing()
 
 
+async def test_what_is_parked_keeps_its_place_over_restarts_until_it_is_attempted_anew(
+    harness: Harness,
+) -> None:
+    soon = timedelta(milliseconds=20)
+    async with running(harness) as channel, reading(channel, ordered=True) as reader:
+        await channel.append(keyed("a1", "a2"))
+        await reader.cursor.defer(await reader.claim(), soon, attempts=0, condemned=WHY)
+        parked = await reader.claim()
+        assert (parked.event.id, parked.attempts, parked.condemned) == ("a1", 0, WHY)
+        await reader.cursor.defer(parked, soon, attempts=0, condemned=WHY)
+
+    async with running(harness) as channel, reading(channel, ordered=True) as reader:
+        parked = await reader.claim()
+        assert (parked.event.id, parked.attempts, parked.condemned) == ("a1", 0, WHY)
+        assert await reader.nothing()
+        await reader.cursor.defer(parked, timedelta(0), attempts=0, condemned=None)
+
+    async with running(harness) as channel, reading(channel, ordered=True) as reader:
+        anew = await reader.claim()
+        assert (anew.event.id, anew.attempts, anew.condemned) == ("a1", 0, None)
+        assert await reader.nothing()
+        await reader.settle(anew)
+        assert (await reader.claim()).event.id == "a2"
+
+
 async def test_the_window_bounds_an_ordered_subscription_too(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel, window=2, ordered=True) as reader:
         await channel.append(keyed("a1", "b1", "c1"))

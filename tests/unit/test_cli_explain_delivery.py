@@ -35,6 +35,20 @@ apiVersion: eventing.knative.dev/v1
 kind: Trigger
 metadata: {name: long}
 spec: {broker: b, subscriber: {uri: "http://a/long"}, delivery: {retry: 1000}}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata:
+  name: careful
+  annotations:
+    kafka.eventing.knative.dev/delivery.order: ordered
+    cemesh.dev/delivery-policy: careful
+spec: {broker: b, subscriber: {uri: "http://a/careful"}}
+---
+apiVersion: cemesh.dev/v1alpha1
+kind: DeliveryPolicy
+metadata: {name: careful}
+spec: {order: {whenGivenUp: park}}
 """
 
 
@@ -79,6 +93,13 @@ def test_of_very_many_retries_the_first_hundred_are_shown(tmp_path: Path) -> Non
 
     assert len([line for line in lines if line.strip()[:1].isdigit()]) == 100
     assert lines[-1] == "Waits are each varied by up to 10%; 900 more retries follow."
+
+
+def test_an_order_is_shown_and_what_becomes_of_events_that_would_break_it(tmp_path: Path) -> None:
+    lines = explained(tmp_path, "default/careful").stdout.splitlines()
+
+    shown = "one after the other for each partitionkey; one that is given up is parked"
+    assert f"order          {shown}" in lines
 
 
 def test_a_trigger_that_is_not_there_is_refused_with_a_hint(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
     retry_after_max: float
     waits: Sequence[WaitDocument]
     ordered: bool
+    parks: bool
     format: str | None
     limits: LimitsDocument
     breaker: BreakerDocument | None
@@ -87,6 +88,7 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
             retry_after_max=policy.retry_after_max.total_seconds(),
             waits=list(_waits(trigger)),
             ordered=trigger.ordered,
+            parks=policy.parks,
             format=policy.content_mode,
             limits=LimitsDocument(
                 parallelism=trigger.parallelism,
