@@ -191,3 +191,23 @@ class Places(RuleBasedStateMachine):
 
 TestPlaces = Places.TestCase
 TestPlaces.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+
+
+def test_what_keeps_its_turn_holds_its_key_up_over_one_loss_of_the_connection_after_another() -> (
+    None
+):
+    places = Places()
+    places.subscribe(ordered=True)
+    places.publish(keys=["a", "a"])
+    places.deliver(count=1)
+    first = places.place.claim()
+    assert first is not None
+    places.lose_the_connection()
+    places.keep(first)
+    places.lose_the_connection()
+
+    places.deliver(count=3)
+
+    assert places.place.claim() is first
+    assert places.place.claim() is None
+    places.teardown()

@@ -333,6 +333,9 @@ class Place:
         yield from self._returned
         yield from self._out.values()
         yield from self._sleeping.values()
+        for position, fate in self.closing.items():
+            if isinstance(fate, Keep):
+                yield self.in_hand[position]
 
     def _end(self, delivery: Delivery) -> None:
         if self._lines is not None:
