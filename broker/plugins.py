@@ -39,12 +39,13 @@ def sinks(scheme: str) -> type[Sinks]:
     return cast("type[Sinks]", _load("sink", "scheme", scheme))
 
 
-def webhooks() -> type[ProvingSinks]:
-    """Return what keys and credentials are shown by, to http and https destinations.
+def webhooks() -> type[ProvingSinks] | None:
+    """Return what shows keys and credentials to https destinations.
 
-    Raises `PluginNotFound`.
+    None where that cannot say what is wrong with them. Raises `PluginNotFound`.
     """
-    return cast("type[ProvingSinks]", sinks("https"))
+    found = sinks("https")
+    return cast("type[ProvingSinks]", found) if hasattr(found, "flaw") else None
 
 
 def source(kind: str) -> type[Source]:

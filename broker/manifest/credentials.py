@@ -79,7 +79,8 @@ def check(text: str, key: str, place: Place, forbidden: re.Pattern[str]) -> None
 def _prove(proof: Signing | Credentials, place: Place) -> None:
     """Report at ``place`` what those who would show it have against it."""
     try:
-        flaw = plugins.webhooks().flaw(proof)
+        sinks = plugins.webhooks()
+        flaw = None if sinks is None else sinks.flaw(proof)
     except PluginNotFound as error:
         flaw = str(error)
     if flaw is not None:

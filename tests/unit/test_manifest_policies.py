@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from broker import plugins
 from broker.errors import InvalidManifest
 from broker.manifest import load
 from broker.policy import (
@@ -23,7 +24,7 @@ from broker.policy import (
     Rate,
     Signing,
 )
-from broker.trigger import DeliveryPolicy
+from broker.trigger import DeliveryPolicy, Target
 from tests.services.certificates import make_certificates
 
 KEY: Final = "whsec_" + base64.b64encode(bytes(24)).decode()
@@ -263,6 +264,21 @@ def test_an_audience_of_a_dead_letter_sink_is_warned_of(tmp_path: Path) -> None:
     (warning,) = load([tmp_path / "mesh.yaml"]).warnings
 
     assert warning.path == "spec.delivery.deadLetterSink.audience"
+
+
+def test_sinks_that_judge_no_credentials_have_nothing_against_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Bare:
+        @classmethod
+        def check(cls, target: Target) -> str | None:
+            return None
+
+    monkeypatch.setattr(plugins, "sinks", lambda scheme: Bare)
+
+    found = policy(tmp_path, "{credentials: {headers: {secretRef: {name: headers}}}}")
+
+    assert found.credentials.headers == {"X-Api-Key": "open sesame"}
 
 
 def test_consent_is_asked_for_in_the_name_of_an_origin(tmp_path: Path) -> None:
