@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -426,6 +427,22 @@ async def test_what_is_ordered_of_a_paused_trigger_is_done_when_it_goes_on(
 
         await mesh.resume(KEY)
         await settled(mesh, delivered=2, dead=0, waiting=0)
+
+
+async def test_what_a_paused_trigger_has_parked_stays_listed(
+    meshes: Meshes, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parking, "_GONE_AFTER", 0.2)
+    refusing(subscriber, "a1")
+    async with meshes.running(orders(subscriber)) as mesh:
+        await post(mesh, "a1")
+        await until(lambda: parked(mesh) == ["a1"])
+        await mesh.pause(KEY, "asked")
+        await post(mesh, "b1")  # which waits at the gate, and whatever else comes behind it
+        place = mesh._triggers[KEY].parking._places["/tests", "a1"]
+        await until(lambda: time.monotonic() - place.seen > 0.3)
+
+        assert parked(mesh) == ["a1"]
 
 
 async def test_each_step_is_a_line_in_the_log_and_an_event(
