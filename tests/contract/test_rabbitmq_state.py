@@ -456,7 +456,15 @@ async def test_one_of_all_processes_is_the_steward_and_does_its_duty(
         assert [await each.asked() for each in (first, *others)] == [True, False, False]
         assert [each.is_steward for each in (first, *others)] == [True, False, False]
         assert [each.done for each in duties[1:]] == [0, 0]
+        assert errors_told(rabbitmq_listeners, rabbitmq) == []
         assert await refusals(rabbitmq_listeners, rabbitmq, others[0]) == 0
+
+
+def errors_told(listeners: Listeners, url: str) -> list[str]:
+    """Return the errors about the virtual host that the server has told in its log."""
+    vhost = url.rpartition("/")[2]
+    lines = listeners.log.read_text().splitlines()
+    return [line for line in lines if "[error]" in line and vhost in line]
 
 
 async def refusals(listeners: Listeners, url: str, one_of_the_others: Steward) -> int:
