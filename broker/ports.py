@@ -46,7 +46,7 @@ class Refused:
     no answer, ``body`` the first 1,024 bytes of the answer. ``permanent`` is for sinks other
     than HTTP, which know better than a status that trying again is of no use. ``untried`` says
     that nothing was sent, for want of leave to: that is no attempt, and says nothing about the
-    subscriber.
+    subscriber. ``shared`` says that another event got the same answer by the same request.
     """
 
     reason: str
@@ -55,6 +55,7 @@ class Refused:
     retry_after: timedelta | None = None
     permanent: bool = False
     untried: bool = False
+    shared: bool = False
 
 
 Answer = Accepted | Refused

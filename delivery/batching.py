@@ -97,9 +97,9 @@ class Batching:
 
 def _shared(answer: Answer, count: int) -> Sequence[Answer]:
     """Return the answer for each of so many events. A reply is to the first of them."""
-    if isinstance(answer, Accepted) and answer.reply is not None:
+    if isinstance(answer, Accepted):
         return [answer, *[replace(answer, reply=None)] * (count - 1)]
-    return [answer] * count
+    return [answer, *[replace(answer, shared=True)] * (count - 1)]
 
 
 def _size(event: Event) -> int:

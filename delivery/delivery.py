@@ -68,7 +68,8 @@ def _unheard(_: Claim, __: Answer) -> None:
 class Delivery:
     """Delivers the events of one trigger. Holds no state between steps.
 
-    ``heard`` is told what the subscriber, and nobody else, answered, as soon as it has.
+    ``heard`` is told what the subscriber, and nobody else, answered, as soon as it has: of each
+    refusal once, however many events it is of.
     """
 
     def __init__(
@@ -174,7 +175,8 @@ class Delivery:
         event = claim.event
         started = time.monotonic()
         answer = await _answer(self._subscriber, event)
-        self._heard(claim, answer)
+        if isinstance(answer, Accepted) or not answer.shared:
+            self._heard(claim, answer)
         if isinstance(answer, Accepted) and answer.reply is not None:
             answer = await self._store_reply(event, answer, answer.reply)
         self._observe(event, "subscriber", self._trigger.subscriber.url, number, started, answer)

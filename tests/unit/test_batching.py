@@ -13,7 +13,7 @@ import pytest
 
 from broker.event import Event
 from broker.mesh import Mesh
-from broker.policy import Batch, Network, Signing
+from broker.policy import Batch, Breaker, Network, Signing
 from broker.ports import Accepted, Answer, Refused, SinkOptions
 from broker.trigger import Desired, Target
 from delivery.batching import Batching
@@ -230,6 +230,25 @@ async def test_a_trigger_delivers_in_batches_and_buries_what_is_refused_alone(
     assert (letter.event.id, letter.why.status) == ("13", 422)
     assert (books.delivered, books.dead_lettered, books.unaccounted) == (99, 1, 0)
     assert len(subscriber.received) < 40
+
+
+async def test_a_batch_that_fails_is_one_failure_of_the_subscriber(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, store=Store())
+    subscriber.answers("/", [503, 503, 200])
+    policy = replace(
+        NO_WAIT,
+        batch=Batch(max_events=10, max_wait=SOON),
+        breaker=Breaker(failures=3, pause=timedelta(minutes=1)),
+    )
+    trigger = make_trigger("orders", subscriber.url("/"), delivery=policy, parallelism=1)
+    async with make_mesh() as mesh:
+        await mesh.apply(Desired(brokers={BROKER.key: BROKER}, triggers={trigger.key: trigger}))
+        await mesh.channel(BROKER.key).append([event(str(each)) for each in range(10)])
+        await all_done(mesh, trigger.key)
+
+    assert len(subscriber.received) == 3
 
 
 async def all_done(mesh: Mesh, trigger: str) -> None:
