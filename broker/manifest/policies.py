@@ -17,13 +17,14 @@ from broker.manifest.policyshapes import (
     LimitsShape,
 )
 from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Rate, Signing
-from broker.trigger import DeliveryPolicy
+from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What one DeliveryPolicy asks for."""
 
+    concurrency: int = DEFAULT_PARALLELISM
     limits: Limits = Limits()
     breaker: Breaker | None = Breaker()
     signing: Signing | None = None
@@ -71,7 +72,9 @@ def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> A
     """Return what the object at ``place`` asks for, and report what is wrong."""
     spec, at_spec = shape.spec, place.at("spec")
     limits = _limits(spec.limits)
+    concurrency = None if spec.limits is None else spec.limits.concurrency
     return Asked(
+        concurrency=concurrency or DEFAULT_PARALLELISM,
         limits=limits,
         breaker=_breaker(spec.breaker, at_spec.at("breaker")),
         signing=signing(spec.signing, at_spec.at("signing"), secrets),

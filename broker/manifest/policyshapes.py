@@ -78,6 +78,7 @@ class RateShape(Shape):
 
 
 class LimitsShape(Shape):
+    concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     rate: RateShape | None = None
     bytes_in_flight: Bytes | None = None
     max_age: PositiveDuration | None = None

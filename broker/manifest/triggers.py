@@ -38,10 +38,11 @@ def trigger(shape: TriggerObject, place: Place, context: Context) -> Trigger | N
     policy = _policy(spec, broker, at_spec.at("delivery"), context)
     policy = deliveries.annotated(policy, annotations, at_annotations)
     asked = context.policies.named(annotations, at_annotations) or context.asked.get(broker or "")
+    concurrency = DEFAULT_PARALLELISM
     if asked is not None:
-        policy = asked.of(policy)
+        policy, concurrency = asked.of(policy), asked.concurrency
     parallelism = notes.read(
-        annotations, notes.PARALLELISM, notes.parallelism, DEFAULT_PARALLELISM, at_annotations
+        annotations, notes.PARALLELISM, notes.parallelism, concurrency, at_annotations
     )
     ordered = notes.read(
         annotations, notes.ORDER, notes.is_ordered, default=False, place=at_annotations

@@ -125,6 +125,28 @@ def test_limits_are_bounds_of_a_trigger(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("broker", "trigger", "parallelism"),
+    [
+        ("", "", 100),
+        ("", "MINE", 7),
+        ("MINE", "", 7),
+        ("MINE", 'PARALLELISM: "3"', 3),
+        ("", 'MINE, PARALLELISM: "3"', 3),
+    ],
+)
+def test_the_concurrency_of_a_policy_holds_where_the_trigger_says_nothing_itself(
+    tmp_path: Path, broker: str, trigger: str, parallelism: int
+) -> None:
+    names = {"MINE": MINE, "PARALLELISM": PARALLELISM}
+    for name, text in names.items():
+        broker, trigger = broker.replace(name, text), trigger.replace(name, text)
+    policy(tmp_path, "{limits: {concurrency: 7}}", broker=broker, trigger=trigger)
+
+    found = load([tmp_path / "mesh.yaml"]).desired.triggers["default/t"]
+    assert found.parallelism == parallelism
+
+
 def test_a_rate_is_per_second_and_may_come_at_once_unless_it_says_otherwise(tmp_path: Path) -> None:
     found = policy(tmp_path, "{limits: {rate: {attempts: 50}}}")
 
