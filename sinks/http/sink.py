@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient
 from sinks.http.consent import ORIGIN_HEADER, Consents, Pace
 from sinks.http.credentials import headers_of, secrets_of
+from sinks.http.destinations import literal
 from sinks.http.flaws import flaw
 from sinks.http.grants import NotGranted
+from sinks.http.guard import refusal
 from sinks.http.oauth2 import Tokens
 from sinks.http.oauth2 import tokens as of_client
 from sinks.http.reader import NoAnswer, Response
@@ -32,6 +35,8 @@ from sinks.http.signing import Signer
 from sinks.http.tls import tls_context
 from sinks.http.tokenfile import tokens as in_file
 from sinks.http.tracing import traceparent
+
+_log: Final = logging.getLogger("cemesh.delivery")
 
 _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
 
@@ -80,6 +85,7 @@ class HttpSinks:
             certificate=options.credentials.certificate,
             network=options.network,
         )
+        _warn_of_refused(target.url, options.network)
         consent, tokens = options.consent, self._tokens_of(options.credentials, options.network)
         leave = None
         if consent is not None or tokens is not None:
@@ -113,6 +119,18 @@ class HttpSinks:
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)
         return task
+
+
+def _warn_of_refused(url: str, network: Network) -> None:
+    """Tell at once of an address that no attempt will reach: of a name, only attempts can tell."""
+    try:
+        host = parse(url).origin.host
+    except InvalidUrl:  # which each attempt tells
+        return
+    address = literal(host)
+    why = None if address is None else refusal(network, host, str(address))
+    if why is not None:
+        _log.warning("destination not allowed", extra={"destination": url, "why": why})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

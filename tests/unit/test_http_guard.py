@@ -9,7 +9,9 @@ import pytest
 
 import sinks.http.client
 from broker.policy import Network
-from sinks.http import HttpClient, NoAnswer
+from broker.ports import SinkOptions
+from broker.trigger import Target
+from sinks.http import HttpClient, HttpSinks, NoAnswer
 from sinks.http.address import Route
 from sinks.http.destinations import parse_destination
 from sinks.http.guard import Kind, kind_of, refusal
@@ -247,3 +249,25 @@ async def test_of_a_names_addresses_those_that_are_allowed_are_tried(
 
     assert response.status == 200
     assert forbidden.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "told"),
+    [
+        ("http://10.1.2.3/", (), ["http://10.1.2.3/"]),
+        ("http://0x7f.1/", (), ["http://0x7f.1/"]),
+        ("http://10.1.2.3/", ("10.0.0.0/8",), []),
+        ("http://a.internal/", (), []),
+        ("http://8.8.8.8/", (), []),
+    ],
+)
+async def test_a_destination_that_no_attempt_will_reach_is_told_when_it_is_first_heard_of(
+    caplog: pytest.LogCaptureFixture, url: str, allowed: tuple[str, ...], told: list[str]
+) -> None:
+    options = SinkOptions(namespace="a", timeout=SOON, network=Network(allowed=allowed))
+    async with HttpSinks() as sinks:
+        sinks.sink(Target(url=url), options)
+
+    warned = [each for each in caplog.records if each.getMessage() == "destination not allowed"]
+    assert [each.__dict__["destination"] for each in warned] == told
+    assert all("--allow-destination" in each.__dict__["why"] for each in warned)
