@@ -32,6 +32,21 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """What bounds the parts of an attempt, within the bound of all of it; None means only that.
+
+    ``connect`` is looking the name up, dialling and shaking hands; ``write`` until the request is
+    sent, ``first_byte`` until the answer begins, each from when the request began to be sent;
+    ``body`` from there until the answer is complete.
+    """
+
+    connect: timedelta | None = None
+    write: timedelta | None = None
+    first_byte: timedelta | None = None
+    body: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """When a trigger pauses by itself: after so many ``failures`` in a row.
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Literal, Protocol, Self
 from broker.callbacks import Callbacks
 from broker.event import Event
 from broker.filters import Filter
-from broker.policy import Consent, Credentials, Network, Signing
+from broker.policy import Consent, Credentials, Network, Signing, Timeouts
 from broker.trigger import ContentMode, Target
 
 Emit = Callable[[Sequence[Event]], Awaitable[None]]
@@ -71,6 +71,7 @@ class SinkOptions:
 
     namespace: str
     timeout: timedelta
+    timeouts: Timeouts = Timeouts()
     content_mode: ContentMode | None = None
     signing: Signing | None = None
     credentials: Credentials = Credentials()

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from broker.filters import EVERYTHING, Filter
-from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Signing
+from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Signing, Timeouts
 
 ContentMode = Literal["binary", "structured"]
 BackoffPolicy = Literal["exponential", "linear"]
@@ -66,6 +66,7 @@ class DeliveryPolicy:
     retry_after_max: timedelta = timedelta(hours=1)
     content_mode: ContentMode | None = None
     dead_letter: Target | None = None
+    timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     breaker: Breaker | None = Breaker()
     signing: Signing | None = None

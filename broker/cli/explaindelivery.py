@@ -56,6 +56,15 @@ def _lines(found: DeliveryDocument) -> Iterator[tuple[str, str]]:
     yield "trigger", click.style(found.trigger, bold=True)
     yield "subscriber", found.subscriber
     yield "attempts", f"1 and {found.retries:,} retries, each within {_seconds(found.timeout)}"
+    parts = {
+        "to connect": found.timeouts.connect,
+        "to send": found.timeouts.write,
+        "to the first byte": found.timeouts.first_byte,
+        "for the rest": found.timeouts.body,
+    }
+    bounds = [f"{_seconds(each)} {part}" for part, each in parts.items() if each is not None]
+    if bounds:
+        yield "of these", ", ".join(bounds)
     yield "backoff", found.backoff_policy
     yield "Retry-After", f"heeded up to {_seconds(found.retry_after_max)}"
     yield "dead letters", found.dead_letter_sink or "stay in the broker's own store"

@@ -16,7 +16,7 @@ from broker.manifest.policyshapes import (
     DeliveryPolicyObject,
     LimitsShape,
 )
-from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Rate, Signing
+from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Rate, Signing, Timeouts
 from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy
 
 
@@ -25,6 +25,7 @@ class Asked:
     """What one DeliveryPolicy asks for."""
 
     concurrency: int = DEFAULT_PARALLELISM
+    timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     breaker: Breaker | None = Breaker()
     signing: Signing | None = None
@@ -37,6 +38,7 @@ class Asked:
         """Return the policy of a trigger that asks for this."""
         return replace(
             policy,
+            timeouts=self.timeouts,
             limits=self.limits,
             breaker=self.breaker,
             signing=self.signing,
@@ -75,6 +77,12 @@ def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> A
     concurrency = None if spec.limits is None else spec.limits.concurrency
     return Asked(
         concurrency=concurrency or DEFAULT_PARALLELISM,
+        timeouts=Timeouts(
+            connect=spec.timeouts.connect,
+            write=spec.timeouts.write,
+            first_byte=spec.timeouts.first_byte,
+            body=spec.timeouts.body,
+        ),
         limits=limits,
         breaker=_breaker(spec.breaker, at_spec.at("breaker")),
         signing=signing(spec.signing, at_spec.at("signing"), secrets),

@@ -84,6 +84,13 @@ class LimitsShape(Shape):
     max_age: PositiveDuration | None = None
 
 
+class TimeoutsShape(Shape):
+    connect: PositiveDuration | None = None
+    write: PositiveDuration | None = None
+    first_byte: PositiveDuration | None = None
+    body: PositiveDuration | None = None
+
+
 class BreakerShape(Shape):
     enabled: bool = True
     failures: Annotated[int, Field(ge=1)] | None = None
@@ -148,6 +155,7 @@ class ConsentShape(Shape):
 
 
 class DeliveryPolicySpec(Shape):
+    timeouts: TimeoutsShape = TimeoutsShape()
     limits: LimitsShape | None = None
     breaker: BreakerShape | None = None
     signing: Secrets | None = None

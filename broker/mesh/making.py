@@ -75,6 +75,7 @@ class Maker:
         return SinkOptions(
             namespace=trigger.namespace,
             timeout=policy.timeout,
+            timeouts=policy.timeouts,
             content_mode=policy.content_mode,
             network=self._network,
         )

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, Literal, Self
 
+from broker.policy import Timeouts
 from sinks.http.address import Address, Origin, Route, parse
 from sinks.http.connection import Connection
 from sinks.http.dial import Dial
@@ -58,12 +59,14 @@ class HttpClient:
         body: bytes = b"",
         *,
         timeout: timedelta,  # noqa: ASYNC109 - one deadline for lookup, connection and answer
+        timeouts: Timeouts | None = None,
         route: Route = Route(),
     ) -> Response:
         """Send one request and return its answer, whatever its status; follow no redirect.
 
         ``Host`` and ``Content-Length`` are added, nothing else is. ``timeout`` covers all of
-        it, from looking up the name to the last byte of the answer. Connections lead only where
+        it, from looking up the name to the last byte of the answer, ``timeouts`` parts of it.
+        Connections lead only where
         the network of ``route`` lets them. Raises `NoAnswer`, or `InvalidUrl`.
 
         A kept connection that the peer closes before it answers is replaced once by a fresh
@@ -77,23 +80,30 @@ class HttpClient:
                 at = connection = self._take(address.origin)
                 if connection is not None:
                     try:
-                        return await self._exchange(connection, address.origin, head, body)
+                        return await self._exchange(
+                            connection, address.origin, head, body, timeouts
+                        )
                     except NoAnswer:
-                        if connection.heard:
+                        if connection.heard or connection.gave_up:
                             raise
                 at = dial = Dial(self._names, address.origin, partial(self._forget, address.origin))
-                at = connection = await dial.connect(timeout)
+                at = connection = await _connected(dial, timeout, timeouts)
                 if not connection.closed.done():
                     self._connections.add(connection)
-                return await self._exchange(connection, address.origin, head, body)
+                return await self._exchange(connection, address.origin, head, body, timeouts)
         except TimeoutError:
             stage = f": {at.stage}" if at is not None else ""
             raise NoAnswer(f"no answer within {timeout.total_seconds():g} s{stage}") from None
 
     async def _exchange(
-        self, connection: Connection, origin: Origin, head: bytes, body: bytes
+        self,
+        connection: Connection,
+        origin: Origin,
+        head: bytes,
+        body: bytes,
+        timeouts: Timeouts | None,
     ) -> Response:
-        response = await connection.exchange(head, body)
+        response = await connection.exchange(head, body, timeouts)
         if connection.reusable:
             self._keep(connection, origin)
         return response
@@ -131,6 +141,17 @@ class HttpClient:
     def _forget(self, origin: Origin, connection: Connection) -> None:
         self._connections.discard(connection)
         self._idle.get(origin, {}).pop(connection, None)
+
+
+async def _connected(dial: Dial, within: timedelta, timeouts: Timeouts | None) -> Connection:
+    if timeouts is None or timeouts.connect is None or timeouts.connect >= within:
+        return await dial.connect(within)
+    try:
+        async with asyncio.timeout(timeouts.connect.total_seconds()):
+            return await dial.connect(timeouts.connect)
+    except TimeoutError:
+        seconds = timeouts.connect.total_seconds()
+        raise NoAnswer(f"no connection within {seconds:g} s: {dial.stage}") from None
 
 
 def _head(method: Method, address: Address, headers: Headers, size: int) -> bytes:

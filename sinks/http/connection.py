@@ -7,6 +7,8 @@ import ssl
 from collections.abc import Callable
 from typing import Final, cast
 
+from broker.policy import Timeouts
+from sinks.http.bounds import Bounds
 from sinks.http.reader import NoAnswer, Response, ResponseReader
 from sinks.http.tls import tls_failure
 
@@ -23,6 +25,9 @@ class Connection(asyncio.Protocol):
         self._reader = ResponseReader()
         self._answer: asyncio.Future[Response] | None = None
         self._transport: asyncio.Transport | None = None
+        self._bounds: Bounds | None = None
+        self.gave_up = False
+        """Whether the last exchange was ended here, as a part of it took too long."""
         self.stage = "waiting for the answer"
         """How far an exchange had come when it was cancelled, in words."""
 
@@ -42,7 +47,7 @@ class Connection(asyncio.Protocol):
             and self._transport.get_write_buffer_size() == 0
         )
 
-    async def exchange(self, head: bytes, body: bytes) -> Response:
+    async def exchange(self, head: bytes, body: bytes, timeouts: Timeouts | None) -> Response:
         """Send a request and return its answer, which may come before all is sent.
 
         Raises `NoAnswer`. Unless the connection stays reusable, it is closed afterwards.
@@ -52,6 +57,8 @@ class Connection(asyncio.Protocol):
             raise NoAnswer("the connection was closed before the answer")
         self._reader.expect()
         self._answer = asyncio.get_running_loop().create_future()
+        if timeouts is not None:
+            self._bounds = Bounds(timeouts, is_sent=self._is_sent, fail=self._fail)
         try:
             if len(body) < _JOINED:
                 self._transport.write(head + body)
@@ -64,6 +71,9 @@ class Connection(asyncio.Protocol):
             raise
         finally:
             self._answer = None
+            if self._bounds is not None:
+                self._bounds.end()
+                self._bounds = None
             if not self.reusable:
                 self.close()
 
@@ -76,6 +86,14 @@ class Connection(asyncio.Protocol):
         """Close at once: nothing of value is on the way."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _is_sent(self) -> bool:
+        return self._transport is None or self._transport.get_write_buffer_size() == 0
+
+    def _fail(self, why: str) -> None:
+        if self._answer is not None and not self._answer.done():
+            self.gave_up = True
+            self._answer.set_exception(NoAnswer(why))
 
     def _stage(self, size: int) -> str:
         if self._reader.heard:
@@ -93,6 +111,8 @@ class Connection(asyncio.Protocol):
         if self._answer is None or self._answer.done():
             self.close()  # the peer talks out of turn
             return
+        if self._bounds is not None:
+            self._bounds.begun()
         try:
             response = self._reader.feed(data)
         except NoAnswer as error:

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from broker.codecs import http as codec
 from broker.event import Event
-from broker.policy import Credentials, Network, OAuth2, Signing
+from broker.policy import Credentials, Network, OAuth2, Signing, Timeouts
 from broker.ports import Answer, Refused, Sink, SinkOptions
 from broker.trigger import Target
 from sinks.http.address import InvalidUrl, Route, parse
@@ -156,6 +156,7 @@ class HttpSink:
         self._url = url
         self._route = route
         self._timeout = options.timeout
+        self._timeouts = None if options.timeouts == Timeouts() else options.timeouts
         self._mode = options.content_mode
         self._signer = None if options.signing is None else Signer(options.signing)
         self._secrets = secrets_of(options.credentials)
@@ -227,7 +228,13 @@ class HttpSink:
 
     async def _post(self, headers: Headers, body: bytes, within: timedelta) -> Response:
         return await self._client.request(
-            "POST", self._url, headers, body, timeout=within, route=self._route
+            "POST",
+            self._url,
+            headers,
+            body,
+            timeout=within,
+            timeouts=self._timeouts,
+            route=self._route,
         )
 
 

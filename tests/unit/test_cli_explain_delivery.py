@@ -9,7 +9,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from broker.cli.root import cli
-from broker.policy import Batch, Breaker, Credentials, Limits, OAuth2, Rate, Signing
+from broker.policy import Batch, Breaker, Credentials, Limits, OAuth2, Rate, Signing, Timeouts
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from tests.unit.stand_in import BROKER, StandIn, admin_port, ask, cemesh
 
@@ -120,6 +120,7 @@ async def test_a_running_mesh_tells_everything_but_secrets() -> None:
             rate=Rate(per_second=5, burst=9), bytes_in_flight=7, max_age=timedelta(days=2)
         ),
         breaker=Breaker(failures=3),
+        timeouts=Timeouts(connect=timedelta(seconds=2), first_byte=timedelta(seconds=7)),
         signing=Signing(keys=("whsec_sesame", "whsec_sesame too")),
         credentials=Credentials(
             headers={"X-Key": "sesame"},
@@ -146,6 +147,8 @@ async def test_a_running_mesh_tells_everything_but_secrets() -> None:
         "bytesInFlight": 7,
         "maxAge": 172800,
     }
+    assert document["timeouts"] == {"connect": 2, "write": None, "firstByte": 7, "body": None}
+    assert "of these       2 s to connect, 7 s to the first byte" in ran.out
     assert document["credentials"] == ["header X-Key", "oauth2"]
     assert document["signingKeys"] == 2
     assert document["deadLetterSink"] == "http://dead/"

@@ -23,6 +23,7 @@ from broker.policy import (
     OAuth2,
     Rate,
     Signing,
+    Timeouts,
 )
 from broker.trigger import DeliveryPolicy, Target
 from tests.services.certificates import make_certificates
@@ -145,6 +146,17 @@ def test_the_concurrency_of_a_policy_holds_where_the_trigger_says_nothing_itself
 
     found = load([tmp_path / "mesh.yaml"]).desired.triggers["default/t"]
     assert found.parallelism == parallelism
+
+
+def test_parts_of_an_attempt_have_bounds_of_their_own(tmp_path: Path) -> None:
+    spec = "{timeouts: {connect: PT1S, write: PT2S, firstByte: PT3S, body: PT4S}}"
+
+    assert policy(tmp_path, spec).timeouts == Timeouts(
+        connect=timedelta(seconds=1),
+        write=timedelta(seconds=2),
+        first_byte=timedelta(seconds=3),
+        body=timedelta(seconds=4),
+    )
 
 
 def test_a_rate_is_per_second_and_may_come_at_once_unless_it_says_otherwise(tmp_path: Path) -> None:

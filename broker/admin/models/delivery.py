@@ -19,6 +19,15 @@ class WaitDocument(Document, frozen=True, kw_only=True):
     total: float
 
 
+class TimeoutsDocument(Document, frozen=True, kw_only=True):
+    """What bounds parts of an attempt, in seconds; None means the ``timeout`` of all of it."""
+
+    connect: float | None
+    write: float | None
+    first_byte: float | None
+    body: float | None
+
+
 class LimitsDocument(Document, frozen=True, kw_only=True):
     """``rate`` is in attempts a second, ``max_age`` in seconds."""
 
@@ -57,6 +66,7 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
     subscriber: str
     dead_letter_sink: str | None
     timeout: float
+    timeouts: TimeoutsDocument
     retries: int
     backoff_policy: str
     jitter: float
@@ -82,6 +92,12 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
             subscriber=without_credentials(trigger.subscriber.url),
             dead_letter_sink=None if target is None else without_credentials(target.url),
             timeout=policy.timeout.total_seconds(),
+            timeouts=TimeoutsDocument(
+                connect=_seconds(policy.timeouts.connect),
+                write=_seconds(policy.timeouts.write),
+                first_byte=_seconds(policy.timeouts.first_byte),
+                body=_seconds(policy.timeouts.body),
+            ),
             retries=policy.retry,
             backoff_policy=policy.backoff_policy,
             jitter=policy.backoff_jitter,
@@ -95,7 +111,7 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
                 rate=None if limits.rate is None else limits.rate.per_second,
                 burst=None if limits.rate is None else limits.rate.burst,
                 bytes_in_flight=limits.bytes_in_flight,
-                max_age=None if limits.max_age is None else limits.max_age.total_seconds(),
+                max_age=_seconds(limits.max_age),
             ),
             breaker=None
             if breaker is None
@@ -115,6 +131,10 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
             credentials=list(_credentials(policy.credentials)),
             consent=None if policy.consent is None else policy.consent.origin,
         )
+
+
+def _seconds(time: timedelta | None) -> float | None:
+    return None if time is None else time.total_seconds()
 
 
 def _waits(trigger: Trigger) -> Iterator[WaitDocument]:
