@@ -152,7 +152,8 @@ def _comparison(node: Compare) -> Run:
         case Compare("=", Attribute(name), Literal(str() as text)):
             return _is_text(name, text)
     right, kind = compiled(node.right), type_of(node.right)
-    if kind is not None:
+    # Where the right side may err, that comes before the cast of the left one.
+    if kind is not None and (isinstance(node.right, Literal) or type_of(node.left) is kind):
         left = cast_to(kind, node.left)
         return lambda attributes: compare(left(attributes), right(attributes))
     uncast = compiled(node.left)

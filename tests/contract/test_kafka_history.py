@@ -41,6 +41,7 @@ async def new_topic(address: str, partitions: int) -> str:
     topic = f"history-{uuid4()}"
     any_time = str((1 << 63) - 1)
     config = {
+        "retention.ms": "-1",  # the times of the tests are long ago
         "message.timestamp.before.max.ms": any_time,
         "message.timestamp.after.max.ms": any_time,
     }

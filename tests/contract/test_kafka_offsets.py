@@ -29,7 +29,7 @@ def options(address: str) -> ClientOptions:
 
 async def new_topic(address: str, partitions: int) -> str:
     topic = f"offsets-{uuid4()}"
-    config = {"message.timestamp.before.max.ms": str((1 << 63) - 1)}
+    config = {"message.timestamp.before.max.ms": str((1 << 63) - 1), "retention.ms": "-1"}
     await ensure_topic(
         options(address), topic, partitions=partitions, replication_factor=1, config=config
     )

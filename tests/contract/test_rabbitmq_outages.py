@@ -113,9 +113,11 @@ def told(caplog: pytest.LogCaptureFixture) -> set[str]:
     return {record.getMessage() for record in caplog.records if record.name == "cemesh.channel"}
 
 
-def times(caplog: pytest.LogCaptureFixture, message: str) -> int:
-    """Return how often the channel has said that."""
-    return sum(record.getMessage() == message for record in caplog.records)
+def tellers(caplog: pytest.LogCaptureFixture, message: str) -> set[str]:
+    """Return the connections that have said that: of two that a channel has."""
+    return {
+        record.__dict__["connection"] for record in caplog.records if record.getMessage() == message
+    }
 
 
 # --- connections ---------------------------------------------------------------------------
@@ -203,7 +205,7 @@ async def test_a_network_that_goes_silent(
         await channel.append(events(100))
         with rabbitmq_relay.hung():
             # Of both: what is said before that may be handed on afterwards.
-            await until(lambda: times(caplog, "rabbitmq connection lost") == 2)
+            await until(lambda: len(tellers(caplog, "rabbitmq connection lost")) == 2)
             with pytest.raises(ChannelUnavailable):
                 await channel.append([event("refused")])
         await append_at_last(channel, *events(100, start=100))
@@ -229,7 +231,7 @@ async def test_credentials_that_are_changed_and_put_right(
             await channel.append(events(100))
             rabbitmq_management.put("users", user, body={"password": "second", "tags": ""})
             await asyncio.to_thread(rabbitmq_management.close_connections, vhost)
-            await until(lambda: asyncio.sleep(0, "rabbitmq unreachable" in told(caplog)))
+            await until(lambda: len(tellers(caplog, "rabbitmq unreachable")) == 2)
             with pytest.raises(ChannelUnavailable, match=user):
                 await channel.append([event("refused")])
 

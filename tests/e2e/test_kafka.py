@@ -77,6 +77,7 @@ async def test_what_was_accepted_before_a_crash_is_delivered_after_it_and_dead_l
                 lambda status: (
                     told_of(status, "default/archive").delivered == EVENTS + PRINTS
                     and told_of(status, "default/printer").dead_lettered >= PRINTS
+                    and told_of(status, "default/printer").waiting == 0
                 ),
                 within=SOON,
             )

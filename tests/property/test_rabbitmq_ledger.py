@@ -9,7 +9,7 @@ from itertools import count
 from typing import Literal
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.channels.rabbitmq.author import Author
@@ -480,6 +480,15 @@ def test_every_reader_knows_what_one_knows_who_has_read_everything(acts: list[Ac
         assert known(from_the_first, story.time) == everything
 
 
+@example(
+    [
+        Tell(process=0, trigger="a"),
+        Tell(process=1, trigger="a", taken=1),
+        Draft(process=1),
+        Melt(process=0),
+        Store(process=1, fate="stored"),
+    ]
+)
 @given(acts)
 def test_the_sums_are_those_of_the_last_words_of_all_processes(acts: list[Act]) -> None:
     story = played(acts)

@@ -74,6 +74,13 @@ class Author:
         self.read_up_to = self._number
 
     def must_tell_again(self, ledger: Ledger) -> bool:
-        """Return whether the process has told something since it melted, which is not counted."""
-        is_counted = ledger.counted(self.process) is not None
-        return self.may_go_on and not is_counted and self._told != self._melted
+        """Return whether something that the process has told is not counted, as it melted.
+
+        That is what it told since, and what it has in hand: of those that melt, nothing is.
+        """
+        if not self.may_go_on or ledger.counted(self.process) is not None:
+            return False
+        return self._told != self._melted or any(
+            each.in_hand or each.taken != each.delivered + each.dead_lettered
+            for each in self._told.values()
+        )
