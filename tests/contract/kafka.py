@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from broker.channels.kafka import KafkaBackend
 from broker.ports import Channel
@@ -29,6 +30,24 @@ def new_broker() -> str:
 
 def topic_of(broker: str) -> str:
     return f"knative-broker-{broker.replace('/', '-')}"
+
+
+async def add_partitions(address: str, topic: str, *, total: int) -> None:
+    """Return once the topic has so many partitions, and each a leader that clients are told of."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        await admin.create_partitions({topic: NewPartitions(total_count=total)})
+        async with asyncio.timeout(SOON):
+            while await _led(admin, topic) < total:
+                await asyncio.sleep(0.02)
+    finally:
+        await admin.close()
+
+
+async def _led(admin: AIOKafkaAdminClient, topic: str) -> int:
+    [told] = await admin.describe_topics([topic])
+    return sum(each["error_code"] == 0 and each["leader"] >= 0 for each in told["partitions"])
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from broker.channels.kafka.history import KafkaHistory
 from broker.channels.kafka.offsets import Offsets
@@ -21,6 +21,7 @@ from broker.codecs.kafka import Notes, Record, encode
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.ports import Stored
+from tests.contract.kafka import add_partitions
 from tests.services.relay import Relay
 
 MOMENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -172,10 +173,7 @@ async def test_a_partition_that_is_added_between_pages_is_read_from_its_start(ka
     await write_events(kafka, topic, (0, 0, "a"), (0, 10, "b"))
     async with looking_back(kafka, topic) as history:
         [first] = await history.history(limit=1)
-        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-        await admin.start()
-        await admin.create_partitions({topic: NewPartitions(total_count=2)})
-        await admin.close()
+        await add_partitions(kafka, topic, total=2)
         await write_events(kafka, topic, (1, 5, "new"))
 
         assert told(await history.history(after=first.position)) == ["new", "b"]

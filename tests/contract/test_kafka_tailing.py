@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from broker.channels.kafka import reader
 from broker.channels.kafka.compacted import open_consumer
@@ -21,6 +20,7 @@ from broker.channels.kafka.topics import ensure_topic
 from broker.codecs.kafka import Record, encode
 from broker.errors import ChannelUnavailable
 from broker.event import Event
+from tests.contract.kafka import add_partitions
 from tests.services.relay import Relay
 
 SOON = 30.0
@@ -230,13 +230,6 @@ async def test_where_the_ends_cannot_be_known_nobody_follows(kafka_relay: Relay)
                 pass
 
 
-async def add_partition(address: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=address)
-    await admin.start()
-    await admin.create_partitions({topic: NewPartitions(total_count=PARTITIONS + 1)})
-    await admin.close()
-
-
 async def test_a_partition_that_is_added_is_noticed_and_read_from_its_beginning(
     kafka: str,
 ) -> None:
@@ -245,7 +238,7 @@ async def test_a_partition_that_is_added_is_noticed_and_read_from_its_beginning(
         tailing(kafka, topic, looks_every=timedelta(seconds=0.1)) as opened,
         opened.tail() as events,
     ):
-        await add_partition(kafka, topic)
+        await add_partitions(kafka, topic, total=PARTITIONS + 1)
         async with appending(kafka, topic) as append:
             await append(event("1"), partition=PARTITIONS)
 
@@ -264,7 +257,7 @@ async def test_an_outage_while_it_is_looked_for_partitions_is_sat_out(
     ):
         with kafka_relay.cut():
             await offsets.failed.wait()
-        await add_partition(kafka, topic)
+        await add_partitions(kafka, topic, total=PARTITIONS + 1)
         async with appending(kafka, topic) as append:
             await append(event("1"), partition=PARTITIONS)
 
@@ -295,7 +288,7 @@ async def test_whoever_comes_later_knows_the_partitions_of_that_time(kafka: str)
         async with appending(kafka, topic) as append:
             await append(event("0"), partition=0)
             assert await seen(one, 1) == ["0"]
-        await add_partition(kafka, topic)
+        await add_partitions(kafka, topic, total=PARTITIONS + 1)
         async with appending(kafka, topic) as append:
             await append(event("1"), partition=PARTITIONS)
             async with opened.tail() as other:
