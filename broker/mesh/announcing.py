@@ -34,7 +34,7 @@ _TYPES: Final[Mapping[str, str]] = {
 class Announcing:
     """Emits into the brokers that ``brokers`` returns, while `keep` runs.
 
-    What cannot be stored is tried again until it can.
+    What cannot be stored is tried again until it can, and holds up what is for its broker alone.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Announcing:
         self._brokers = brokers
         self._emit_to = emit_to
         self._told: dict[str, str] = {}
-        self._waiting: deque[tuple[str, Event]] = deque()
+        self._waiting: dict[str, deque[Event]] = {}
         self._news = asyncio.Event()
 
     def changed(self, run: TriggerRun, state: TriggerState) -> None:
@@ -70,20 +70,28 @@ class Announcing:
         self._announce(_event(trigger, f"dev.cemesh.event.{change}", str(uuid4()), data))
 
     def _announce(self, event: Event) -> None:
-        self._waiting.extend((broker, event) for broker in self._brokers())
-        self._news.set()
+        for broker in self._brokers():
+            self._waiting.setdefault(broker, deque()).append(event)
+            self._news.set()
 
     async def keep(self) -> None:
         """Go on until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
-            while self._waiting:
-                broker, event = self._waiting[0]
-                if broker in self._brokers() and not await self._is_stored(broker, event):
-                    await asyncio.sleep(_AGAIN_AFTER)
-                else:
-                    self._waiting.popleft()
+            for broker in list(self._waiting):
+                await self._tell(broker, self._waiting[broker])
+            self._waiting = {broker: left for broker, left in self._waiting.items() if left}
+            if self._waiting:
+                self._news.set()
+                await asyncio.sleep(_AGAIN_AFTER)
+
+    async def _tell(self, broker: str, events: deque[Event]) -> None:
+        """Emit these in their order, up to the first that cannot be stored now."""
+        while events:
+            if broker in self._brokers() and not await self._is_stored(broker, events[0]):
+                return
+            events.popleft()
 
     async def _is_stored(self, broker: str, event: Event) -> bool:
         try:

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
 from broker.event import Event
 from broker.mesh import Mesh
 from broker.policy import Batch, Breaker, Network, Signing
-from broker.ports import Accepted, Answer, Refused, SinkOptions
+from broker.ports import Accepted, Answer, BatchSink, Refused, SinkOptions
 from broker.trigger import Desired, Target
 from delivery.batching import Batching
 from sinks.http import HttpSinks
@@ -40,7 +41,7 @@ async def batching(
 ) -> AsyncIterator[Batching]:
     async with HttpSinks() as sinks:
         sink = sinks.sink(Target(url=subscriber.url("/")), options)
-        yield Batching(sink, batch, at_once=at_once)  # type: ignore[arg-type]
+        yield Batching(cast("BatchSink", sink), batch, at_once=at_once)
 
 
 def event(id: str, data: bytes | None = None) -> Event:

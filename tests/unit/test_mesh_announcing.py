@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from broker.errors import ChannelUnavailable
 from broker.mesh import Mesh, announcing, pausing
 from broker.policy import Breaker
 from broker.trigger import Broker, Desired, Trigger
@@ -129,6 +130,32 @@ async def test_what_cannot_be_stored_is_told_as_soon_as_it_can(
         store.outage = None
 
         await until(lambda: told(subscriber) == [("dev.cemesh.trigger.paused", "for the test")])
+
+
+async def test_a_broker_that_cannot_store_it_holds_up_no_other(
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Broker(key="default/aaa", takes_announcements=True)
+    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key)
+    orders = make_trigger("orders", subscriber.url("/orders"))
+    async with make_mesh() as mesh:
+        await mesh.apply(
+            Desired(
+                brokers={each.key: each for each in (out, BROKER, OPS)},
+                triggers={each.key: each for each in (orders, watch)},
+            )
+        )
+
+        async def refuse(*_: object, **__: object) -> None:
+            raise ChannelUnavailable("the test refuses it")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(store.channels[out.key], "append", refuse)
+            await mesh.pause(KEY, "asked")
+            await until(lambda: told(subscriber) == [("dev.cemesh.trigger.paused", "asked")])
+        await until(lambda: not mesh._announcing._waiting)
+
+        assert await mesh.channel(out.key).accepted() == 1
 
 
 @pytest.mark.usefixtures("store")
