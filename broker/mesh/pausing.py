@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,12 +32,13 @@ class Pausing:
 
     async def heed(self, runs: Iterable[TriggerRun]) -> None:
         """Let these pause, or go on, as their channels say."""
-        paused: dict[Channel, Mapping[str, Pause] | None] = {}
-        for run in runs:
-            if run.channel not in paused:
-                paused[run.channel] = await _known(run.channel)
+        heeded = {run: run.heeded for run in runs}
+        paused = {each: await _known(each) for each in {run.channel for run in heeded}}
+        for run, before in heeded.items():
             found = paused[run.channel]
-            if found is not None and run.trigger.key not in self._gone:
+            # What was paused or resumed here while it was asked for is later than the answer.
+            is_later = run.heeded != before or run.trigger.key in self._gone
+            if found is not None and not is_later:
                 run.heed(found.get(run.trigger.key))
 
     async def keep(self) -> None:
@@ -65,8 +67,16 @@ class Pausing:
                 extra = {"trigger": key, "why": str(error)}
                 _log.warning("pause of trigger not stored yet", extra=extra)
             else:
-                run.heed(pause)
-                self._gone.pop(key, None)
+                await self._stored(run, pause)
+
+    async def _stored(self, run: TriggerRun, pause: Pause) -> None:
+        """Heed the pause that is stored, unless somebody resumed the trigger meanwhile."""
+        key = run.trigger.key
+        if self._gone.pop(key, None) is not None:
+            run.heed(pause)
+        else:
+            with suppress(CemeshError):  # then it is paused, as is shown, and resumed once more
+                await run.channel.pauses.remove(key)
 
 
 async def _known(channel: Channel) -> Mapping[str, Pause] | None:

@@ -47,6 +47,7 @@ class TriggerRun:
         self.gate = gate
         self.parking = parking
         self.pause: Pause | None = None
+        self.heeded = 0  # how often that has changed
         self._step = step
         self._dispatcher = Dispatcher(self._attempt, gate)
         self._subscribed = asyncio.Event()
@@ -77,6 +78,7 @@ class TriggerRun:
             pause = None
         if pause != self.pause:
             self.pause = pause
+            self.heeded += 1
             if pause is None:
                 self.gate.resume()
             else:
@@ -85,6 +87,7 @@ class TriggerRun:
     def resume(self) -> None:
         """Go on, whatever kept it from it but limits."""
         self.pause = None
+        self.heeded += 1
         self.gate.resume()
 
     def make_way(self) -> None:

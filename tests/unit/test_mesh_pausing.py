@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -199,6 +199,59 @@ async def test_while_the_store_is_gone_nothing_is_paused_or_resumed(
         store.outage = None
 
         assert mesh._triggers[KEY].gate.state.phase == "running"
+
+
+async def test_what_is_paused_while_the_channel_is_asked_stays_paused(
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+    async with running(make_trigger("orders", subscriber.url("/orders"))) as mesh:
+        pauses = store.channels[BROKER.key].pauses
+        before = await pauses.all()
+
+        async def answers_late() -> Mapping[str, Pause]:
+            asked.set()
+            await answer.wait()
+            return before
+
+        with monkeypatch.context() as patched:
+            patched.setattr(pauses, "all", answers_late)
+            asked_by_hand = asyncio.create_task(mesh._pausing.heed(list(mesh._triggers.values())))
+            await asked.wait()
+            await mesh.pause(KEY, ASKED)
+            answer.set()
+            await asked_by_hand
+
+        assert mesh._triggers[KEY].gate.state.why == ASKED
+
+
+async def test_a_trigger_that_is_resumed_while_its_pause_is_stored_goes_on(
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storing, stored, is_stored = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    subscriber.answers("/orders", [410, 200])
+    async with running(make_trigger("orders", subscriber.url("/orders"))) as mesh:
+        pauses = store.channels[BROKER.key].pauses
+        put = pauses.put
+
+        async def stores_late(trigger: str, pause: Pause) -> None:
+            storing.set()
+            await stored.wait()
+            await put(trigger, pause)
+            is_stored.set()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(pauses, "put", stores_late)
+            await post(mesh, "1")
+            await storing.wait()
+            await mesh.resume(KEY)
+            stored.set()
+            await is_stored.wait()
+            await until(lambda: not pauses._pauses)
+            await post(mesh, "2")
+            await until(lambda: got(subscriber) == ["1", "2"])
+
+        assert mesh._triggers[KEY].pause is None
 
 
 @pytest.mark.usefixtures("store")
