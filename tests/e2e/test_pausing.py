@@ -93,8 +93,8 @@ async def test_what_waits_for_a_paused_trigger_is_delivered_when_it_goes_on(
             await subscriber.received_at("/other", 2 * EVENTS, within=SOON)
             await mesh.kill9()
             await mesh.start()
-            paused = await mesh.until(
-                lambda status: told_of(status, TRIGGER).waiting == EVENTS, within=SOON
+            paused = await mesh.until(  # and some of the first, whose settling was not stored
+                lambda status: told_of(status, TRIGGER).waiting >= EVENTS, within=SOON
             )
             assert told_of(paused, TRIGGER).state == "paused"
             assert told_of(paused, TRIGGER).why == "the test asks"
