@@ -27,14 +27,16 @@ _NAME: Final = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 def literal(host: str) -> Ip | None:
     """Return the address that ``host`` is a spelling of, None where it is a name.
 
-    Name lookups understand ``2130706433`` and ``0x7f.1`` too, as 127.0.0.1. A scope is left out.
+    Name lookups understand ``2130706433`` and ``0x7f.1`` too, as 127.0.0.1, and those of some
+    proxies ``127.0.0.1.``. A scope is left out.
     """
+    spelled = host.partition("%")[0].removesuffix(".")
     try:
-        return ip_address(host.partition("%")[0])
+        return ip_address(spelled)
     except ValueError:
         pass
     try:
-        return IPv4Address(socket.inet_aton(host))
+        return IPv4Address(socket.inet_aton(spelled))
     except OSError:
         return None
 

@@ -75,13 +75,15 @@ _SPECIAL: Final[tuple[tuple[IPv4Network | IPv6Network, Kind], ...]] = tuple(
 
 _GLOBAL_IPV6: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_ISATAP: Final = 0x00005EFE
 
 
 def kind_of(ip: Ip) -> Kind | None:
     """Return what makes an address special, None for a public one.
 
-    An IPv6 address that hides an IPv4 one (mapped, NAT64, 6to4) is what the hidden one is. One
-    outside what is given out to hosts (IPv4-compatible, local NAT64, …) is reserved.
+    An IPv6 address that hides an IPv4 one (mapped, NAT64, 6to4) is what the hidden one is, and so
+    is one below a public prefix (ISATAP). One outside what is given out to hosts (IPv4-compatible,
+    local NAT64, …) is reserved.
     """
     hidden = _hidden(ip)
     if hidden is not None:
@@ -89,9 +91,16 @@ def kind_of(ip: Ip) -> Kind | None:
     for network, kind in _SPECIAL:
         if ip in network:
             return kind
-    if isinstance(ip, IPv6Address) and ip not in _GLOBAL_IPV6:
+    if isinstance(ip, IPv4Address):
+        return None
+    if ip not in _GLOBAL_IPV6:
         return Kind.RESERVED
-    return None
+    return kind_of(IPv4Address(int(ip) & 0xFFFFFFFF)) if _is_isatap(ip) else None
+
+
+def _is_isatap(ip: IPv6Address) -> bool:
+    """Return whether its interface identifier is one of RFC 5214 (section 6.1)."""
+    return (int(ip) >> 32) & 0xFDFFFFFF == _ISATAP
 
 
 def _hidden(ip: Ip) -> IPv4Address | None:
@@ -118,7 +127,7 @@ def refusal(network: Network, host: str, address: str) -> str | None:
     allowed = destinations_of(network.allowed)
     if allowed.has_address(ip):
         return None
-    if network.loopback and kind is Kind.LOOPBACK and _hidden(ip) is None:
+    if network.loopback and ip.is_loopback:
         return None
     is_name = literal(host) is None
     by_name = is_name and kind in _BY_NAME

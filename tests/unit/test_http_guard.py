@@ -72,13 +72,17 @@ def test_an_address_that_is_not_public_has_a_kind(kind: Kind | None, addresses: 
         ("64:ff9b:1::{}", Kind.RESERVED),  # local NAT64
         ("2001:0:{}::1", Kind.RESERVED),  # Teredo
         ("2002:{}::1", Kind.LOOPBACK),  # 6to4
+        ("2a00:1:2:3:0:5efe:{}", Kind.LOOPBACK),  # ISATAP
+        ("2a00:1:2:3:200:5efe:{}", Kind.LOOPBACK),
+        ("fd00::5efe:{}", Kind.PRIVATE),
+        ("fe80::5efe:{}", Kind.LINK_LOCAL),
     ],
 )
 def test_an_address_within_an_ipv6_address_is_found(hiding: str, kind: Kind) -> None:
     assert kind_of(ip_address(hiding.format("7f00:1"))) is kind
 
 
-@pytest.mark.parametrize("hiding", ["::ffff:{}", "64:ff9b::{}", "2002:{}::1"])
+@pytest.mark.parametrize("hiding", ["::ffff:{}", "64:ff9b::{}", "2002:{}::1", "2a00::5efe:{}"])
 def test_a_public_address_within_an_ipv6_address_is_public(hiding: str) -> None:
     assert kind_of(ip_address(hiding.format("808:808"))) is None
     assert kind_of(ip_address(hiding.format("a9fe:a9fe"))) is Kind.METADATA
@@ -142,6 +146,7 @@ def test_what_the_operator_names_is_let_in(
         ("::1", True),
         ("::ffff:127.0.0.1", True),
         ("64:ff9b::7f00:1", False),  # the gateway's own
+        ("2a00::5efe:7f00:1", False),  # likewise
         ("0.0.0.0", False),
         ("10.0.0.1", False),
     ],
@@ -156,6 +161,7 @@ def test_a_mesh_that_allows_loopback_allows_nothing_else(address: str, passes: b
         ("10.0.0.1/8", "an address within a network: 10.0.0.0/8?"),
         ("0x7f.1", "another spelling: 127.0.0.1?"),
         ("2130706433", "another spelling: 127.0.0.1?"),
+        ("127.0.0.1.", "another spelling: 127.0.0.1?"),
         ("::ffff:10.0.0.1", "write it as IPv4"),
         ("fe80::1%eth0", "names an interface"),
         ("*", "0.0.0.0/0 and ::/0 are all addresses"),

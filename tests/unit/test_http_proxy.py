@@ -85,7 +85,7 @@ async def test_the_proxys_credentials_are_shown_to_the_proxy_alone(
 
 async def test_an_address_in_a_url_is_judged_before_the_proxy_is_asked(client: HttpClient) -> None:
     async with ConnectProxy() as proxy:
-        for host in ("10.0.0.1", "169.254.169.254", "167772161", "[64:ff9b::a00:1]"):
+        for host in ("10.0.0.1", "169.254.169.254", "167772161", "10.1.", "[64:ff9b::a00:1]"):
             with pytest.raises(NoAnswer, match="not allowed"):
                 await client.request("POST", f"http://{host}/", timeout=SOON, route=by(proxy.url()))
 
