@@ -99,7 +99,7 @@ def retry_after(response: Response) -> timedelta | None:
         return timedelta(seconds=int(value))
     try:
         date = parsedate_to_datetime(value)
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

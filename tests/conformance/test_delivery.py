@@ -404,6 +404,19 @@ async def test_retry_after_as_a_date_that_has_passed_asks_for_nothing(bench: Ben
     assert answer.retry_after == timedelta(0)
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["soon", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "1 Jan 2030 00:00 +9" + "9" * 20],
+)
+async def test_a_retry_after_that_cannot_be_read_is_none(bench: Bench, value: str) -> None:
+    bench.answers(reply(503, {"Retry-After": value}))
+
+    answer = await bench.sink(Target(url=bench.subscriber.url())).attempt(EVENT)
+
+    assert isinstance(answer, Refused)
+    assert (answer.status, answer.retry_after) == (503, None)
+
+
 async def test_retry_after_is_heeded_up_to_the_policys_bound(bench: Bench) -> None:
     bench.policy = replace(POLICY, retry_after_max=timedelta(seconds=30))
     bench.answers(reply(503, {"Retry-After": "100000"}))
