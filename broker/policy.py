@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +90,18 @@ class ClientCertificate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuth2:
-    """The client credentials grant (RFC 6749, section 4.4)."""
+    """The client credentials grant (RFC 6749, section 4.4).
+
+    ``authentication`` is how the client proves itself to the token endpoint (section 2.3.1): with
+    a header, or in the form.
+    """
 
     token_url: str
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
     scopes: tuple[str, ...] = ()
     audience: str | None = None
+    authentication: Literal["basic", "post"] = "basic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,6 +147,7 @@ def _oauth2(shape: OAuth2Shape, place: Place, secrets: SecretReader) -> OAuth2:
         client_secret=client_secret,
         scopes=tuple(shape.scopes),
         audience=shape.audience,
+        authentication=shape.authentication,
     )
     _prove(Credentials(oauth2=oauth2), place.at("tokenUrl"))
     return oauth2

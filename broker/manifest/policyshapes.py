@@ -113,6 +113,7 @@ class OAuth2Shape(Shape):
     token_url: Text
     scopes: list[Text] = Field(default=[])
     audience: Text | None = None
+    authentication: Literal["basic", "post"] = "basic"
 
 
 class CredentialsShape(Shape):

@@ -25,7 +25,7 @@ _UNSAID: Final = timedelta(minutes=5)
 
 _LONGEST: Final = timedelta(days=1)
 
-_BEARER: Final = re.compile(r"[!-~]+")
+_BEARER: Final = re.compile(r"[!-~]{1,65536}")
 
 _TOLD: Final = frozenset(
     {
@@ -57,6 +57,9 @@ class _Error(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+# What decoding raises: text that is no UTF-8, and nesting without end, are errors of Python's own.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 # Some endpoints write the number of seconds as text.
 _token: Final = msgspec.json.Decoder(_Token, strict=False)
 _error: Final = msgspec.json.Decoder(_Error)
@@ -85,14 +88,19 @@ class _Endpoint:
         self._client = client
         self._full_url = oauth2.token_url
         self._route = Route(network=network)
-        # Section 2.3.1: both are form-encoded before they are put together.
-        user = f"{quote_plus(oauth2.client_id)}:{quote_plus(oauth2.client_secret)}"
         self._headers = [
-            (b"Authorization", b"Basic " + b64encode(user.encode("ascii"))),
             (b"Content-Type", b"application/x-www-form-urlencoded"),
             (b"Accept", b"application/json"),
         ]
         form = {"grant_type": "client_credentials"}
+        match oauth2.authentication:  # section 2.3.1
+            case "basic":
+                # Both are form-encoded before they are put together.
+                user = f"{quote_plus(oauth2.client_id)}:{quote_plus(oauth2.client_secret)}"
+                basic = b"Basic " + b64encode(user.encode("ascii"))
+                self._headers.append((b"Authorization", basic))
+            case "post":
+                form |= {"client_id": oauth2.client_id, "client_secret": oauth2.client_secret}
         if oauth2.scopes:
             form["scope"] = " ".join(oauth2.scopes)
         if oauth2.audience is not None:
@@ -120,7 +128,7 @@ class _Endpoint:
     def _grant(self, response: Response) -> Grant[bytes]:
         try:
             token = _token.decode(response.body)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             raise NotGranted(f"{self._name} answered 200, but not with a token") from None
         if token.token_type.lower() != "bearer":
             raise NotGranted(f"{self._name} answered with a token that is not of the type bearer")
@@ -138,6 +146,6 @@ def _told(response: Response) -> str:
     """Return the error that the answer names (section 5.2), or nothing."""
     try:
         error = _error.decode(response.body).error
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return ""
     return error if error in _TOLD else ""

@@ -228,6 +228,25 @@ async def test_a_token_is_asked_for_as_rfc_6749_says(
     assert tokens_sent(subscriber) == ["Bearer one"]
 
 
+async def test_a_client_may_prove_itself_in_the_form(
+    sinks: HttpSinks, subscriber: Subscriber
+) -> None:
+    subscriber.answers("/token", [granting("one")])
+
+    answer = await oauth2_sink(
+        sinks, subscriber, client_secret="c 0&", authentication="post"
+    ).attempt(EVENT)
+
+    (asked,) = token_requests(subscriber)
+    assert asked.header("authorization") is None
+    assert parse_qs(asked.body.decode()) == {
+        "grant_type": ["client_credentials"],
+        "client_id": ["mesh"],
+        "client_secret": ["c 0&"],
+    }
+    assert answer == Accepted()
+
+
 async def test_what_is_not_asked_for_is_not_in_the_request(
     sinks: HttpSinks, subscriber: Subscriber
 ) -> None:
@@ -475,6 +494,10 @@ async def test_deliveries_that_are_all_refused_at_once_share_the_new_token(
 
 # --- OAuth 2: failing ----------------------------------------------------------------------
 
+NOT_UTF8 = b'{"access_token": "\xff", "token_type": "bearer"}'
+DEEP = b'{"access_token": "one", "token_type": "bearer", "error": "", "x": ' + b"[" * 100_000
+NO_DATE = "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+
 
 @pytest.mark.parametrize(
     ("answer", "why"),
@@ -485,6 +508,11 @@ async def test_deliveries_that_are_all_refused_at_once_share_the_new_token(
         (reply(302, {"Location": "/"}), "answered 302 Found"),
         (reply(200, {}, b"{}"), "answered 200, but not with a token"),
         (reply(200, {}, b"\xff"), "answered 200, but not with a token"),
+        (reply(200, {}, NOT_UTF8), "answered 200, but not with a token"),
+        (reply(200, {}, DEEP), "answered 200, but not with a token"),
+        (reply(400, {}, DEEP), "answered 400 Bad Request"),
+        (erring(503, headers={"Retry-After": NO_DATE}), "answered 503 Service Unavailable"),
+        (granting("x" * 100_000), "answered with a token that no header can carry"),
         (granting("one", token_type="mac"), "answered with a token that is not of the type bearer"),
         (granting("one\r\nx: y"), "answered with a token that no header can carry"),
         (granting(""), "answered with a token that no header can carry"),

@@ -215,7 +215,7 @@ def test_each_value_of_a_secret_is_a_key_that_signs(tmp_path: Path) -> None:
         ("{bearer: {secretRef: {name: all, key: clientId}}}", Credentials(bearer="mesh")),
         (
             """{oauth2: {tokenUrl: 'https://id.example.com/token', secretRef: {name: all},
-                         scopes: [events, more], audience: hooks}}""",
+                         scopes: [events, more], audience: hooks, authentication: post}}""",
             Credentials(
                 oauth2=OAuth2(
                     token_url="https://id.example.com/token",
@@ -223,6 +223,7 @@ def test_each_value_of_a_secret_is_a_key_that_signs(tmp_path: Path) -> None:
                     client_secret="sesame",
                     scopes=("events", "more"),
                     audience="hooks",
+                    authentication="post",
                 )
             ),
         ),
