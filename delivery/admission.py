@@ -105,7 +105,7 @@ class Admission:
     def heard(self, claim: Claim, answer: Answer, now: float) -> bool:
         """Note what the subscriber answered; return whether `state` may be another for it."""
         circuit = self._circuit
-        was_closed = circuit is None or circuit.is_closed
+        had_recovered = circuit is None or circuit.is_recovered
         untried = isinstance(answer, Refused) and answer.untried
         if circuit is not None and not untried:
             turn = self._turns.get(claim, _NO_TURN)
@@ -116,7 +116,7 @@ class Admission:
         if isinstance(answer, Refused):
             self._heed(answer, now)
         self.weigh(now)
-        return isinstance(answer, Refused) or not was_closed
+        return isinstance(answer, Refused) or not had_recovered
 
     def _heed(self, refused: Refused, now: float) -> None:
         if refused.retry_after is not None:
@@ -160,7 +160,7 @@ class Admission:
         if now < self._held_until:
             until = self._held_until
             return TriggerState(phase="held", why=self._held_why, until=_date(until, now))
-        if circuit is not None and not circuit.is_closed:
+        if circuit is not None and not circuit.is_recovered:
             return TriggerState(phase="recovering", why=circuit.why)
         return RUNNING
 

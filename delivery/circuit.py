@@ -11,6 +11,9 @@ from delivery.backoff import LONGEST_WAIT
 _NOW: Final = float("-inf")
 _LATER: Final = float("inf")
 
+_CONVINCING: Final = 10
+"""Attempts that have to come through before a subscriber counts as recovered."""
+
 
 class Circuit:
     """Closed, open, or closing step by step. All times are seconds by one clock.
@@ -18,8 +21,9 @@ class Circuit:
     It opens after ``policy.failures`` failures in a row. While it is open, one attempt at a time
     probes the subscriber when a pause is over. With the first that succeeds it begins to close:
     one more attempt is let through beside the others for every one that succeeds, which doubles
-    them from round to round, until there may be as many as ``full``. An attempt that began
-    before it opened tells nothing about afterwards, so its end counts no more.
+    them from round to round, until there may be as many as ``full``. The subscriber has recovered
+    long before where that is a lot, lest one with little traffic never does. An attempt that
+    began before it opened tells nothing about afterwards, so its end counts no more.
 
     ``share`` returns by what each pause is multiplied, lest many probe in step.
     """
@@ -41,8 +45,9 @@ class Circuit:
         return self._room == 0
 
     @property
-    def is_closed(self) -> bool:
-        return self._room is None
+    def is_recovered(self) -> bool:
+        """Whether the subscriber works, for all that is known."""
+        return self._room is None or self._room >= min(self._full, _CONVINCING)
 
     @property
     def is_calm(self) -> bool:
@@ -74,8 +79,10 @@ class Circuit:
         self._failures = 0
         if self._room is not None:
             self._room += 1
+            if self.is_recovered:
+                self._pauses = 0
             if self._room >= self._full:
-                self._room, self._pauses = None, 0
+                self._room = None
 
     def failed(self, turn: int, why: str, now: float) -> None:
         """Note that it does not; open if that was one too many."""

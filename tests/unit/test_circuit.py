@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from broker.policy import Breaker
 from delivery.circuit import Circuit
 
@@ -56,7 +58,7 @@ def test_it_opens_after_so_many_failures_in_a_row() -> None:
 
     for outcome in (1.0, 1.0, None, 1.0, 1.0):
         attempt(it, fails_at=outcome)
-    assert it.is_closed
+    assert it.is_recovered
 
     attempt(it, fails_at=7.0)
     assert it.is_open
@@ -93,7 +95,7 @@ def test_a_subscriber_that_works_again_gets_twice_as_many_at_once_from_round_to_
     attempt(it)
 
     rounds = []
-    while not it.is_closed:
+    while not it.is_calm:
         rounds.append(room(it))
         for _ in range(rounds[-1]):
             it.succeeded(it.turn)
@@ -122,16 +124,34 @@ def test_while_it_recovers_a_failure_among_many_successes_is_borne() -> None:
     assert not it.is_open
 
 
-def test_closed_again_it_begins_with_the_shortest_pause() -> None:
-    it = opened(full=1)
+@pytest.mark.parametrize(("full", "successes"), [(1, 1), (4, 4), (10, 10), (1_000, 10)])
+def test_recovered_it_begins_with_the_shortest_pause(full: int, successes: int) -> None:
+    it = opened(full=full)
     attempt(it, fails_at=5.0)
-    attempt(it)
-    assert it.is_closed
+    for _ in range(successes):
+        assert not it.is_recovered
+        attempt(it)
+    assert it.is_recovered
 
     for _ in range(3):
         attempt(it, fails_at=100.0)
 
     assert it.until == 105
+
+
+def test_how_many_it_lets_through_goes_on_growing_when_it_has_recovered() -> None:
+    it = opened(full=100)
+    for _ in range(10):
+        attempt(it)
+
+    rounds = []
+    while not it.is_calm:
+        rounds.append(room(it))
+        for _ in range(rounds[-1]):
+            it.succeeded(it.turn)
+            it.end(it.turn)
+
+    assert rounds == [10, 20, 40, 80]
 
 
 def test_attempts_that_began_before_it_opened_tell_nothing_when_they_end() -> None:
