@@ -21,7 +21,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 .PHONY: run
 run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
@@ -45,6 +45,14 @@ kafka: $(VENV)/.ready-to-test ## run a Kafka to play with, until Ctrl-C (PORT=90
 rabbitmq: PORT ?= 5672
 rabbitmq: $(VENV)/.ready-to-test ## run a RabbitMQ to play with, until Ctrl-C (PORT=5672: the first of six ports)
 	@$(BIN)/python -m tests.services.rabbitmq --port $(PORT)
+
+.PHONY: bench
+bench: $(VENV)/.ready-to-test ## measure the mesh beside baselines, in ten minutes (docs/benchmarks.md)
+	@$(BIN)/python -m bench
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.ready-to-test ## the essential of it, in one minute
+	@$(BIN)/python -m bench --quick
 
 .PHONY: check
 check: $(VENV)/.ready-to-test ## lint, types and the direction of imports

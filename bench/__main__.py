@@ -1,0 +1,79 @@
+"""Measures the mesh: `python -m bench [--quick] [SCENARIO…]`; all scenarios if none is named.
+
+Prints a line for each number, and writes them to bench/results as CSV, with a plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bench.machine import CORES, about, commit, hurry
+from bench.rows import Row, heading, line, write
+from bench.scenarios import QUICK, SCENARIOS
+from bench.stage import CHANNELS, NotHere, Stage
+
+_RESULTS: Final = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scenario", nargs="*", choices=[*SCENARIOS, []], help=", ".join(SCENARIOS))
+    parser.add_argument("--quick", action="store_true", help="the essential, in a minute")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--seconds", type=float, help="of a load in a round; default: 2, quick: 1")
+    parser.add_argument(
+        "--channel", action="append", choices=CHANNELS, help="default: all; quick: no servers"
+    )
+    parser.add_argument("--output", type=Path, default=_RESULTS, help="folder of the results")
+    asked = parser.parse_args()
+    stage = Stage(
+        rounds=asked.rounds,
+        seconds=asked.seconds or (1.0 if asked.quick else 2.0),
+        quick=asked.quick,
+        channels=asked.channel or (CHANNELS[:2] if asked.quick else CHANNELS),
+    )
+    mode = "quick" if asked.quick else "full"
+    names = asked.scenario or (QUICK if asked.quick else list(SCENARIOS))
+    began = datetime.now(UTC)
+    measured = commit()
+    _tell(f"cemesh at {measured}, {began:%Y-%m-%d %H:%M} UTC, {mode}: {stage.rounds} rounds")
+    before = "before" if hurry() else "with no priority over"
+    _tell(f"{about()}\n{CORES}; {before} other processes\n\n{heading()}")
+    with stage:
+        rows = _measured(stage, names)
+    if rows:
+        asked.output.mkdir(parents=True, exist_ok=True)
+        name = "-".join([f"{began:%Y-%m-%d-%H%M}", mode, *asked.scenario])
+        file = asked.output / f"{name}.csv"
+        write(file, rows, date=f"{began:%Y-%m-%dT%H:%M:%SZ}", commit=measured, mode=mode)
+        _tell(f"\n{file}")
+
+
+def _measured(stage: Stage, names: Sequence[str]) -> list[Row]:
+    rows: list[Row] = []
+    for name in names:
+        began = time.monotonic()
+        try:
+            for row in SCENARIOS[name](stage):
+                rows.append(row)
+                _tell(line(row))
+        except NotHere as missing:
+            _tell(f"{name}: not measured, {missing}")
+        _tell(f"{name} took {time.monotonic() - began:.0f} s\n")
+    return rows
+
+
+def _tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

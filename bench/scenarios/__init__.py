@@ -1,0 +1,20 @@
+"""What is measured. A scenario yields the rows of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from bench.rows import Row
+from bench.scenarios.delivered import delivered
+from bench.scenarios.ingress import batches, ingress
+from bench.scenarios.latency import latency
+from bench.stage import Stage
+
+Scenario = Callable[[Stage], Iterator[Row]]
+
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    scenario.__name__: scenario for scenario in (ingress, delivered, latency, batches)
+}
+QUICK: Final = ("ingress", "delivered", "batches", "latency")
+"""The essential ones, which `make bench-quick` measures in a minute."""

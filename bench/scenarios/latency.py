@@ -1,0 +1,49 @@
+"""How long an event takes from when it was due to be sent until its subscriber has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Final
+
+from bench.measure import Sample, alternate, measure
+from bench.rows import Baseline, Row, Target, row
+from bench.stage import Stage
+from tests.e2e.manifests import broker, manifest, trigger
+
+RATES: Final = (500, 1_000, 2_000, 5_000)
+_TARGETED: Final = ("embedded", 2_000, "p99")
+_AT_MOST: Final = Target(at_most=10, of_measured=True)
+_PATH: Final = "/default/default"
+
+
+def latency(stage: Stage) -> Iterator[Row]:
+    """Open loop at fixed rates, beside the minimal asyncio loop at the same."""
+    places = stage.places(_PATH)
+    text = manifest(broker(), trigger("all", stage.subscriber(_PATH)))
+    rates = (2_000,) if stage.quick else RATES
+    with ExitStack() as running:
+        asked = {"minimal loop": partial(measure, stage.minimal, stage.folder, to=places)}
+        for channel in stage.channels if not stage.quick else ("embedded",):
+            mesh = running.enter_context(stage.mesh(channel, text))
+            asked[channel] = partial(measure, mesh, stage.folder, to=places)
+            asked[channel](seconds=0.3, rate=500)
+        what: dict[str, Callable[[], Sample]] = {
+            f"{name} {rate}": partial(ask, rate=rate, seconds=stage.seconds * 2)
+            for rate in rates
+            for name, ask in asked.items()
+        }
+        found = alternate(stage.rounds, what)
+    for channel in list(asked)[1:]:
+        for rate in rates:
+            base = found[f"minimal loop {rate}"]
+            for which, name in enumerate(("p50", "p99", "p99.9")):
+                yield row(
+                    *("latency", channel, f"{rate:,} events/s, {name}", "ms"),
+                    [each.arrivals[which] for each in found[f"{channel} {rate}"]],
+                    baseline=Baseline(
+                        name="minimal loop", values=[each.arrivals[which] for each in base]
+                    ),
+                    target=_AT_MOST if (channel, rate, name) == _TARGETED else None,
+                )
