@@ -13,12 +13,11 @@ from broker.trigger import Trigger
 from delivery.backoff import LONGEST_WAIT
 from delivery.circuit import Circuit
 from delivery.pace import Pace
-from delivery.verdicts import tells_of_outage
+from delivery.verdicts import GONE, tells_of_outage
 
 _NOW: Final = float("-inf")
 _LATER: Final = float("inf")
 _NO_TURN: Final = -1
-_GONE: Final = 410
 
 
 class Admission:
@@ -123,7 +122,7 @@ class Admission:
             until = now + min(refused.retry_after.total_seconds(), self._longest_hold)
             if until > max(now, self._held_until):
                 self._held_until, self._held_why = until, refused.reason
-        if refused.status == _GONE:
+        if refused.status == GONE:
             self._paused = refused.reason
 
     def pause(self, why: str, now: float) -> None:

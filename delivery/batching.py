@@ -10,9 +10,14 @@ from typing import Final
 from broker.event import Event
 from broker.policy import Batch
 from broker.ports import Accepted, Answer, BatchSink, Refused
-from delivery.verdicts import Verdict, judge
+from delivery.verdicts import GONE, Verdict, judge
 
 _BROKEN_OFF: Final = Refused(reason="the batch was broken off before it was sent", untried=True)
+_KEPT: Final = Refused(
+    reason="another event of the batch was told that the subscriber is gone",
+    untried=True,
+    shared=True,
+)
 _BESIDE: Final = 64
 """Bytes that an event takes in a batch beside its attributes and its payload, roughly."""
 
@@ -33,7 +38,9 @@ class Batching:
     A batch goes out as soon as it is full, or ``max_wait`` after its first event. It is the first
     event's attempt that sends it, and the others wait for that. A batch that is refused for good
     is split in halves until the event stands alone that is the reason; only that one is refused.
-    A failure that may pass is that of each event. At most ``at_once`` requests are under way.
+    Where the subscriber is gone (410), that is the first event's, and the others have made no
+    attempt. A failure that may pass is that of each event. At most ``at_once`` requests are under
+    way.
     """
 
     def __init__(self, sink: BatchSink, batch: Batch, *, at_once: int) -> None:
@@ -89,6 +96,8 @@ class Batching:
         """Return the answer to each of these."""
         async with self._room:
             answer = await self._sink.attempt_together(events)
+        if isinstance(answer, Refused) and answer.status == GONE:
+            return [answer, *[_KEPT] * (len(events) - 1)]
         if len(events) == 1 or judge(answer) is not Verdict.GIVE_UP:
             return _shared(answer, len(events))
         middle = len(events) // 2

@@ -19,6 +19,9 @@ class Verdict(Enum):
 RETRIED: Final = frozenset({404, 408, 409, 429})
 """The refusals of the client's class that may pass, as Knative sees it."""
 
+GONE: Final = 410
+"""The refusal that is about the subscriber for good, whatever the event."""
+
 _TOO_MANY: Final = 429
 
 NOT_RETRIED: Final = frozenset(range(300, 500)) - RETRIED

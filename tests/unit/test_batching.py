@@ -252,6 +252,31 @@ async def test_a_batch_that_fails_is_one_failure_of_the_subscriber(
     assert len(subscriber.received) == 3
 
 
+async def test_a_batch_that_finds_the_subscriber_gone_costs_one_event_and_the_others_wait(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, store=Store())
+    subscriber.answers("/", [410, 200])
+    policy = replace(NO_WAIT, batch=Batch(max_events=10, max_wait=SOON))
+    trigger = make_trigger("orders", subscriber.url("/"), delivery=policy, parallelism=1)
+    async with make_mesh() as mesh:
+        await mesh.apply(Desired(brokers={BROKER.key: BROKER}, triggers={trigger.key: trigger}))
+        channel = mesh.channel(BROKER.key)
+        await channel.append([event(str(each)) for each in range(10)])
+        await until(lambda: mesh._triggers[trigger.key].gate.state.phase == "paused")
+        requests_until_resumed = len(subscriber.received)
+        await mesh.resume(trigger.key)
+        await all_done(mesh, trigger.key)
+
+        [letter] = await channel.dead_letters.list()
+        books = (await channel.books())[trigger.key]
+    assert requests_until_resumed == 1
+    assert (letter.event.id, letter.why.status) == ("0", 410)
+    assert (books.delivered, books.dead_lettered) == (9, 1)
+    delivered = [each for request in subscriber.received[1:] for each in ids(request)]
+    assert sorted(delivered) == [str(each) for each in range(1, 10)]
+
+
 async def all_done(mesh: Mesh, trigger: str) -> None:
     async with asyncio.timeout(10):
         while (await mesh.channel(BROKER.key).books())[trigger].waiting:
