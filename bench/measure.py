@@ -17,7 +17,7 @@ import msgspec
 from bench.ledger import EventsLost, balance
 from bench.load import Order, Told, percentiles
 from bench.machine import CORES, pinned
-from bench.processes import Process, get
+from bench.processes import Process, ask
 from bench.sink import Place
 
 _RUNS: Final = itertools.count(1)
@@ -71,49 +71,76 @@ def send(order: Order) -> tuple[Told, bytes]:
     return told, Path(order.ledger).read_bytes()
 
 
-def measure(
-    server: Process,
-    folder: Path,
-    *,
-    path: str = "/default/default",
-    to: Places | None = None,
-    **asked: object,
-) -> Sample:
-    """Load the server as an `Order` has it, wait until all is where it has to be, and check it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What has been sent, and accepted: the states of the events are in ``sent``."""
+
+    who: str
+    run: int
+    told: Told
+    sent: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What has arrived, none of it missing; ``last`` is of `time.monotonic_ns`."""
+
+    last: int
+    arrivals: tuple[float, ...]
+    duplicates: int
+
+
+def load(
+    server: Process, folder: Path, *, path: str = "/default/default", **asked: object
+) -> Loaded:
+    """Load the server as an `Order` has it; raise `EventsLost` if it refuses anything."""
+    run = next(_RUNS)
+    ledger = folder / f"sent-{run}"
+    fixed = {"port": server.port, "path": path, "run": run, "ledger": str(ledger)}
+    told, sent = send(msgspec.convert(fixed | asked, Order))
+    ledger.unlink()
+    if set(told.statuses) - {"202"} or not told.accepted:
+        raise EventsLost(f"{server.name} answered {told.statuses}, and not 202 alone")
+    return Loaded(who=server.name, run=run, told=told, sent=sent)
+
+
+def collect(loaded: Loaded, to: Places) -> Collected:
+    """Wait until everything is where it has to be, and check it.
 
     Raises:
         EventsLost: Something is missing, or there is more than there should be.
 
     """
-    run = next(_RUNS)
-    ledger = folder / f"sent-{run}"
-    fixed = {"port": server.port, "path": path, "run": run, "ledger": str(ledger)}
-    order = msgspec.convert(fixed | asked, Order)
-    before = server.cpu()
-    told, sent = send(order)
-    ledger.unlink()
-    if set(told.statuses) - {"202"} or not told.accepted:
-        raise EventsLost(f"{server.name} answered {told.statuses}, and not 202 alone")
-    if to is None:
-        return Sample(
-            events=told.accepted,
-            seconds=(told.ended - told.began) / 1e9,
-            cpu=server.cpu() - before,
-            answers=_milliseconds(told.answers),
-        )
-    last = arrived(to, run, told.accepted)
-    cpu = server.cpu() - before
-    found = [checked(to.sink, run, each, sent, server.name) for each in to.paths]
+    last = arrived(to, loaded.run, loaded.told.accepted)
+    found = [checked(to.sink, loaded, each) for each in to.paths]
     latencies = array("q")
     for _, took in found:
         latencies.extend(took)
-    return Sample(
-        events=told.accepted,
-        seconds=(last - told.began) / 1e9,
-        cpu=cpu,
-        answers=_milliseconds(told.answers),
+    return Collected(
+        last=last,
         arrivals=_milliseconds(percentiles(latencies)),
         duplicates=sum(duplicates for duplicates, _ in found),
+    )
+
+
+def measure(server: Process, folder: Path, *, to: Places | None = None, **asked: object) -> Sample:
+    """Return what a load took, until it was accepted, or arrived at all places."""
+    before = server.cpu()
+    loaded = load(server, folder, **asked)  # type: ignore[arg-type]  # of an `Order`, checked there
+    told = loaded.told
+    cpu = server.cpu() - before
+    took = Collected(last=told.ended, arrivals=(0, 0, 0), duplicates=0)
+    if to is not None:
+        arrived(to, loaded.run, told.accepted)
+        cpu = server.cpu() - before
+        took = collect(loaded, to)
+    return Sample(
+        events=told.accepted,
+        seconds=(took.last - told.began) / 1e9,
+        cpu=cpu,
+        answers=_milliseconds(told.answers),
+        arrivals=took.arrivals,
+        duplicates=took.duplicates,
     )
 
 
@@ -137,18 +164,18 @@ def places_of(sink: Process, run: int) -> Mapping[str, Place]:
         EventsLost: What has arrived could not be read.
 
     """
-    places = msgspec.json.decode(get(sink.port, f"/-/places/{run}"), type=dict[str, Place])
+    places = msgspec.json.decode(ask(sink.port, f"/-/places/{run}"), type=dict[str, Place])
     if "unreadable" in places:
         raise EventsLost(f"{places['unreadable'].events} arrivals had no id of the load's")
     return places
 
 
-def checked(sink: Process, run: int, path: str, sent: bytes, who: str) -> tuple[int, array[int]]:
+def checked(sink: Process, loaded: Loaded, path: str) -> tuple[int, array[int]]:
     """Return the duplicates and the latencies, in ns, of a place where nothing is missing."""
-    balanced = balance(sent, get(sink.port, f"/-/counts/{run}{path}"))
-    balanced.check(f"{who}, at {path}")
+    balanced = balance(loaded.sent, ask(sink.port, f"/-/counts/{loaded.run}{path}"))
+    balanced.check(f"{loaded.who}, at {path}")
     latencies = array("q")
-    latencies.frombytes(get(sink.port, f"/-/latencies/{run}{path}"))
+    latencies.frombytes(ask(sink.port, f"/-/latencies/{loaded.run}{path}"))
     return balanced.duplicates, latencies
 
 

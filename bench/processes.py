@@ -114,18 +114,18 @@ def resident(pid: int) -> float:
     return 0.0
 
 
-def get(port: int, path: str) -> bytes:
-    """Return the body of what is at a path; raise OSError where nobody answers, or not with 200."""
+def ask(port: int, path: str, *, method: str = "GET", body: str | None = None) -> bytes:
+    """Return the body of an answer; raise OSError where nobody answers, or not with 200."""
     connection = http.client.HTTPConnection(HOST, port, timeout=30)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, body)
         answer = connection.getresponse()
-        body = answer.read()
+        answered = answer.read()
     finally:
         connection.close()
     if answer.status != 200:
-        raise ConnectionError(f"{path} answers {answer.status}: {body[:200]!r}")
-    return body
+        raise ConnectionError(f"{path} answers {answer.status}: {answered[:200]!r}")
+    return answered
 
 
 def _listens(port: int) -> bool:
@@ -172,7 +172,7 @@ class Mesh(Process):
 
     def _is_ready(self) -> bool:
         try:
-            get(self.admin_port, "/readyz")
+            ask(self.admin_port, "/readyz")
         except (OSError, http.client.HTTPException):
             return False
         return True

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import statistics
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import uuid4
 
 import aio_pika
 import uvloop
-from aio_pika.abc import AbstractExchange
+from aio_pika.abc import AbstractExchange, AbstractQueue
 
 from bench.rabbitmq import BROKER, Clock, backend, event, in_turn, ratios, server
 from broker.channels.rabbitmq.channel import RabbitmqChannel
@@ -58,8 +59,9 @@ def append(channel: RabbitmqChannel) -> Publish:
     return lambda number: channel.append([event(number)])
 
 
-async def measure(url: str) -> None:
-    """Print what each costs."""
+@asynccontextmanager
+async def publishing(url: str) -> AsyncIterator[tuple[Mapping[str, Publish], AbstractQueue]]:
+    """Return both, as long as this is entered, and the queue that they publish to."""
     async with (
         backend(url) as rabbitmq,
         await aio_pika.connect(url) as connection,
@@ -70,7 +72,12 @@ async def measure(url: str) -> None:
             pass  # so that it has a queue
         queue = await client.get_queue(trigger_name(BROKER, TRIGGER))
         exchange = await client.get_exchange(broker_name(BROKER))
-        measured = {"bare": bare(exchange), "append": append(channel)}
+        yield {"bare": bare(exchange), "append": append(channel)}, queue
+
+
+async def measure(url: str) -> None:
+    """Print what each costs."""
+    async with publishing(url) as (measured, queue):
         for publish in measured.values():
             await in_turn(500, 64, publish)
         for waiting in WAITING:

@@ -93,6 +93,10 @@ class Stage:
             server.ctl("eval", _AS_BY_DEFAULT)
             return server
 
+    def durable(self) -> Sequence[str]:
+        """Return the channels to measure that survive a restart."""
+        return [each for each in self.channels if each != "memory"]
+
     def new(self, what: str) -> Path:
         """Return the path of a folder that is not there yet."""
         return self.folder / f"{what}-{next(self._numbers)}"
