@@ -3,11 +3,12 @@
 Read it in this order: ``settings`` (what a broker's configuration says, with ``security`` for its
 Secret and ``address`` for URLs), ``names`` and ``topology`` (its exchanges and queues);
 ``connecting`` and ``link`` (connections that come back), ``publishing`` (append, confirmed);
-``session`` and ``receiving`` (what a queue delivers), ``place`` (what of it is in hand),
-``cursor``, ``settling`` (what became of it, counted before it is acked); ``waiting``, ``returned``
-and ``deadletters`` (where deliveries go that do not end here); ``feeding`` and ``filling`` (queues
-that follow their filters, and are made again); ``ledger`` and ``state`` (what the processes tell
-each other), ``steward`` (who tells it to others); ``dispatching`` and ``channel``.
+``session``, ``intake`` and ``consuming`` (what is consumed, by which channels), ``receiving`` (what
+a queue delivers), ``place`` (what of it is in hand), ``cursor``, ``settling`` (what became of it,
+counted before it is acked); ``waiting``, ``returned`` and ``deadletters`` (where deliveries go that
+do not end here); ``feeding`` and ``filling`` (queues that follow their filters, and are made
+again); ``ledger`` and ``state`` (what the processes tell each other), ``steward`` (who tells it to
+others); ``dispatching`` and ``channel``.
 """
 
 from broker.channels.rabbitmq.backend import RabbitmqBackend

@@ -102,6 +102,7 @@ class Deliveries:
         self._is_over = False
         self._changed = asyncio.Event()
         self._unacked = 0
+        self._last = 0  # the tag of what was read last
 
     async def begin(self, offset: int | str | datetime) -> None:
         """Return once the server has found the place."""
@@ -131,11 +132,9 @@ class Deliveries:
             await self._some()
         message = self._arrived.popleft()
         self._unacked += 1
-        tag = message.delivery_tag
-        if tag is not None and 2 * self._unacked >= self._ahead:
-            self._unacked = 0
-            with reported(self._settings):
-                await self._channel.basic_ack(tag, multiple=True, wait=False)
+        self._last = message.delivery_tag or 0
+        if 2 * self._unacked >= self._ahead:
+            await self._ack()
         return self._entry(message)
 
     async def arrived(self) -> list[Entry]:
@@ -145,15 +144,26 @@ class Deliveries:
             await self._channel.basic_qos(prefetch_count=self._ahead)
         return [await self.next() for _ in range(len(self._arrived))]
 
-    async def over(self) -> None:
-        """Return when the server delivers no more by a channel that goes on."""
-        while not self._is_over:
+    async def is_over(self) -> bool:
+        """Return whether the server delivers no more by a channel that goes on.
+
+        Waits until that is so, or there is an entry. Raises `ChannelUnavailable`.
+        """
+        while not (self._is_over or self._arrived):
             self._changed.clear()
             await self._changed.wait()
         if self._channel.closing.done():
             raise ChannelUnavailable(self._why())
+        return self._is_over
+
+    async def _ack(self) -> None:
+        self._unacked = 0
+        with reported(self._settings):
+            await self._channel.basic_ack(self._last, multiple=True, wait=False)
 
     async def _some(self) -> None:
+        if self._unacked and not self._is_over:  # or a quiet stream would reach consumer_timeout
+            await self._ack()
         while not self._arrived:
             if self._is_over:
                 raise ChannelUnavailable(self._why())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -17,10 +18,11 @@ from broker.channels.rabbitmq.connecting import reported
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.trouble import Trouble
-from broker.errors import CemeshError
+from broker.errors import CemeshError, ChannelUnavailable
 
 _PAUSE: Final = 0.5
 _TRIES: Final = 5
+_CLOSED_WITHIN: Final = 5.0
 _FOR_EVER: Final = (1 << 31) - 1
 """Milliseconds after which a message must be acked; only later versions of RabbitMQ ask."""
 
@@ -48,7 +50,7 @@ Take = Callable[["Session", Consumer, DeliveredMessage], None]
 
 
 class Session:
-    """All consumers of a process, on one channel.
+    """What is consumed by one channel.
 
     A message that was delivered before, to whomever, is taken in once ``is_known`` has returned:
     then it is known whether it was settled. What comes from the same queue waits behind it.
@@ -95,6 +97,13 @@ class Session:
             for each in work:
                 each.cancel()
             await asyncio.wait(work)
+
+    async def close(self) -> None:
+        """End the channel: what was not acked is the server's again, in its order."""
+        if self.is_open:
+            with suppress(ChannelUnavailable), reported(self._settings):
+                async with asyncio.timeout(_CLOSED_WITHIN):
+                    await self._channel.close()
 
     async def consume(self, place: Place, queue: str, prefetch: int) -> None:
         """Let messages come, at most ``prefetch`` that are not acked.

@@ -57,7 +57,9 @@ class Settling:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._session: Session | None = None  # in which messages were acked last
+        self._sessions: set[Session] = set()  # in which messages were acked since it was asked
+        self._is_lost = False  # some of those acks, as far as is known
+        self._round_over = asyncio.Event()
         self._written = self._acked = 0  # numbers of entries
         self._heard = self._looked = 0
         self._unheard: dict[str, Counts] = {}
@@ -85,9 +87,13 @@ class Settling:
                 self._ready[delivery] = place
         self._wake.set()
 
-    async def settled(self) -> None:
-        """Return once all is stored that can be."""
-        await self._idle.wait()
+    async def settled(self, place: Place | None = None) -> None:
+        """Return once all is stored that can be, or all of this place."""
+        if place is None:
+            await self._idle.wait()
+            return
+        while any(place.in_hand[each].receipt is not None for each in place.closing):
+            await self._round_over.wait()
 
     # --- what is stored before it is counted -----------------------------------------------
 
@@ -140,6 +146,8 @@ class Settling:
                 self._trouble.met("cannot settle", error)
                 self._wake.set()
                 await asyncio.sleep(_PAUSE)
+            self._round_over.set()
+            self._round_over = asyncio.Event()
             if not (self._ready or self._storing or self._held):
                 self._idle.set()
 
@@ -154,13 +162,15 @@ class Settling:
         self._unheard = {each.trigger: each.counts(()) for each in self._places()}
         for place in self._places():
             place.let_go(partial(self._state.ledger.was_settled, place.trigger))
-        session, written = self._session, self._written
-        if session is not None and written > self._acked:
-            try:
-                await session.sync()
-            except ChannelUnavailable:  # so nobody knows which acks have arrived
-                self._session = None
-            else:
+        written = self._written
+        if written > self._acked and not self._is_lost:
+            sessions, self._sessions = self._sessions, set()
+            for each in sessions:
+                try:
+                    await each.sync()
+                except ChannelUnavailable:  # so nobody knows which acks have arrived
+                    self._is_lost = True
+            if not self._is_lost:
                 self._acked = written
 
     async def _round(self) -> None:
@@ -217,7 +227,8 @@ class Settling:
                 tags[delivery.receipt.session].append(delivery.receipt.tag)
         for session, each in tags.items():
             session.ack(each)
-            self._session = session
+            self._sessions.add(session)
+            self._is_lost = False
 
     def _put_back(
         self, batch: Mapping[Delivery, Place], held: Mapping[str, Mapping[str, Held]]

@@ -28,6 +28,7 @@ PATIENCE: Final = timedelta(seconds=30)
 
 _EMPTY_AFTER: Final = timedelta(milliseconds=200)
 _FILLED_AFTER: Final = timedelta(seconds=5)
+_READ_EVERY: Final = 1.0
 _CLOSED_WITHIN: Final = 2.0
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -134,10 +135,15 @@ class Stream:
     async def ended(self) -> None:
         """Return when the server ends reading from the stream, as it does when it is deleted.
 
-        Nothing is read meanwhile, apart from one entry. A connection that is lost raises.
+        Hardly anything is read meanwhile: an entry a second. A connection that is lost raises.
         """
-        async with self._delivered("next", ahead=1) as deliveries:
-            await deliveries.over()
+        while True:
+            # An entry that came stays unacked, so that no other does; but not for long, as there
+            # is the server's consumer_timeout.
+            async with self._delivered("next", ahead=1) as deliveries:
+                if await deliveries.is_over():
+                    return
+            await asyncio.sleep(_READ_EVERY)
 
     async def _is_delivered(self, channel: AbstractChannel, deliveries: Deliveries) -> bool:
         """Begin with the last entries, and return whether there are any."""

@@ -85,6 +85,10 @@ class Upkeep:
         What the server confirms in between, for it is in the queues of triggers, is not in it.
         """
         while True:
-            await self._events.ended()
+            try:
+                await self._events.ended()
+            except ChannelUnavailable as error:
+                if not is_gone(error):
+                    raise
             if not await self._topology.is_there(self._topology.events):
                 await self.restore()
