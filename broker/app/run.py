@@ -18,7 +18,7 @@ from broker.app.following import follow, tell
 from broker.app.serving import listening, served, url
 from broker.callbacks import Callbacks
 from broker.errors import CemeshError, InvalidManifest
-from broker.ingress import ingress
+from broker.ingress import Door, ingress
 from broker.manifest import Loaded, changes, load
 from broker.mesh import Mesh
 from broker.observe.logging import configure
@@ -78,14 +78,14 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         callbacks=callbacks,
     )
     stopping, closing = asyncio.Event(), asyncio.Event()
-    producers = ingress(
+    door = Door(
         mesh.find,
         clients=mesh.clients,
         max_event_bytes=settings.max_event_bytes,
         max_pending_bytes=max(MAX_PENDING_BYTES, 2 * settings.max_event_bytes),
         on_refused=metrics.refused,
-        callbacks=callbacks,
     )
+    producers = ingress(door, callbacks=callbacks)
     operators = admin(mesh, metrics, closing)
     taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []
     async with AsyncExitStack() as running:
@@ -97,18 +97,18 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
         await mesh.apply(loaded.desired)
-        doors = [
+        ports = [
             await running.enter_async_context(
-                served(producers, each, linger=settings.drain_timeout)
+                served(producers, each, linger=settings.drain_timeout, door=door)
             )
             for each in data_ports
         ]
-        hurry += [door.break_off for door in doors]
+        hurry += [port.break_off for port in ports]
         _welcome(settings, loaded.desired, [url(each) for each in data_ports], url(admin_port))
         await follow(settings, mesh, changed, stopping)
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
-        for door in doors:
-            door.close()
+        for port in ports:
+            port.close()
         await mesh.drain()
     _log.info("stopped")
 

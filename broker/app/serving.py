@@ -7,13 +7,16 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import uvicorn
 from starlette.applications import Starlette
 
+from broker.app.events import EventProtocol
 from broker.app.protocol import HttpProtocol
 from broker.errors import CemeshError
+from broker.ingress import Door
 
 _KEEP_ALIVE: Final = timedelta(seconds=75)
 """How long a client's connection may rest: longer than clients keep theirs, so that it is they
@@ -68,11 +71,12 @@ class Port:
             connection.transport.abort()
 
 
-def configured(app: Starlette, *, linger: timedelta) -> uvicorn.Config:
-    """Return how uvicorn is to serve the application."""
+def configured(app: Starlette, *, linger: timedelta, door: Door | None = None) -> uvicorn.Config:
+    """Return how uvicorn is to serve the application, and, before it, the ``door``."""
+    protocol = HttpProtocol if door is None else partial(EventProtocol, door=door)
     return uvicorn.Config(
         app,
-        http=HttpProtocol,
+        http=cast("type[asyncio.Protocol]", protocol),  # it is called, and nothing else
         loop="none",
         ws="none",
         lifespan="off",
@@ -87,14 +91,15 @@ def configured(app: Starlette, *, linger: timedelta) -> uvicorn.Config:
 
 @asynccontextmanager
 async def served(
-    app: Starlette, listener: socket.socket, *, linger: timedelta
+    app: Starlette, listener: socket.socket, *, linger: timedelta, door: Door | None = None
 ) -> AsyncIterator[Port]:
     """Serve the application while the context lasts.
 
-    At its end, or when it is closed before, the listener closes, and requests under way have
-    ``linger`` to be answered.
+    Where there is a ``door``, events go through it, and only the rest to the application. At the
+    end of the context, or when it is closed before, the listener closes, and requests under way
+    have ``linger`` to be answered.
     """
-    server = _Server(configured(app, linger=linger))
+    server = _Server(configured(app, linger=linger, door=door))
     refused: CemeshError | None = None
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve(sockets=[listener]))

@@ -1,5 +1,6 @@
 """The data port: events come in by HTTP and are answered for once they are durable."""
 
-from broker.ingress.app import Entrance, ingress
+from broker.ingress.app import ingress
+from broker.ingress.door import Door, Entrance, Find
 
-__all__ = ["Entrance", "ingress"]
+__all__ = ["Door", "Entrance", "Find", "ingress"]

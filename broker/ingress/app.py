@@ -1,14 +1,12 @@
 """The application of the data port: ``POST /NAMESPACE/BROKER`` takes events.
 
 The event path is raw ASGI in front of Starlette, which measured half the time of a Starlette
-route; everything else is Starlette's.
+route; everything else is Starlette's. On uvicorn, `broker.app.events` takes the events before
+they come here: this is the way for other servers, and the one that the other must equal.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from starlette.applications import Starlette
@@ -19,15 +17,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.callbacks import CONSENT, Callbacks
-from broker.codecs.http import decode
-from broker.ingress.access import check_access
-from broker.ingress.hops import take_in
-from broker.ingress.intake import Intake
-from broker.ingress.problems import answer_to, problem
-from broker.ports import Emit
-from broker.trigger import Access, Broker
-
-_log: Final = logging.getLogger("cemesh.ingress")
+from broker.ingress.door import Door, Entrance, Find
+from broker.ingress.problems import problem
 
 _STORED: Final[Message] = {
     "type": "http.response.start",
@@ -40,111 +31,55 @@ _ALLOW: Final = {"Allow": "POST, OPTIONS"}
 _CONSENT: Final = {**_ALLOW, "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entrance:
-    """A broker as the ingress sees it: who may come in, and where what comes in goes."""
+def ingress(door: Door, *, callbacks: Callbacks | None = None) -> Starlette:
+    """Return the application of the data port, in which events come through ``door``.
 
-    broker: Broker
-    emit: Emit
-
-
-Find = Callable[[str], Entrance | None]
-"""Return the broker ``namespace/name``, or None where none of that name takes events."""
-
-
-def ingress(
-    find: Find,
-    *,
-    clients: Callable[[], Iterable[Access]],
-    max_event_bytes: int,
-    max_pending_bytes: int,
-    on_refused: Callable[[str, int], None],
-    callbacks: Callbacks | None = None,
-) -> Starlette:
-    """Return the application of the data port.
-
-    ``find`` and ``clients``, the accesses of all brokers of the mesh, are asked at every
-    request, so that both may change. ``max_event_bytes`` bounds the body of one request,
-    ``max_pending_bytes`` all bodies together that are being read or stored. ``on_refused`` is
-    told the broker's key and the HTTP status of every request that a broker refused. Subscribers
-    consent through ``callbacks``.
+    Subscribers consent through ``callbacks``.
     """
-    intake = Intake(max_event_bytes=max_event_bytes, max_pending_bytes=max_pending_bytes)
     return Starlette(
         routes=[
             Route(CONSENT + "{secret}", _Consents(callbacks or Callbacks())),
-            Route("/{path:path}", _Beside(find)),
+            Route("/{path:path}", _Beside(door.find)),
         ],
-        middleware=[
-            Middleware(_Door, find=find, clients=clients, intake=intake, on_refused=on_refused)
-        ],
+        middleware=[Middleware(_ThroughDoor, door=door)],
         exception_handlers={404: _not_found, Exception: _unexpected},
     )
 
 
-class _Door:
+class _ThroughDoor:
     """Takes the events that are posted to a broker, and lets every other request pass on."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        find: Find,
-        clients: Callable[[], Iterable[Access]],
-        intake: Intake,
-        on_refused: Callable[[str, int], None],
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, door: Door) -> None:
         self._app = app
-        self._find = find
-        self._clients = clients
-        self._intake = intake
-        self._on_refused = on_refused
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         entrance = None
         if scope["type"] == "http" and scope["method"] == "POST":
-            entrance = self._find(scope["path"][1:])
+            entrance = self._door.find(scope["path"][1:])
         if entrance is None:
             await self._app(scope, receive, send)
             return
         try:
-            refusal = await self._take(entrance, scope, receive)
-        except ClientDisconnect:
-            return
-        if refusal is None:
-            await send(_STORED)
-            await send(_NO_BODY)
-        else:
-            self._on_refused(entrance.broker.key, refusal.status_code)
-            await refusal(scope, receive, send)
-
-    async def _take(self, entrance: Entrance, scope: Scope, receive: Receive) -> Response | None:
-        """Return once the events of this request are durable, or how to answer if they are not.
-
-        Raises `ClientDisconnect`, having stored nothing, if the client goes before its end.
-        """
-        try:
             await self._store(entrance, scope, receive)
         except ClientDisconnect:
-            raise
-        except Exception as error:  # noqa: BLE001  # what is not for the client is logged below
-            answer = answer_to(error)
-            if answer is None:
-                _log.exception("event not taken", extra={"broker": entrance.broker.key})
-                answer = problem(500)
-            return answer
-        return None
+            return  # before its end, so nothing was stored
+        except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
+            await self._door.refusal(entrance, error)(scope, receive, send)
+            return
+        await send(_STORED)
+        await send(_NO_BODY)
 
     async def _store(self, entrance: Entrance, scope: Scope, receive: Receive) -> None:
         headers = scope["headers"]
-        check_access(entrance.broker, self._clients, headers)
-        body = await self._intake.read(headers, receive)
+        self._door.check(entrance, headers)
+        body = await self._door.intake.read(receive)
         try:
-            events = take_in(decode(headers, body))
+            events = self._door.events(headers, body)
             if events:
                 await entrance.emit(events)
         finally:
-            self._intake.release(body)
+            self._door.intake.release(len(body))
 
 
 class _Beside:

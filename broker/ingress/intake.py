@@ -1,4 +1,4 @@
-"""Reads bodies, each up to a limit, and all together up to another."""
+"""Bodies, each up to a limit, and all together up to another."""
 
 from __future__ import annotations
 
@@ -27,13 +27,30 @@ class Intake:
         self._max_pending_bytes = max_pending_bytes
         self._pending = 0
 
-    async def read(self, headers: Sequence[tuple[bytes, bytes]], receive: Receive) -> bytes:
-        """Return the whole body, which counts until it is given to `release`.
+    def announce(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Raise `TooLarge` or `ChannelFull` if a body is announced that `hold` would refuse."""
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit():
+                self._admit(0, int(value))
+                return
 
-        Raises `TooLarge`, at once where Content-Length tells, `ChannelFull`, and
-        `ClientDisconnect`; the body then counts no more.
+    def hold(self, size: int, more: int) -> None:
+        """Count ``more`` bytes of a body of which ``size`` count, until `release` is told.
+
+        Raises `TooLarge` or `ChannelFull`; the ``size`` bytes then still count.
         """
-        self._admit(0, _content_length(headers))
+        self._admit(size, more)
+        self._pending += more
+
+    def release(self, size: int) -> None:
+        """Note that so many bytes are no longer held."""
+        self._pending -= size
+
+    async def read(self, receive: Receive) -> bytes:
+        """Return the whole body, which counts until its size is given to `release`.
+
+        Raises `TooLarge`, `ChannelFull`, and `ClientDisconnect`; the body then counts no more.
+        """
         chunks: list[bytes] = []
         size = 0
         try:
@@ -42,29 +59,17 @@ class Intake:
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnect
                 chunk: bytes = message.get("body", b"")
-                self._admit(size, len(chunk))
+                self.hold(size, len(chunk))
                 size += len(chunk)
-                self._pending += len(chunk)
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
         except BaseException:
-            self._pending -= size
+            self.release(size)
             raise
-
-    def release(self, body: bytes) -> None:
-        """Note that this body is no longer held."""
-        self._pending -= len(body)
 
     def _admit(self, size: int, more: int) -> None:
         if size + more > self._max_event_bytes:
             raise TooLarge(f"the body is larger than the {self._max_event_bytes} bytes allowed")
         if self._pending + more > self._max_pending_bytes:
             raise ChannelFull("more events are coming in than can be stored at once")
-
-
-def _content_length(headers: Sequence[tuple[bytes, bytes]]) -> int:
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0

@@ -35,7 +35,7 @@ class Forbidden(CemeshError):
     """The client is known, and may not send to this broker (HTTP 403)."""
 
 
-def answer_to(error: Exception) -> Response | None:
+def answer_to(error: BaseException) -> Response | None:
     """Return the answer that tells the client this, or None where it is not for the client."""
     detail = str(error)
     match error:

@@ -18,7 +18,7 @@ import uvloop
 from broker.app.serving import configured
 from broker.callbacks import Callbacks
 from broker.event import Event
-from broker.ingress import Entrance, ingress
+from broker.ingress import Door, Entrance, ingress
 from broker.ports import Emit
 from broker.trigger import Access, Broker
 
@@ -38,24 +38,31 @@ class Answer(NamedTuple):
 
 
 class DataPort:
-    """The server, what it stored, and whom it refused. ``emit`` may be exchanged by a test."""
+    """The server, what it stored, and whom it refused. ``emit`` may be exchanged by a test.
 
-    def __init__(self, brokers: Mapping[str, Access | None], **limits: int) -> None:
+    Events come in by the way that ``cemesh run`` takes, or, where it is not ``fast``, through the
+    ASGI application alone.
+    """
+
+    def __init__(
+        self, brokers: Mapping[str, Access | None], *, fast: bool = True, **limits: int
+    ) -> None:
         self.reset()
         self.brokers = dict(brokers)
         self.callbacks = Callbacks()
         limits = {"max_event_bytes": 1 << 20, "max_pending_bytes": 8 << 20, **limits}
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._socket.getsockname()
-        app = ingress(
+        door = Door(
             self._find,
             clients=lambda: [access for access in self.brokers.values() if access],
             max_event_bytes=limits["max_event_bytes"],
             max_pending_bytes=limits["max_pending_bytes"],
             on_refused=lambda broker, status: self.refused.append((broker, status)),
-            callbacks=self.callbacks,
         )
-        self._server = uvicorn.Server(configured(app, linger=timedelta(seconds=5)))
+        app = ingress(door, callbacks=self.callbacks)
+        config = configured(app, linger=timedelta(seconds=5), door=door if fast else None)
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=lambda: uvloop.run(self._server.serve([self._socket])), daemon=True
         )

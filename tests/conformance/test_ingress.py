@@ -12,7 +12,7 @@ import pytest
 
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent, UnknownBroker
 from broker.event import Event
-from broker.ingress import ingress
+from broker.ingress import Door
 from broker.trigger import Access
 from tests.conformance.dataport import DataPort, Gate, answer_on
 
@@ -501,7 +501,7 @@ def test_a_body_that_was_only_announced_takes_no_place(small_port: DataPort) -> 
 
 def test_limits_that_exclude_the_largest_event_are_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="max_pending_bytes is 5"):
-        ingress(
+        Door(
             lambda key: None,
             clients=list,
             max_event_bytes=10,

@@ -1,0 +1,315 @@
+"""Takes events straight off the parser of uvicorn's protocol, and leaves it all other requests.
+
+It answers as `broker.ingress.app` would, byte for byte, which the conformance suite holds; but
+with no scope, no task and no messages between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from functools import lru_cache
+from typing import Any, ClassVar, Final, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from broker.app.protocol import HttpProtocol
+from broker.ingress import Door, Entrance
+
+Header = tuple[bytes, bytes]
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NO_BODY: Final = ((b"content-length", b"0"),)
+_LONGEST_KNOWN: Final = 256
+
+
+class EventProtocol(HttpProtocol):
+    """A connection. Each event request on it is a `Taking`, every other one a cycle of uvicorn."""
+
+    def __init__(self, *args: Any, door: Door, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(*args, **kwargs)
+        self._door = door
+        self._taking: Taking | None = None  # the request that is being read, if it is an event
+        self._stored: tuple[object, bytes] = (None, b"")
+        self._resting_since: float | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+        if self._taking is not None:
+            self._taking.leave()
+
+    # --- what the parser reads -------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        # What uvicorn makes ready besides is only made ready for what it is handed.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._in_head = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._taking = None
+        if self._upgrade_is_offered() or self.transport.is_closing():
+            return
+        is_post = self.parser.get_method() == b"POST"
+        entrance = self._door.find(_path(self.url)[1:]) if is_post else None
+        if entrance is None:
+            self._hand_over()
+            return
+        former = self.cycle
+        taking = self._taking = Taking(self, self._door, entrance)
+        self.cycle = cast("RequestResponseCycle", taking)
+        if former is None or former.response_complete:
+            taking.begin()
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        if self._taking is None:
+            super().on_body(body)
+        else:
+            self._taking.feed(body)
+
+    def on_message_complete(self) -> None:
+        if self._taking is None:
+            super().on_message_complete()
+        else:
+            self._taking.end()
+
+    def _hand_over(self) -> None:
+        """Let uvicorn go on with this request as if it had read the head itself."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)  # the list that is in the scope
+        super().on_headers_complete()
+
+    # --- answers ---------------------------------------------------------------------------
+
+    def accept(self, taking: Taking) -> None:
+        """Answer that the events are durable."""
+        dated, answer = self._stored
+        if dated is not self.server_state.default_headers:  # every second they are others
+            answer = self._head(202, _NO_BODY, keep_alive=True)
+            self._stored = (self.server_state.default_headers, answer)
+        if not taking.keep_alive:
+            answer = self._head(202, _NO_BODY, keep_alive=False)
+        self._answer(taking, answer)
+
+    def refuse(self, taking: Taking, error: BaseException) -> None:
+        """Answer what went wrong."""
+        refusal = self._door.refusal(taking.entrance, error)
+        head = self._head(refusal.status_code, refusal.raw_headers, keep_alive=taking.keep_alive)
+        self._answer(taking, head + bytes(refusal.body))
+
+    def _head(self, status: int, headers: Iterable[Header], *, keep_alive: bool) -> bytes:
+        every = [*self.server_state.default_headers, *headers]
+        if not keep_alive:
+            every.append((b"connection", b"close"))
+        lines = [b"%s: %s\r\n" % each for each in every]
+        return b"".join([STATUS_LINE[status], *lines, b"\r\n"])
+
+    def _answer(self, taking: Taking, answer: bytes) -> None:
+        if self.flow.write_paused and not self.transport.is_closing():
+            _ = self.spawn(self._answer_later(taking, answer))
+            return
+        taking.response_complete = True
+        if self.transport.is_closing():
+            return
+        self.transport.write(answer)
+        if not taking.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    async def _answer_later(self, taking: Taking, answer: bytes) -> None:
+        """Answer once the client has read some of the answers before."""
+        await self.flow.drain()
+        self._answer(taking, answer)
+
+    def spawn(self, work: Awaitable[None]) -> asyncio.Future[None]:
+        """Run this in a task for which the server waits when it stops."""
+        task = cast("asyncio.Task[None]", asyncio.ensure_future(work, loop=self.loop))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    # --- between requests ------------------------------------------------------------------
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request. uvicorn's, with one timer for all pauses of a connection."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start(*self.pipeline.pop())
+            return
+        self._resting_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._close_after(self.timeout_keep_alive)
+
+    def _start(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - uvicorn's
+        if isinstance(cycle, Taking):
+            self.loop.call_soon(cycle.begin)  # many that are refused at once would recurse
+        else:
+            self._start_asgi_task(cycle, app)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._resting_since = None
+
+    def _close_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._resting_since is None:
+            return  # the next answer sets another
+        left = self._resting_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._close_after(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+
+class Taking:
+    """An event request, from its head to its answer.
+
+    To uvicorn it is a cycle like its own: that is what the attributes are called by.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_body",
+        "_door",
+        "_expects",
+        "_held",
+        "_more_body",
+        "_protocol",
+        "disconnected",
+        "entrance",
+        "headers",
+        "keep_alive",
+        "response_complete",
+    )
+
+    message_event: ClassVar[asyncio.Event] = asyncio.Event()  # nobody waits for it
+
+    def __init__(self, protocol: EventProtocol, door: Door, entrance: Entrance) -> None:
+        self.entrance = entrance
+        self.headers = protocol.headers
+        parser = protocol.parser
+        self.keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        self.response_complete = False
+        self.disconnected = False
+        self._protocol = protocol
+        self._door = door
+        self._expects = protocol.expect_100_continue
+        self._begun = False
+        self._body: bytes | bytearray = b""
+        self._held = 0
+        self._more_body = True
+
+    def begin(self) -> None:
+        """Judge the head. To be called once all requests before it are answered."""
+        protocol = self._protocol
+        if protocol.transport.is_closing():
+            return
+        self._begun = True
+        try:
+            self._door.check(self.entrance, self.headers)
+            self._hold(len(self._body))
+        except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
+            self._refuse(error)
+            return
+        if self._expects:
+            protocol.transport.write(_CONTINUE)
+        if not self._more_body:
+            self._take()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in a part of the body."""
+        if self.response_complete:
+            return
+        if self._begun:
+            try:
+                self._hold(len(chunk))
+            except Exception as error:  # noqa: BLE001  # as above
+                self._refuse(error)
+                return
+        if not self._body:
+            self._body = chunk
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += chunk
+
+    def end(self) -> None:
+        """Take the events, now that the body is whole."""
+        self._more_body = False
+        if self._begun and not self.response_complete:
+            self._take()
+
+    def leave(self) -> None:
+        """Forget a request that its client will not finish."""
+        if self._more_body:
+            self._release()
+
+    def _hold(self, more: int) -> None:
+        self._door.intake.hold(self._held, more)
+        self._held += more
+
+    def _release(self) -> None:
+        self._door.intake.release(self._held)
+        self._held = 0
+
+    def _take(self) -> None:
+        try:
+            events = self._door.events(self.headers, bytes(self._body))
+            storing = self.entrance.emit(events) if events else None
+        except Exception as error:  # noqa: BLE001  # as above
+            self._refuse(error)
+            return
+        if storing is None:
+            self._accept()
+            return
+        if not isinstance(storing, asyncio.Future):
+            storing = self._protocol.spawn(storing)
+        if storing.done():
+            self._settle(storing)
+        else:
+            storing.add_done_callback(self._settle)
+
+    def _settle(self, stored: asyncio.Future[None]) -> None:
+        error = asyncio.CancelledError() if stored.cancelled() else stored.exception()
+        if error is None:
+            self._accept()
+        else:
+            self._refuse(error)
+
+    def _accept(self) -> None:
+        self._release()
+        self._protocol.accept(self)
+
+    def _refuse(self, error: BaseException) -> None:
+        self._release()
+        self._protocol.refuse(self, error)
+
+
+def _path(url: bytes) -> str:
+    """Return the path as uvicorn puts it into a scope; raises what makes uvicorn answer 400."""
+    return _known_path(url) if len(url) <= _LONGEST_KNOWN else _known_path.__wrapped__(url)
+
+
+@lru_cache(maxsize=1024)
+def _known_path(url: bytes) -> str:
+    path: str = httptools.parse_url(url).path.decode("ascii")
+    return unquote(path) if "%" in path else path

@@ -1,0 +1,88 @@
+"""The door of the data port: who may come in, what comes in, and how the others are told.
+
+It knows nothing of servers. Events come through it by the ASGI application (`broker.ingress.app`)
+and, faster, by the protocol that `cemesh run` gives uvicorn (`broker.app.events`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import Response
+
+from broker.codecs.http import decode
+from broker.event import Event
+from broker.ingress.access import Headers, check_access
+from broker.ingress.hops import take_in
+from broker.ingress.intake import Intake
+from broker.ingress.problems import answer_to, problem
+from broker.ports import Emit
+from broker.trigger import Access, Broker
+
+_log: Final = logging.getLogger("cemesh.ingress")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """A broker as the ingress sees it: who may come in, and where what comes in goes."""
+
+    broker: Broker
+    emit: Emit
+
+
+Find = Callable[[str], Entrance | None]
+"""Return the broker ``namespace/name``, or None where none of that name takes events."""
+
+
+class Door:
+    """The way in to all brokers of a mesh.
+
+    ``find`` and ``clients``, the accesses of all brokers, are asked at every request, so that
+    both may change. ``max_event_bytes`` bounds the body of one request, ``max_pending_bytes``
+    all bodies together that are being read or stored. ``on_refused`` is told the broker's key
+    and the HTTP status of every request that a broker refused.
+    """
+
+    def __init__(
+        self,
+        find: Find,
+        *,
+        clients: Callable[[], Iterable[Access]],
+        max_event_bytes: int,
+        max_pending_bytes: int,
+        on_refused: Callable[[str, int], None],
+    ) -> None:
+        self.find = find
+        self.intake = Intake(max_event_bytes=max_event_bytes, max_pending_bytes=max_pending_bytes)
+        self._clients = clients
+        self._on_refused = on_refused
+
+    def check(self, entrance: Entrance, headers: Headers) -> None:
+        """Return if a request with these headers may go on to its body.
+
+        Raises `Unauthenticated`, `Forbidden`, `TooLarge` or `ChannelFull`.
+        """
+        check_access(entrance.broker, self._clients, headers)
+        self.intake.announce(headers)
+
+    def events(self, headers: Headers, body: bytes) -> Sequence[Event]:
+        """Return the events of a request, of which there may be none.
+
+        Raises `InvalidEvent` or `UnsupportedContent`.
+        """
+        return take_in(decode(headers, body))
+
+    def refusal(self, entrance: Entrance, error: BaseException) -> Response:
+        """Return how to answer a request that failed so, and note that it was refused.
+
+        What is not for the client is logged.
+        """
+        answer = answer_to(error)
+        if answer is None:
+            _log.error("event not taken", exc_info=error, extra={"broker": entrance.broker.key})
+            answer = problem(500)
+        self._on_refused(entrance.broker.key, answer.status_code)
+        return answer
