@@ -30,6 +30,7 @@ from broker.ports import (
     Step,
 )
 from broker.trigger import Trigger
+from broker.urls import without_credentials
 from delivery.admission import is_older
 from delivery.backoff import Retries
 from delivery.deadletter import dead_letter
@@ -165,7 +166,8 @@ class Delivery:
         if self._to_be_retried(answer, number):
             delay = self._retries.wait(number, answer.retry_after)
             return Deferred(delay=delay, attempts=number, condemned=why)
-        also = f"the dead-letter sink {target.url} failed too, after {number} attempts"
+        sink = without_credentials(target.url)
+        also = f"the dead-letter sink {sink} failed too, after {number} attempts"
         return Buried(why=replace(why, reason=f"{why.reason}; {also}: {answer.reason}"))
 
     def _to_be_retried(self, refused: Refused, number: int) -> bool:

@@ -17,6 +17,7 @@ from broker.policy import Network
 from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions
 from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
+from broker.urls import without_credentials
 from delivery.batching import Batching
 from delivery.delivery import Attempt, Delivery
 from delivery.gate import Gate
@@ -93,7 +94,8 @@ class Maker:
         if policy.batch is None:
             return sink
         if not hasattr(sink, "attempt_together"):
-            raise CemeshError(f"nothing that sends to {trigger.subscriber.url} sends batches")
+            told = without_credentials(trigger.subscriber.url)
+            raise CemeshError(f"nothing that sends to {told} sends batches")
         return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
 
     def _note(self, attempt: Attempt) -> None:
@@ -106,7 +108,7 @@ class Maker:
                     "trigger": attempt.trigger,
                     "event_id": attempt.id,
                     "source": attempt.source,
-                    "destination": attempt.destination,
+                    "destination": without_credentials(attempt.destination),
                     "number": attempt.number,
                     "seconds": round(seconds, 6),
                     "verdict": attempt.verdict.value,

@@ -10,6 +10,7 @@ from broker import plugins
 from broker.errors import CemeshError
 from broker.ports import Backend, BackendOptions, Channel, Emit, Sink, SinkOptions, Sinks
 from broker.trigger import Broker, Target
+from broker.urls import without_credentials
 from sinks.broker import BrokerSinks
 
 DEFAULT_CHANNEL = "sqlite:"
@@ -83,7 +84,8 @@ class Resources:
             raise
         except Exception as error:  # a plug-in's faults must not end a mesh that runs
             fault = f"{type(error).__name__}: {error}"
-            raise CemeshError(f"no sink can be made for {target.url}: {fault}") from error
+            told = without_credentials(target.url)
+            raise CemeshError(f"no sink can be made for {told}: {fault}") from error
 
 
 def _scheme(url: str) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 from broker.callbacks import Callbacks
 from broker.errors import CemeshError
 from broker.policy import Consent
+from broker.urls import without_credentials
 from sinks.http.address import Route
 from sinks.http.answers import phrase, retry_after
 from sinks.http.client import HttpClient
@@ -74,9 +75,10 @@ class Consents(Grants[Pace]):
     ) -> None:
         """Connect to nothing yet. Raises a `CemeshError` where nobody could call back."""
         self._subscriber = _Subscriber(client, url, consent, route)
+        whose = without_credentials(url)
         super().__init__(
             "waiting for the subscriber's consent",
-            url,
+            whose,
             self._subscriber.ask,
             start,
             pause=_CALM,
@@ -86,7 +88,7 @@ class Consents(Grants[Pace]):
         if consent.callback is not None:
             if callbacks is None:
                 raise CemeshError(
-                    f"{url} is to consent by callback, which takes a process that both takes "
+                    f"{whose} is to consent by callback, which takes a process that both takes "
                     "events and delivers them: `cemesh run`"
                 )
             self._subscriber.call_back_at(consent.callback + callbacks.expect(self))

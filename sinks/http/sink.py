@@ -19,6 +19,7 @@ from broker.event import Event
 from broker.policy import Credentials, Network, OAuth2, Signing, Timeouts
 from broker.ports import Answer, Refused, Sink, SinkOptions
 from broker.trigger import Target
+from broker.urls import without_credentials
 from sinks.http.address import InvalidUrl, Route, parse
 from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient
@@ -130,7 +131,9 @@ def _warn_of_refused(url: str, network: Network) -> None:
     address = literal(host)
     why = None if address is None else refusal(network, host, str(address))
     if why is not None:
-        _log.warning("destination not allowed", extra={"destination": url, "why": why})
+        _log.warning(
+            "destination not allowed", extra={"destination": without_credentials(url), "why": why}
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

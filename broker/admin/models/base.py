@@ -5,8 +5,6 @@ Names are camelCase on the wire, times RFC 3339. A field that is None is sent as
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from msgspec import Struct
 
 
@@ -21,9 +19,3 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
     status: int
     detail: str
     type: str = "about:blank"
-
-
-def without_credentials(url: str) -> str:
-    """Return the URL without a user name and a password, where it holds them."""
-    authority = urlsplit(url).netloc
-    return url.replace(authority, authority.rpartition("@")[2], 1) if "@" in authority else url

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from broker.admin.models.base import Document, without_credentials
+from broker.admin.models.base import Document
 from broker.policy import Credentials
 from broker.trigger import Trigger
+from broker.urls import without_credentials
 from delivery.backoff import MOST_SHOWN, waits
 
 
@@ -150,6 +151,7 @@ def _credentials(credentials: Credentials) -> Iterator[str]:
         "basic": credentials.basic,
         "bearer": credentials.bearer,
         "oauth2": credentials.oauth2,
+        "tokenFile": credentials.token_file,
         "certificate": credentials.certificate,
     }
     yield from (name for name, value in given.items() if value is not None)

@@ -7,12 +7,13 @@ from datetime import datetime
 
 from msgspec import UNSET, Raw, UnsetType, convert
 
-from broker.admin.models.base import Document, without_credentials
+from broker.admin.models.base import Document
 from broker.codecs.json import encode_event
 from broker.event import Event, Value
 from broker.filters import Clause, explain
 from broker.ports import Stored
 from broker.trigger import Trigger
+from broker.urls import without_credentials
 
 
 class StoredDocument(Document, frozen=True, kw_only=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from broker.admin.models.base import Document, without_credentials
+from broker.admin.models.base import Document
 from broker.errors import Problem
 from broker.settings import Part
 from broker.status import BrokerStatus, MeshStatus, SourceStatus, TriggerStatus
+from broker.urls import without_credentials
 
 
 class Ready(Document, frozen=True, kw_only=True):
