@@ -11,17 +11,21 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from broker.errors import CemeshError
+from broker.errors import CemeshError, InvalidEvent
 from broker.event import Event
 from broker.mesh.triggers import TriggerRun
 from broker.ports import Emit
 from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
+from broker.urls import without_credentials
 from delivery.parking import Change
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
 _AGAIN_AFTER: Final = 1.0
+
+_MOST: Final = 1_000
+"""Announcements that wait for one broker. The log has had all that they tell."""
 
 _TYPES: Final[Mapping[str, str]] = {
     "paused": "dev.cemesh.trigger.paused",
@@ -54,12 +58,27 @@ class Announcing:
         self._told[key] = state.phase
         self._announce(announcement(run, state))
 
+    def begins(self, run: TriggerRun) -> None:
+        """Announce what the trigger does in this run, if that is other than in the one before.
+
+        How a run begins that is the first of this process was told by the one that ran before.
+        """
+        state = run.gate.state
+        if run.trigger.key in self._told:
+            self.changed(run, state)
+        elif state.phase in _TYPES:
+            self._told[run.trigger.key] = state.phase
+
+    def ends(self, trigger: str) -> None:
+        """Forget a trigger that is no more."""
+        self._told.pop(trigger, None)
+
     def parking(self, trigger: Trigger, change: Change, parked: Parked, why: str | None) -> None:
         """Announce what became of an event that is parked, and why an operator wants it."""
         data = {
             "trigger": trigger.key,
             "broker": trigger.broker,
-            "subscriber": trigger.subscriber.url,
+            "subscriber": without_credentials(trigger.subscriber.url),
             "id": parked.id,
             "source": parked.source,
             "key": parked.key,
@@ -71,8 +90,12 @@ class Announcing:
 
     def _announce(self, event: Event) -> None:
         for broker in self._brokers():
-            self._waiting.setdefault(broker, deque()).append(event)
-            self._news.set()
+            waiting = self._waiting.setdefault(broker, deque())
+            if len(waiting) < _MOST:
+                waiting.append(event)
+                self._news.set()
+            else:
+                _tell_lost(broker, event, f"{_MOST:,} others wait to be stored")
 
     async def keep(self) -> None:
         """Go on until cancelled."""
@@ -96,11 +119,18 @@ class Announcing:
     async def _is_stored(self, broker: str, event: Event) -> bool:
         try:
             await self._emit_to(broker)([event])
+        except InvalidEvent as error:  # which it will be the next time, too
+            _tell_lost(broker, event, str(error))
         except CemeshError as error:
             extra = {"broker": broker, "event_id": event.id, "why": str(error)}
             _log.warning("announcement not stored yet", extra=extra)
             return False
         return True
+
+
+def _tell_lost(broker: str, event: Event, why: str) -> None:
+    extra = {"broker": broker, "trigger": event.attributes["subject"], "type": event.type}
+    _log.error("announcement lost", extra={**extra, "why": why})
 
 
 def announcement(run: TriggerRun, state: TriggerState) -> Event:
@@ -116,7 +146,7 @@ def announcement(run: TriggerRun, state: TriggerState) -> Event:
     data: dict[str, object] = {
         "trigger": trigger.key,
         "broker": trigger.broker,
-        "subscriber": trigger.subscriber.url,
+        "subscriber": without_credentials(trigger.subscriber.url),
         "phase": state.phase,
         "why": state.why,
         "until": None if state.until is None else state.until.isoformat(),

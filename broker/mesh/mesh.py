@@ -186,7 +186,10 @@ class Mesh:
         for run in removed:
             run.stop()
             del self._triggers[run.trigger.key]
-        self._triggers.update({run.trigger.key: run for run in runs})
+            self._announcing.ends(run.trigger.key)
+        for run in runs:
+            self._triggers[run.trigger.key] = run
+            self._announcing.begins(run)
         await asyncio.gather(*(run.start(self._tasks) for run in runs))
         for run in (*replaced, *removed):
             task = self._tasks.create_task(self._let_go(run))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from broker.errors import ChannelUnavailable
+from broker.errors import ChannelUnavailable, TooLarge
+from broker.event import Event
 from broker.mesh import Mesh, announcing, pausing
 from broker.policy import Breaker
 from broker.trigger import Broker, Desired, Trigger
@@ -53,15 +54,17 @@ async def subscriber() -> AsyncIterator[Subscriber]:
 async def running(subscriber: Subscriber, orders: Trigger | None = None) -> AsyncIterator[Mesh]:
     """Run a trigger, and one on the broker where it is told what that does."""
     orders = orders or make_trigger("orders", subscriber.url("/orders"))
-    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key)
     async with make_mesh() as mesh:
-        await mesh.apply(
-            Desired(
-                brokers={each.key: each for each in (BROKER, OPS)},
-                triggers={each.key: each for each in (orders, watch)},
-            )
-        )
+        await mesh.apply(watched_beside(subscriber, orders))
         yield mesh
+
+
+def watched_beside(subscriber: Subscriber, *triggers: Trigger) -> Desired:
+    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key)
+    return Desired(
+        brokers={each.key: each for each in (BROKER, OPS)},
+        triggers={each.key: each for each in (*triggers, watch)},
+    )
 
 
 def told(subscriber: Subscriber) -> list[tuple[str | None, str | None]]:
@@ -159,7 +162,7 @@ async def test_a_broker_that_cannot_store_it_holds_up_no_other(
 
 
 @pytest.mark.usefixtures("store")
-async def test_a_pause_that_was_there_before_is_not_told_again(subscriber: Subscriber) -> None:
+async def test_of_a_pause_that_outlives_a_restart_the_end_is_told(subscriber: Subscriber) -> None:
     async with running(subscriber) as mesh:
         await mesh.pause(KEY, "asked")
         await until(lambda: len(watched(subscriber)) == 1)
@@ -168,9 +171,97 @@ async def test_a_pause_that_was_there_before_is_not_told_again(subscriber: Subsc
         assert mesh._triggers[KEY].gate.state.phase == "paused"
         await mesh.resume(KEY)
         await mesh.pause(KEY, "again")
-        await until(lambda: len(watched(subscriber)) == 2)
+        await until(lambda: len(watched(subscriber)) == 3)
 
-    assert told(subscriber)[-1] == ("dev.cemesh.trigger.paused", "again")
+    assert told(subscriber) == [
+        ("dev.cemesh.trigger.paused", "asked"),
+        ("dev.cemesh.trigger.resumed", None),
+        ("dev.cemesh.trigger.paused", "again"),
+    ]
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_trigger_that_goes_on_as_it_is_changed_is_told_to_go_on(
+    subscriber: Subscriber,
+) -> None:
+    subscriber.answers("/orders", [410])
+    async with running(subscriber) as mesh:
+        await mesh.channel(BROKER.key).append([make_event("1")])
+        await until(lambda: len(watched(subscriber)) == 1)
+
+        elsewhere = make_trigger("orders", subscriber.url("/elsewhere"))
+        await mesh.apply(watched_beside(subscriber, elsewhere))
+        await until(lambda: len(watched(subscriber)) == 2)
+        await mesh.pause(KEY, "asked")
+        await until(lambda: len(watched(subscriber)) == 3)
+
+    assert told(subscriber) == [
+        ("dev.cemesh.trigger.paused", "410 Gone"),
+        ("dev.cemesh.trigger.resumed", None),
+        ("dev.cemesh.trigger.paused", "asked"),
+    ]
+
+
+@pytest.mark.usefixtures("store")
+async def test_of_a_trigger_that_was_taken_away_nothing_is_remembered(
+    subscriber: Subscriber,
+) -> None:
+    orders = make_trigger("orders", subscriber.url("/orders"))
+    async with running(subscriber, orders) as mesh:
+        await mesh.pause(KEY, "asked")
+        await until(lambda: len(watched(subscriber)) == 1)
+        await mesh.apply(watched_beside(subscriber))
+
+        assert KEY not in mesh._announcing._told
+
+
+@pytest.mark.usefixtures("store")
+async def test_what_a_subscriber_s_url_says_behind_its_path_is_not_told(
+    subscriber: Subscriber,
+) -> None:
+    orders = make_trigger("orders", subscriber.url("/orders?code=sesame"))
+    async with running(subscriber, orders) as mesh:
+        await mesh.pause(KEY, "asked")
+        await until(lambda: len(watched(subscriber)) == 1)
+
+    assert data(watched(subscriber)[0])["subscriber"] == subscriber.url("/orders?…")
+
+
+async def test_an_announcement_that_no_channel_takes_holds_no_other_up(
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(subscriber) as mesh:
+        channel = store.channels[OPS.key]
+        append = channel.append
+
+        async def refuse_once(events: Sequence[Event]) -> None:
+            monkeypatch.setattr(channel, "append", append)
+            raise TooLarge("the test refuses it")
+
+        monkeypatch.setattr(channel, "append", refuse_once)
+        await mesh.pause(KEY, "asked")
+        await mesh.resume(KEY)
+        await until(lambda: told(subscriber) == [("dev.cemesh.trigger.resumed", None)])
+
+
+async def test_what_waits_to_be_told_takes_bounded_memory(
+    subscriber: Subscriber,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(announcing, "_MOST", 3)
+    async with running(subscriber) as mesh:
+        gate = mesh._triggers[KEY].gate
+        store.outage = "the test takes it away"
+        for _ in range(5):
+            gate.pause("for the test")
+            gate.resume()
+        dropped = [each for each in caplog.records if each.message == "announcement lost"]
+        store.outage = None
+        await until(lambda: len(watched(subscriber)) == 3)
+
+        assert len(dropped) == 7
 
 
 @pytest.mark.usefixtures("store")
