@@ -52,7 +52,8 @@ class Pausing:
         """Note a new state of the run's gate."""
         key = run.trigger.key
         if state.phase != "paused" or state.until is not None:
-            self._gone.pop(key, None)
+            if key in self._gone and self._gone[key][0] is run:  # and not another of the trigger
+                del self._gone[key]
         elif run.pause is None:
             destination = run.trigger.subscriber.url
             why = state.why or "its subscriber is gone"

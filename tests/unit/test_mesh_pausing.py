@@ -13,7 +13,7 @@ from broker.errors import ChannelUnavailable, UnknownTrigger
 from broker.mesh import Mesh, pausing
 from broker.ports import Pause
 from broker.trigger import Desired, Trigger
-from tests.services.subscribers import Subscriber, after
+from tests.services.subscribers import Subscriber, after, reply
 from tests.unit.meshes import BROKER, Store, install, make_event, make_mesh, make_trigger, until
 
 KEY = "default/orders"
@@ -174,6 +174,33 @@ async def test_that_a_subscriber_is_gone_is_stored_as_soon_as_the_store_takes_it
         store.outage = "the test takes it away"
         answer.set()
         await until(lambda: mesh._triggers[KEY].gate.state.phase == "paused")
+        store.outage = None
+
+        await until(lambda: mesh._triggers[KEY].pause is not None)
+        assert await paused(mesh) is not None
+
+
+async def test_an_attempt_from_before_a_change_does_not_undo_that_the_subscriber_is_gone(
+    subscriber: Subscriber, store: Store
+) -> None:
+    first, second = asyncio.Event(), asyncio.Event()
+    busy = after(first, reply(429, {"Retry-After": "60"}))
+    gone = after(second, 410)
+    subscriber.answers_as_told(
+        "/orders", lambda each: busy if each.header("ce-id") == "1" else gone
+    )
+    async with running(make_trigger("orders", subscriber.url("/orders"), parallelism=1)) as mesh:
+        await post(mesh, "1")
+        await until(lambda: got(subscriber) == ["1"])
+        former = mesh._triggers[KEY]
+        await mesh.apply(desired(make_trigger("orders", subscriber.url("/orders"), parallelism=2)))
+        await post(mesh, "2")
+        await until(lambda: got(subscriber) == ["1", "2"])
+        store.outage = "the test takes it away"
+        second.set()
+        await until(lambda: mesh._triggers[KEY].gate.state.phase == "paused")
+        first.set()
+        await until(lambda: former.gate.state.phase == "held")
         store.outage = None
 
         await until(lambda: mesh._triggers[KEY].pause is not None)
