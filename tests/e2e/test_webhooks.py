@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -103,6 +104,60 @@ async def test_a_subscriber_consents_later_by_calling_back(running_mesh: Meshes)
             assert answer.status == 200
             await mesh.until(lambda status: told_of(status, TRIGGER).delivered == 1)
             assert path not in mesh.output()
+
+
+async def test_after_a_crash_the_subscriber_is_asked_again_and_the_first_delivery_waits_for_it(
+    running_mesh: Meshes,
+) -> None:
+    async with Subscriber() as subscriber:
+        subscriber.answers("/orders", Receiver().answer)
+        subscriber.answers("/token", [reply(200, {}, json.dumps(TOKEN).encode())])
+        manifests = documented(subscriber).replace(
+            "origin: mesh.example.com",
+            "origin: mesh.example.com\n    callback: https://mesh.example.com/",
+        )
+        async with running_mesh(manifests) as mesh:
+            assert await mesh.send(BROKER, event("1")) == 202
+            asked_at_first = await called_back_at(subscriber, 1)
+            await mesh.kill9()
+            await mesh.start()
+
+            # Nothing was granted yet: the event that waits has it asked for.
+            asked_anew = await called_back_at(subscriber, 2)
+            assert (await mesh.request("GET", asked_at_first)).status == 404
+            assert (await mesh.request("GET", asked_anew)).status == 200
+            await mesh.until(lambda status: told_of(status, TRIGGER).delivered == 1)
+            await mesh.kill9()
+            await mesh.start()
+
+            # Something was, to the process that is gone.
+            assert await mesh.send(BROKER, event("2")) == 202
+            asked_last = await called_back_at(subscriber, 3)
+            await mesh.until(lambda status: told_of(status, TRIGGER).state == "held")
+            assert posted(subscriber) == {"1"}
+            assert (await mesh.request("GET", asked_last)).status == 200
+            await mesh.until(lambda status: told_of(status, TRIGGER).delivered == 2)
+
+            assert posted(subscriber) == {"1", "2"}
+
+
+async def called_back_at(subscriber: Subscriber, questions: int) -> str:
+    """Return the path in the last of so many questions that were asked by different processes."""
+    async with asyncio.timeout(30):
+        while len(paths := paths_told(subscriber)) < questions:
+            await asyncio.sleep(0.02)
+    return paths[-1]
+
+
+def paths_told(subscriber: Subscriber) -> list[str]:
+    asked = [each for each in subscriber.received if each.method == "OPTIONS"]
+    told = [each.header("webhook-request-callback") or "" for each in asked]
+    return list(dict.fromkeys(each.removeprefix("https://mesh.example.com") for each in told))
+
+
+def posted(subscriber: Subscriber) -> set[str]:
+    sent = [each for each in subscriber.received if (each.method, each.path) == ("POST", "/orders")]
+    return {json.loads(each.body)["id"] for each in sent}
 
 
 async def test_a_key_is_added_while_the_mesh_runs(running_mesh: Meshes) -> None:
