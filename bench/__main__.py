@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from bench.bars import bars
+from bench.ledger import EventsLost
 from bench.machine import CORES, about, commit, hurry
 from bench.rows import Row, heading, line, write
-from bench.scenarios import QUICK, SCENARIOS
+from bench.scenarios import QUICK, SCENARIOS, Scenario
 from bench.stage import CHANNELS, NotHere, Stage
 
 _RESULTS: Final = Path(__file__).parent / "results"
@@ -42,32 +44,46 @@ def main() -> None:
     mode = "quick" if asked.quick else "full"
     names = asked.scenario or (QUICK if asked.quick else list(SCENARIOS))
     began = datetime.now(UTC)
-    measured = commit()
-    _tell(f"cemesh at {measured}, {began:%Y-%m-%d %H:%M} UTC, {mode}: {stage.rounds} rounds")
+    version = commit()
+    _tell(f"cemesh at {version}, {began:%Y-%m-%d %H:%M} UTC, {mode}: {stage.rounds} rounds")
     before = "before" if hurry() else "with no priority over"
     _tell(f"{about()}\n{CORES}; {before} other processes\n\n{heading()}")
     with stage:
-        rows = _measured(stage, names)
+        rows, failed = measured(stage, SCENARIOS, names)
     if rows:
         asked.output.mkdir(parents=True, exist_ok=True)
         name = "-".join([f"{began:%Y-%m-%d-%H%M}", mode, *asked.scenario])
         file = asked.output / f"{name}.csv"
-        write(file, rows, date=f"{began:%Y-%m-%dT%H:%M:%SZ}", commit=measured, mode=mode)
-        _tell(f"\n{file}")
+        write(file, rows, date=f"{began:%Y-%m-%dT%H:%M:%SZ}", commit=version, mode=mode)
+        plot = file.with_suffix(".svg")
+        plot.write_text(bars(rows, title=f"cemesh at {version}, {began:%Y-%m-%d}: of each target"))
+        _tell(f"\n{file}\n{plot}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def _measured(stage: Stage, names: Sequence[str]) -> list[Row]:
+def measured(
+    stage: Stage, scenarios: Mapping[str, Scenario], names: Sequence[str]
+) -> tuple[Sequence[Row], Sequence[str]]:
+    """Return the rows of the scenarios with these names, and the names of those that failed.
+
+    A scenario in which an event is missing has failed.
+    """
     rows: list[Row] = []
+    failed: list[str] = []
     for name in names:
         began = time.monotonic()
         try:
-            for row in SCENARIOS[name](stage):
+            for row in scenarios[name](stage):
                 rows.append(row)
                 _tell(line(row))
         except NotHere as missing:
             _tell(f"{name}: not measured, {missing}")
+        except (EventsLost, RuntimeError, OSError) as error:
+            failed.append(name)
+            _tell(f"{name} FAILED: {error}")
         _tell(f"{name} took {time.monotonic() - began:.0f} s\n")
-    return rows
+    return rows, failed
 
 
 def _tell(text: str) -> None:

@@ -21,8 +21,6 @@ from bench.processes import Process, ask
 from bench.sink import Place
 
 _RUNS: Final = itertools.count(1)
-_STALLED: Final = 30.0
-"""Seconds without an arrival after which what is missing is not waited for any longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +52,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where every event of a load has to arrive."""
+    """Where every event of a load has to arrive.
+
+    After ``patience`` seconds without an arrival, what is missing is not waited for any longer.
+    """
 
     sink: Process
     paths: Sequence[str]
+    patience: float = 30.0
 
 
 def send(order: Order) -> tuple[Told, bytes]:
@@ -150,7 +152,7 @@ def arrived(to: Places, run: int, events: int) -> int:
     while True:
         places = places_of(to.sink, run)
         there = sum(places[path].events for path in to.paths if path in places)
-        if there >= events * len(to.paths) or time.monotonic() - since > _STALLED:
+        if there >= events * len(to.paths) or time.monotonic() - since > to.patience:
             return max((place.last for place in places.values()), default=time.monotonic_ns())
         if there > most:
             most, since = there, time.monotonic()

@@ -156,15 +156,16 @@ class Mesh(Process):
         file = folder / "mesh.yaml"
         file.write_text(manifest)
         self.admin_port: Final = free_port()
-        named = () if channel is None else ("--channel", channel)
         ours = {name: value for name, value in os.environ.items() if name[:7] != "CEMESH_"}
+        if channel is not None:
+            ours["CEMESH_CHANNEL"] = channel  # which may have a password
         super().__init__(
             "cemesh",
             folder / "log",
             lambda port: [
                 *(_CEMESH, "run", str(file), "--data-dir", str(folder / "data")),
                 *("--port", str(port), "--admin-port", str(self.admin_port)),
-                *("--drain-timeout", "1s", *named, *arguments),
+                *("--drain-timeout", "1s", *arguments),
             ],
             ready=lambda _: self._is_ready(),
             environment=ours,

@@ -23,6 +23,10 @@ class Target:
         low_enough = self.at_most is None or value <= self.at_most
         return low_enough and (self.at_least is None or value >= self.at_least)
 
+    def share(self, value: float) -> float:
+        """Return how far the value is: 1 is at the target, and more is better."""
+        return value / self.at_least if self.at_least else (self.at_most or 0) / value
+
     def __str__(self) -> str:
         bound = f"≥ {self.at_least:,g}" if self.at_least is not None else f"≤ {self.at_most:,g}"
         return f"{bound}{' measured' if self.of_measured else ''}"
@@ -56,6 +60,7 @@ class Row:
     ratio: float | None = None
     target: str = ""
     met: str = ""
+    share: float | None = None
 
 
 def row(
@@ -93,10 +98,11 @@ def row(
         ratio=ratio,
         target="" if target is None else str(target),
         met=met,
+        share=None if target is None or judged is None else round(target.share(judged), 3),
     )
 
 
-_WIDTHS: Final = (12, 9, 32, 20, 32, 7, 17, 4)
+_WIDTHS: Final = (10, 8, 40, 20, 36, 6, 17, 3)
 HEADINGS: Final = (
     *("scenario", "channel", "case", "measured", "baseline", "ratio", "target", "met"),
 )

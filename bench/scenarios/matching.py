@@ -56,7 +56,7 @@ def triggers(stage: Stage) -> Iterator[Row]:
                 mesh = running.enter_context(stage.mesh(channel, text))
                 asked = partial(measure, mesh, stage.folder, to=stage.places(path))
                 asked(seconds=0.3)
-                what[str(count)] = partial(asked, seconds=stage.seconds)
+                what[str(count)] = partial(asked, seconds=stage.seconds / 2)
             found = alternate(stage.rounds, what)
         for count in TRIGGERS:
             named = ("triggers", channel, f"{count:,}, one matches")
