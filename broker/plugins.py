@@ -84,7 +84,12 @@ def _installed(what: str, path: tuple[str, ...]) -> Mapping[str, tuple[EntryPoin
 
 
 def _load(what: str, by: str, name: str) -> object:
-    installed = _installed(what, tuple(sys.path))
+    return _loaded(what, by, name, tuple(sys.path))
+
+
+@cache
+def _loaded(what: str, by: str, name: str, path: tuple[str, ...]) -> object:
+    installed = _installed(what, path)
     match installed.get(name, ()):
         case ():
             known = ", ".join(sorted(installed)) or "none"

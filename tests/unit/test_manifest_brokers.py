@@ -98,9 +98,10 @@ def test_a_class_whose_channel_is_not_installed_is_refused(
 
 
 def test_a_class_whose_channel_cannot_be_imported_is_refused(
-    read: Read, monkeypatch: pytest.MonkeyPatch
+    read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delattr(broker.channels.rabbitmq, "RabbitmqBackend")
+    monkeypatch.syspath_prepend(tmp_path)  # so that what is installed is found out anew
 
     _, (problem,) = read("RabbitMQBroker")
 
