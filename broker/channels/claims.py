@@ -50,6 +50,11 @@ class Claims(Generic[E]):
         """Whether so many wait for the dead-letter sink that nothing new may be taken in."""
         return len(self._condemned) >= MAX_CONDEMNED
 
+    @property
+    def is_roomy(self) -> bool:
+        """Whether so few wait for it that being crowded was another time."""
+        return len(self._condemned) <= MAX_CONDEMNED // 2
+
     def turn_on(self) -> None:
         """Return what is put off when it is due, from now on."""
         self._alarm.turn_on()

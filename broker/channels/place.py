@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from broker.channels.backlog import Backlog, Entry
-from broker.channels.claims import Claims
+from broker.channels.claims import MAX_CONDEMNED, Claims
 from broker.channels.clock import after
 from broker.channels.line import StoredLine, key_of
 from broker.channels.lines import Lines
@@ -62,6 +62,7 @@ class Place(Generic[E]):
         self._spawn = spawn
         self._wake: Callable[[], None] | None = None
         self._filling = False
+        self._told_crowded = False
 
     # --- subscriptions ---------------------------------------------------------------------
 
@@ -214,6 +215,7 @@ class Place(Generic[E]):
         if self._claims.unloaded:  # their keys are busy, and not known yet
             return None
         entry = self._lines.next()
+        self._tell_crowded()
         while entry is None and not (self._lines.is_crowded or self._claims.is_crowded):
             new = self.backlog.take()
             if new is None:
@@ -224,6 +226,20 @@ class Place(Generic[E]):
         if entry is None and self.hungry():
             self.fill()
         return entry
+
+    def _tell_crowded(self) -> None:
+        """Tell the operator, who alone can mend it, once that nothing new is taken in."""
+        if self._claims.is_roomy:
+            self._told_crowded = False
+        elif self._claims.is_crowded and self.backlog.waiting and not self._told_crowded:
+            self._told_crowded = True
+            why = (
+                f"{MAX_CONDEMNED} events are parked, or wait for a dead-letter sink that does not "
+                f"take them: see `cemesh parked list {self.trigger}`, and retry or skip them; or "
+                "see to the sink"
+            )
+            extra = {"trigger": self.trigger, "why": why}
+            _log.warning("trigger takes in nothing new", extra=extra)
 
     def first_held(self, entry: E) -> Held[E]:
         """Return what is known of an entry that is claimed for the first time."""

@@ -343,6 +343,37 @@ async def test_with_a_thousand_keys_busy_nothing_new_is_taken_in_until_one_is_no
     assert held.entry.position == MAX_KEYS
 
 
+def condemn(ordered: Place[Entry], positions: Iterable[int]) -> None:
+    for position in positions:
+        assert claimed(ordered, position, f"key {position}")
+        ordered.keep(position, timedelta(hours=1), attempts=0, condemned=WHY)
+
+
+async def test_each_time_that_nothing_new_is_taken_in_the_operator_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ordered = ordered_place()
+    condemn(ordered, range(MAX_CONDEMNED))
+    assert not caplog.records
+    for position in range(1_000, 1_010):
+        assert not claimed(ordered, position, None)
+    [told] = caplog.messages
+    assert told == "trigger takes in nothing new"
+    assert f"{MAX_CONDEMNED} events are parked" in caplog.records[0].__dict__["why"]
+    assert "`cemesh parked list default/audit`" in caplog.records[0].__dict__["why"]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "now", lambda: sys.maxsize)
+        ordered._claims._ring()
+    while (held := ordered.claim()) is not None:
+        ordered.settle(held.entry.position, Outcome.DELIVERED)
+    condemn(ordered, range(2_000, 2_000 + MAX_CONDEMNED))
+    assert not claimed(ordered, 3_000, None)
+
+    assert caplog.messages == ["trigger takes in nothing new"] * 2
+    ordered.leave()
+
+
 async def test_while_many_wait_for_the_dead_letter_sink_nothing_new_is_taken_in(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
