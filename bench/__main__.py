@@ -15,7 +15,7 @@ from typing import Final
 
 from bench.bars import bars
 from bench.ledger import EventsLost
-from bench.machine import CORES, about, commit, hurry
+from bench.machine import CORES, Theft, about, commit, hurry
 from bench.rows import Row, heading, line, write
 from bench.scenarios import QUICK, SCENARIOS, Scenario
 from bench.stage import CHANNELS, NotHere, Stage
@@ -48,8 +48,11 @@ def main() -> None:
     _tell(f"cemesh at {version}, {began:%Y-%m-%d %H:%M} UTC, {mode}: {stage.rounds} rounds")
     before = "before" if hurry() else "with no priority over"
     _tell(f"{about()}\n{CORES}; {before} other processes\n\n{heading()}")
+    theft = Theft()
     with stage:
         rows, failed = measured(stage, SCENARIOS, names)
+    if (stolen := theft.share()) is not None:
+        _tell(f"the host of this machine kept {stolen:.0%} of its processor from it meanwhile")
     if rows:
         asked.output.mkdir(parents=True, exist_ok=True)
         name = "-".join([f"{began:%Y-%m-%d-%H%M}", mode, *asked.scenario])

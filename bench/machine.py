@@ -87,6 +87,30 @@ def commit() -> str:
     return (told[0] or "unknown") + ("+" if told[1] else "")
 
 
+class Theft:
+    """How much of its processor a virtual machine is denied by its host, since this was made."""
+
+    def __init__(self) -> None:
+        self._began = _clocks()
+
+    def share(self) -> float | None:
+        """Return the share of all time, from 0 to 1; None where nobody knows."""
+        if self._began is None or (now := _clocks()) is None:
+            return None
+        stolen, total = (after - before for after, before in zip(now, self._began, strict=True))
+        return stolen / total if total else 0.0
+
+
+def _clocks() -> tuple[int, int] | None:
+    """Return the time that was stolen, and all time, in ticks."""
+    try:
+        line = Path("/proc/stat").read_text().partition("\n")[0]
+    except OSError:
+        return None
+    ticks = [int(each) for each in line.split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
 def about() -> str:
     """Return what the machine is, in one line."""
     try:
