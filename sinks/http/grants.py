@@ -24,9 +24,6 @@ _RENEWED_AFTER: Final = 0.8
 _GIVEN_UP_AFTER: Final = 0.98
 """The share of its time after which it is not used any more: clocks differ."""
 
-_ANEW: Final = 30.0
-"""Seconds between two grants that are asked for because the one before was not honoured."""
-
 
 class NotGranted(CemeshError):
     """There is no leave to send now. ``retry_after`` is when to ask again makes sense."""
@@ -50,8 +47,9 @@ class Grants(Generic[T]):
 
     It is renewed before it ends, while what is there is used. Who refuses is asked again after
     ``pause``, and after twice as long each time, up to ``longest_pause``; until then `granted`
-    raises at once. It may be given without being asked for: whoever waits is told to look again
-    after ``glance`` at most. ``what`` says what is waited for, ``whose`` who gives it.
+    raises at once. One that is not honoured is asked for anew once in ``anew``. It may be given
+    without being asked for: whoever waits is told to look again after ``glance`` at most. ``what``
+    says what is waited for, ``whose`` who gives it.
     """
 
     def __init__(
@@ -63,12 +61,14 @@ class Grants(Generic[T]):
         *,
         pause: timedelta = timedelta(seconds=1),
         longest_pause: timedelta = timedelta(minutes=1),
+        anew: timedelta = timedelta(seconds=30),
         glance: timedelta = timedelta.max,
     ) -> None:
         self._what, self._whose = what, whose
         self._ask = ask
         self._start = start
         self._first_pause, self._longest_pause = pause, longest_pause
+        self._anew = anew.total_seconds()
         self._glance = glance
         self._value: T | None = None
         self._given_at = self._renew_at = self._ends_at = 0.0
@@ -109,11 +109,11 @@ class Grants(Generic[T]):
 
         None where that has just been tried: it is not honoured, however new.
         """
-        if self._value is value:
+        if self._value == value:
             at = now()
             if at < self._anew_at:
                 return None
-            self._anew_at = at + _ANEW
+            self._anew_at = at + self._anew
             self._value, self._ends_at = None, at
         return await self.granted(within)
 

@@ -18,6 +18,9 @@ _LASTS: Final = timedelta(seconds=75)
 
 _LONGEST_PAUSE: Final = timedelta(seconds=10)
 
+_ANEW: Final = timedelta(seconds=1)
+"""Between two looks into the file because a subscriber answers 401."""
+
 _LARGEST: Final = 64 << 10
 _TOKEN: Final = re.compile(rb"[!-~]+")
 
@@ -25,7 +28,8 @@ _TOKEN: Final = re.compile(rb"[!-~]+")
 def tokens(path: str, start: Start) -> Tokens:
     """Return what takes tokens from the file at ``path``; reads nothing yet."""
     what = f"reading the token file {path}"
-    return Grants(what, path, partial(_ask, Path(path)), start, longest_pause=_LONGEST_PAUSE)
+    ask = partial(_ask, Path(path))
+    return Grants(what, path, ask, start, longest_pause=_LONGEST_PAUSE, anew=_ANEW)
 
 
 async def _ask(path: Path) -> Grant[bytes]:

@@ -15,7 +15,7 @@ from broker.policy import Credentials, Network
 from broker.ports import Accepted, Answer, Refused, Sink, SinkOptions
 from broker.trigger import Target
 from sinks.http import HttpSinks
-from tests.services.subscribers import Subscriber, reply
+from tests.services.subscribers import Subscriber, after, reply
 
 EVENT = Event.checked({"specversion": "1.0", "id": "1", "source": "/orders", "type": "placed"})
 
@@ -134,6 +134,41 @@ async def test_a_401_is_the_subscribers_word_where_the_file_has_the_same_token_s
 
     assert refused(answer).status == 401
     assert len(tokens_sent(subscriber)) == 2
+
+
+async def test_a_token_that_comes_seconds_after_a_401_is_taken_at_the_next(
+    sinks: HttpSinks, subscriber: Subscriber, file: Path, clock: Clock
+) -> None:
+    subscriber.answers("/events", [200, 401, 401, 200])
+    sink = sink_with(sinks, subscriber, file)
+    await sink.attempt(EVENT)
+    await sink.attempt(EVENT)
+    put(file, "two")
+    clock.ahead = 2
+
+    answer = await sink.attempt(EVENT)
+
+    assert answer == Accepted()
+    assert tokens_sent(subscriber) == [*["Bearer one"] * 3, "Bearer two"]
+
+
+async def test_a_401_has_the_file_read_again_though_it_was_read_meanwhile(
+    sinks: HttpSinks, subscriber: Subscriber, file: Path, clock: Clock
+) -> None:
+    late = asyncio.Event()
+    subscriber.answers("/events", [200, after(late, 401), 200, 200])
+    sink = sink_with(sinks, subscriber, file)
+    await sink.attempt(EVENT)
+    attempt = asyncio.create_task(sink.attempt(EVENT))
+    await subscriber.received_at("/events", 2)
+
+    clock.ahead = 76
+    await sink.attempt(EVENT)
+    put(file, "two")
+    late.set()
+
+    assert await attempt == Accepted()
+    assert tokens_sent(subscriber)[-1] == "Bearer two"
 
 
 @pytest.mark.parametrize(
