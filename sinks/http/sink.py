@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 
 from broker.codecs import http as codec
@@ -41,7 +41,8 @@ _log: Final = logging.getLogger("cemesh.delivery")
 
 _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
 
-Headers = list[tuple[bytes, bytes]]
+Header = tuple[bytes, bytes]
+Headers = list[Header]
 
 
 class HttpSinks:
@@ -144,6 +145,14 @@ class Leave:
     tokens: Tokens | None
 
 
+class _Request(NamedTuple):
+    """What is sent but for what is only known when it is: the token, and the signature."""
+
+    events: Sequence[Event]
+    headers: Headers
+    body: bytes
+
+
 class HttpSink:
     """One URL to POST events to."""
 
@@ -186,12 +195,11 @@ class HttpSink:
         self, events: Sequence[Event], encoded: Headers, body: bytes, trace: str | None
     ) -> Answer:
         headers = [*self._headers, (b"traceparent", traceparent(trace)), *encoded]
-        if self._signer is not None:
-            headers += self._signer.headers(events, body, time.time())
+        request = _Request(events, headers, body)
         try:
             if self._leave is not None:
-                return await self._attempt_with_leave(self._leave, headers, body)
-            return answer_of(await self._post(headers, body, self._timeout), self._secrets)
+                return await self._attempt_with_leave(self._leave, request)
+            return answer_of(await self._post(request, self._timeout), self._secrets)
         except NoAnswer as error:
             return Refused(reason=error.reason)
         except NotGranted as error:
@@ -199,49 +207,51 @@ class HttpSink:
         except InvalidUrl as error:
             return Refused(reason=str(error), permanent=True)
 
-    async def _attempt_with_leave(self, leave: Leave, headers: Headers, body: bytes) -> Answer:
+    async def _attempt_with_leave(self, leave: Leave, request: _Request) -> Answer:
         deadline = _Deadline(self._timeout)
         pace = None if leave.consent is None else await leave.consent.granted(deadline.left())
         if leave.tokens is None:
-            return answer_of(await self._post_in_turn(pace, headers, body, deadline), self._secrets)
+            return answer_of(await self._post_in_turn(pace, request, deadline), self._secrets)
         token = leave.tokens.current()
         is_new = token is None
         if token is None:
             token = await leave.tokens.granted(deadline.left())
-        response = await self._post_in_turn(pace, [*headers, _by(token)], body, deadline)
+        response = await self._post_in_turn(pace, request, deadline, _by(token))
         if response.status == HTTPStatus.UNAUTHORIZED and not is_new:
             try:
                 newer = await leave.tokens.instead_of(token, deadline.left())
                 if newer is not None and newer != token:
                     token = newer
-                    again = [*headers, _by(token)]
-                    response = await self._post_in_turn(pace, again, body, deadline)
+                    response = await self._post_in_turn(pace, request, deadline, _by(token))
             except NotGranted as error:
                 # Something was sent, so this was an attempt.
                 return Refused(reason=error.reason, retry_after=error.retry_after)
         return answer_of(response, self._secrets | {token.partition(b" ")[2]})
 
     async def _post_in_turn(
-        self, pace: Pace | None, headers: Headers, body: bytes, deadline: _Deadline
+        self, pace: Pace | None, request: _Request, deadline: _Deadline, *more: Header
     ) -> Response:
         if pace is not None:
             # Half of what is left is the subscriber's, to answer in.
             await pace.turn(deadline.left() / 2)
-        return await self._post(headers, body, deadline.left())
+        return await self._post(request, deadline.left(), *more)
 
-    async def _post(self, headers: Headers, body: bytes, within: timedelta) -> Response:
+    async def _post(self, request: _Request, within: timedelta, *more: Header) -> Response:
+        headers = [*request.headers, *more]
+        if self._signer is not None:  # now: receivers refuse what was signed minutes ago
+            headers += self._signer.headers(request.events, request.body, time.time())
         return await self._client.request(
             "POST",
             self._url,
             headers,
-            body,
+            request.body,
             timeout=within,
             timeouts=self._timeouts,
             route=self._route,
         )
 
 
-def _by(token: bytes) -> tuple[bytes, bytes]:
+def _by(token: bytes) -> Header:
     return b"Authorization", token
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import runpy
@@ -15,13 +16,13 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from broker.errors import CemeshError
 from broker.event import Event
-from broker.policy import Network, Signing
+from broker.policy import Credentials, Network, OAuth2, Signing
 from broker.ports import Sink, SinkOptions
 from broker.trigger import ContentMode, Target
 from sinks.http import HttpSinks
 from sinks.http.signing import Signer, webhook_id
 from tests.services.pages import as_run
-from tests.services.subscribers import Request, Subscriber
+from tests.services.subscribers import Request, Subscriber, after, reply
 
 SOON = timedelta(seconds=10)
 
@@ -70,6 +71,43 @@ def signed(
 def verify(key: str, request: Request) -> None:
     """Verify as a receiver does that has the library."""
     Webhook(key).verify(request.body, dict(request.headers), json_parse=False)
+
+
+class Clock:
+    """The time of the wall, which a test puts forward."""
+
+    ahead = 0
+    monotonic = staticmethod(time.monotonic)
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+
+async def test_what_waited_for_leave_is_signed_when_it_is_sent(
+    sinks: HttpSinks, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("sinks.http.sink.time", clock)
+    late = asyncio.Event()
+    token = b'{"access_token": "one", "token_type": "bearer"}'
+    subscriber.answers("/token", [after(late, reply(200, {}, token))])
+    oauth2 = OAuth2(token_url=subscriber.url("/token"), client_id="mesh", client_secret="sesame")
+    options = SinkOptions(
+        namespace="shop",
+        timeout=SOON,
+        signing=Signing(keys=(OLD,)),
+        credentials=Credentials(oauth2=oauth2),
+        network=Network(loopback=True),
+    )
+    attempt = asyncio.create_task(sinks.sink(Target(url=subscriber.url()), options).attempt(EVENT))
+    await subscriber.received_at("/token")
+
+    clock.ahead = 400
+    late.set()
+    await attempt
+
+    (sent,) = await subscriber.received_at("/")
+    assert time.time() + 390 < int(sent.header("webhook-timestamp") or "")
 
 
 # --- what receivers verify -----------------------------------------------------------------
