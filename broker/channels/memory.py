@@ -73,7 +73,12 @@ class MemoryChannel:
         self.pauses = MemoryPauses(self.check)
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
-        await self.check()
+        await self.submit(events, to=to)
+
+    def submit(self, events: Sequence[Event], *, to: str | None = None) -> asyncio.Future[None]:
+        """See `broker.ports.FutureChannel`. The future is done."""
+        if self._backend.outage is not None:
+            raise ChannelUnavailable(self._backend.outage)
         if self.waiting > MAX_WAITING:
             raise ChannelFull(f"more than {MAX_WAITING:,} deliveries are waiting in memory")
         now = datetime.now(UTC)
@@ -82,6 +87,9 @@ class MemoryChannel:
             for trigger in self._addressees(event, to):
                 self._put(self._places[trigger], Item(position, event, now))
             self._observers.show(event)
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.set_result(None)
+        return stored
 
     @asynccontextmanager
     async def subscribe(
@@ -167,11 +175,10 @@ class MemoryChannel:
 
     def _catch_up(self, trigger: str, place: MemoryPlace, filter: Filter) -> None:
         """Give a trigger that comes back what was appended while it was away."""
-        for position, stored in self._log.behind(place.read):
-            event, to = stored.event, stored.to
+        for position, at, event, to in self._log.behind(place.read):
             mine = to == trigger if to is not None else filter.matches(event.attributes)
             if mine:
-                self._put(place, Item(position, event, stored.at))
+                self._put(place, Item(position, event, at))
 
 
 class _Cursor:

@@ -151,7 +151,8 @@ class Mesh:
 
     async def _open(self, broker: Broker) -> _Running:
         channel = await self._resources.channel(broker)
-        entrance = Entrance(broker=broker, emit=channel.append)
+        # That of a `FutureChannel` needs no task for each request.
+        entrance = Entrance(broker=broker, emit=getattr(channel, "submit", channel.append))
         return _Running(broker=broker, channel=channel, entrance=entrance)
 
     async def _new_runs(

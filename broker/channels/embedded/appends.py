@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from broker.channels.clock import now
 from broker.channels.embedded.records import OVERHEAD, Record, encode_head
@@ -19,11 +18,11 @@ MAX_PENDING_BYTES: Final = 64 << 20
 """What may wait for its commit; beyond, an append is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Append:
+class _Append(NamedTuple):
     """One call of `append`, until its commit."""
 
     events: Sequence[tuple[Event, str, int]]  # with its head and size
+    size: int
     to: str | None
     durable: asyncio.Future[None]
 
@@ -52,8 +51,13 @@ class Appends:
 
     def put(self, events: Sequence[Event], to: str | None) -> asyncio.Future[None]:
         """Let the events wait; the future ends with their commit. Raises `ChannelFull`."""
-        measured = [(event, *_measured(event)) for event in events]
-        size = sum(each[2] for each in measured)
+        measured: list[tuple[Event, str, int]] = []
+        size = 0
+        for event in events:
+            head = encode_head(event)
+            bytes_taken = len(head) + len(event.data or b"") + OVERHEAD
+            measured.append((event, head, bytes_taken))
+            size += bytes_taken
         if self._waiting and (
             self._waiting_events + len(measured) > MAX_PENDING_EVENTS
             or self._waiting_bytes + size > MAX_PENDING_BYTES
@@ -63,7 +67,7 @@ class Appends:
                 f"to be stored in {self._path}; the disk does not keep up"
             )
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Append(measured, to, durable))
+        self._waiting.append(_Append(measured, size, to, durable))
         self._waiting_events += len(measured)
         self._waiting_bytes += size
         return durable
@@ -74,13 +78,13 @@ class Appends:
         self._waiting_events = self._waiting_bytes = 0
         time, position, total = now(), self.tail, self.total
         rows: list[Row] = []
-        self._records = []
-        for append in self._taken:
-            for event, head, size in append.events:
+        records = self._records = []
+        for events, _, to, _ in self._taken:
+            for event, head, size in events:
                 position += 1
                 total += size
-                self._records.append(Record(position, time, event, append.to, size))
-                rows.append((position, time, total, event.hops, append.to, head, event.data))
+                records.append(Record(position, time, event, to, size))
+                rows.append((position, time, total, event.hops, to, head, event.data))
         return rows, (position, total, self.accepted + len(rows))
 
     def committed(self) -> list[Record]:
@@ -88,7 +92,7 @@ class Appends:
         records, self._records = self._records, []
         if records:
             self.tail = records[-1].position
-            self.total += sum(record.size for record in records)
+            self.total += sum([append.size for append in self._taken])
             self.accepted += len(records)
         self._tell(None)
         return records
@@ -112,8 +116,3 @@ def resolve(future: asyncio.Future[None], error: ChannelUnavailable | None = Non
         future.set_result(None)
     else:  # one of its own, as each that is raised gathers a traceback
         future.set_exception(ChannelUnavailable(str(error), retry_after=error.retry_after))
-
-
-def _measured(event: Event) -> tuple[str, int]:
-    head = encode_head(event)
-    return head, len(head) + len(event.data or b"") + OVERHEAD

@@ -65,10 +65,14 @@ class EmbeddedChannel:
     # --- appending -------------------------------------------------------------------------
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
+        await self.submit(events, to=to)
+
+    def submit(self, events: Sequence[Event], *, to: str | None = None) -> asyncio.Future[None]:
+        """See `broker.ports.FutureChannel`."""
         self._store.check_outage()  # what else may be wrong, the commit will find
         durable = self._appends.put(events, to)
         self._store.stir(urgent=True)
-        await durable
+        return durable
 
     def take_changes(self) -> Changes | None:
         if not (self._appends or self._changed or self._commits or self._news):

@@ -6,9 +6,8 @@ shell can read and query them; the payload is its bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,8 +34,7 @@ OVERHEAD: Final = 64
 """Bytes that a row takes beside its head and data, roughly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):  # made in a third of a frozen dataclass's time
     """One event in the log. ``at`` is when it was accepted, in microseconds since 1970."""
 
     position: int
