@@ -118,16 +118,66 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
 
     Nothing is repaired or invented: a missing id stays missing, and is refused.
     """
+    if not _are_plain(attributes):
+        _check_each(attributes)
+
+
+def _are_plain(attributes: Mapping[str, str]) -> bool:
+    """Return True only if `_check_each` finds nothing, as it does for most events.
+
+    It takes a third of the time: all names and all values are looked at in one go, and what
+    many events share is remembered.
+    """
+    names, values = "".join(attributes), "".join(attributes.values())
+    get = attributes.get
+    return (
+        names.isascii()
+        and names.isalnum()
+        and names.islower()
+        and "" not in attributes
+        and "data" not in attributes
+        and len(values) <= _SHORT
+        and values.isprintable()  # nothing forbidden is
+        and _are_in_order(
+            get("specversion"),
+            get("source"),
+            get("type"),
+            get("datacontenttype"),
+            get("dataschema"),
+        )
+        and bool(get("id"))
+        and get("subject") != ""
+        and ((time := get("time")) is None or _is_time(time))
+    )
+
+
+@lru_cache(maxsize=1024)
+def _are_in_order(
+    specversion: str | None,
+    source: str | None,
+    type: str | None,
+    datacontenttype: str | None,
+    dataschema: str | None,
+) -> bool:
+    """Return whether these attributes are there that must be, and none breaks its rule."""
+    return (
+        specversion == "1.0"
+        and bool(source)
+        and _is_uri_reference(source or "")
+        and bool(type)
+        and (datacontenttype is None or _is_media_type(datacontenttype))
+        and (dataschema is None or bool(dataschema and _is_uri(dataschema)))
+    )
+
+
+def _check_each(attributes: Mapping[str, str]) -> None:
     for name in REQUIRED:
         if name not in attributes:
             raise InvalidEvent(f"the required attribute '{name}' is missing", attribute=name)
-    # All names, then all values, in one go: a third faster than one by one, and mostly in order.
-    if not _NAME.fullmatch("".join(attributes)) or "" in attributes or "data" in attributes:
-        for name in attributes:
-            check_name(name)
-    if not "".join(attributes.values()).isprintable():  # nothing forbidden is
-        for name, value in attributes.items():
-            _check_characters(name, value)
+    for name in attributes:
+        check_name(name)
+    for name, value in attributes.items():
+        _check_characters(name, value)
     for name, rule in _RULES.items():
         known = attributes.get(name)
         if known is not None:
@@ -166,6 +216,9 @@ def _remembering(pattern: re.Pattern[str]) -> Callable[[str], bool]:
     return matches
 
 
+_SHORT: Final = 1024
+"""Characters of all attributes of an event up to which what was found of some is remembered."""
+
 _NAME: Final = re.compile(r"[a-z0-9]+")
 
 # Control characters, noncharacters and surrogates: what the type String excludes.
@@ -198,7 +251,7 @@ _is_uri_reference: Final = _remembering(re.compile(rf"(?:{_ABSOLUTE}|{_RELATIVE}
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,9}")
 
 _TIME: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt]([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(?:\.\d+)?"
+    r"\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60)(?:\.\d+)?"
     r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
@@ -266,14 +319,21 @@ def _dataschema(name: str, value: str) -> None:
         )
 
 
+def _is_time(value: str) -> bool:
+    return _TIME.fullmatch(value) is not None and _is_date(value[:10])
+
+
+@lru_cache(maxsize=16)
+def _is_date(text: str) -> bool:
+    try:
+        date(int(text[:4]) or 4, int(text[5:7]), int(text[8:]))  # year 0 was a leap year, as 4
+    except ValueError:
+        return False
+    return True
+
+
 def _time(name: str, value: str) -> None:
-    found = _TIME.fullmatch(value)
-    if found:
-        try:
-            date(int(found[1]) or 4, int(found[2]), int(found[3]))  # year 0 was a leap year, as 4
-        except ValueError:
-            found = None
-    if not found:
+    if not _is_time(value):
         raise InvalidEvent(f"'time' is not an RFC 3339 timestamp: '{shown(value)}'", attribute=name)
 
 

@@ -77,28 +77,39 @@ def is_json(content_type: str) -> bool:
 
 
 def _event(text: bytes) -> Event:
-    members = {
-        name: bytes(raw) for name, raw in _parse(_members, text, "an event, an object").items()
-    }
-    # Twice the speed of walking through the members: those that were kept, without any blanks,
-    # are just as long as the whole text only if nothing was overwritten.
-    least = 1 + sum(map(len, members)) + sum(map(len, members.values())) + 4 * len(members)
+    members = _parse(_members, text, "an event, an object")
+    # The names and raw values, without any blanks, are just as long as the whole text only if
+    # nothing was overwritten: twice the speed of walking through the members.
+    least = 1 + len("".join(members)) + len(b"".join(members.values())) + 4 * len(members)
     if least != len(text):
-        _refuse_duplicates(text, members)
+        _refuse_duplicates(text, {name: bytes(raw) for name, raw in members.items()})
 
     data = members.pop("data", None)
     data_base64 = members.pop("data_base64", None)
+    kinds: Mapping[str, Kind] = {}
+    try:
+        attributes = {name: _string.decode(raw) for name, raw in members.items()}
+    except msgspec.ValidationError:
+        attributes, kinds = _attributes(members)
+    payload = _payload(data and bytes(data), data_base64 and bytes(data_base64), attributes)
+    return Event.checked(attributes, payload, kinds)
+
+
+def _attributes(
+    members: Mapping[str, msgspec.Raw],
+) -> tuple[dict[str, str], Mapping[str, Kind]]:
+    """Return the attributes where not all of them are strings."""
     attributes: dict[str, str] = {}
     kinds: dict[str, Kind] = {}
-    for name, raw in members.items():
+    for name, member in members.items():
+        raw = bytes(member)
         if raw[0] == 0x22:  # a quotation mark, so a string
             attributes[name] = _string.decode(raw)
         elif raw == b"null":
             check_name(name)
         else:
             attributes[name], kinds[name] = _boolean_or_integer(name, raw)
-    payload = _payload(data, data_base64, attributes)
-    return Event.checked(attributes, payload, kinds)
+    return attributes, kinds
 
 
 def _boolean_or_integer(name: str, raw: bytes) -> tuple[str, Kind]:
