@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("scenario", nargs="*", choices=[*SCENARIOS, []], help=", ".join(SCENARIOS))
     parser.add_argument("--quick", action="store_true", help="the essential, in a minute")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
-    parser.add_argument("--seconds", type=float, help="of a load in a round; default: 2, quick: 1")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a load; default: 1")
     parser.add_argument(
         "--channel", action="append", choices=CHANNELS, help="default: all; quick: no servers"
     )
@@ -37,7 +37,7 @@ def main() -> None:
     asked = parser.parse_args()
     stage = Stage(
         rounds=asked.rounds,
-        seconds=asked.seconds or (1.0 if asked.quick else 2.0),
+        seconds=asked.seconds,
         quick=asked.quick,
         channels=asked.channel or (CHANNELS[:2] if asked.quick else CHANNELS),
     )

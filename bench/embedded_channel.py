@@ -80,7 +80,7 @@ async def _channel(folder: Path, triggers: int) -> float:
         async def settle() -> None:
             left = EVENTS
             async for claim in cursor.claims():
-                await cursor.settle(claim, Outcome.DELIVERED)
+                cursor.settle(claim, Outcome.DELIVERED)
                 left -= 1
                 if not left:
                     return

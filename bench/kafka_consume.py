@@ -87,7 +87,7 @@ async def feed(address: str, name: str) -> None:
 async def settle_all(cursor: Cursor, settled: list[float]) -> None:
     """Settle whatever comes, and note when."""
     async for claim in cursor.claims():
-        await cursor.settle(claim, Outcome.DELIVERED)
+        cursor.settle(claim, Outcome.DELIVERED)
         settled.append(time.monotonic())
 
 
@@ -95,10 +95,10 @@ async def refuse_all(cursor: Cursor) -> None:
     """Put every delivery off as often as the default policy has it, and then bury it."""
     async for claim in cursor.claims():
         if claim.attempts == RETRIES:
-            await cursor.bury(claim, REFUSED)
+            cursor.bury(claim, REFUSED)
         else:
             delay = timedelta(seconds=0.2 * 2**claim.attempts)
-            await cursor.defer(claim, delay, attempts=claim.attempts + 1, condemned=None)
+            cursor.defer(claim, delay, attempts=claim.attempts + 1, condemned=None)
 
 
 async def leave_all(cursor: Cursor) -> None:

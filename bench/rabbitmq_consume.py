@@ -101,7 +101,7 @@ async def fill(channel: Channel, count: int) -> None:
 async def settle(cursor: Cursor, count: int) -> None:
     """Settle so many claims at once as they come."""
     async for claim in cursor.claims():
-        await cursor.settle(claim, Outcome.DELIVERED)
+        cursor.settle(claim, Outcome.DELIVERED)
         count -= 1
         if not count:
             return

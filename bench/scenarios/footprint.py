@@ -12,7 +12,7 @@ from tests.e2e.manifests import broker, manifest, trigger
 
 _SECOND: Final = Target(at_most=1, of_measured=True)
 _STORED: Final = 1_000_000
-_FILLING: Final = 60.0
+_FILLING: Final = 40.0
 """Seconds after which no more events are stored, however many there are."""
 
 

@@ -25,11 +25,11 @@ def ingress(stage: Stage) -> Iterator[Row]:
             name: partial(measure, server, stage.folder, seconds=stage.seconds)
             for name, server in (("nginx 202", stage.nginx), ("bare uvicorn", stage.uvicorn))
         }
-        modes = ("binary",) if stage.quick else ("binary", "structured")
         for channel in stage.channels:
             mesh = running.enter_context(stage.mesh(channel, broker()))
             measure(mesh, stage.folder, seconds=0.3)  # warm
-            for mode in modes:
+            both = not stage.quick and channel in ("memory", "embedded")
+            for mode in ("binary", "structured") if both else ("binary",):
                 what[f"{channel} {mode}"] = partial(
                     measure, mesh, stage.folder, seconds=stage.seconds, mode=mode
                 )

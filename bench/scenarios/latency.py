@@ -12,7 +12,7 @@ from bench.rows import Baseline, Row, Target, row
 from bench.stage import Stage
 from tests.e2e.manifests import broker, manifest, trigger
 
-RATES: Final = {500: 2.0, 1_000: 1.5, 2_000: 1.0, 5_000: 0.75}
+RATES: Final = {500: 3.0, 1_000: 2.0, 2_000: 2.0, 5_000: 1.0}
 """Events a second, and for how many times as long as other loads: there must be enough of them."""
 _TARGETED: Final = ("embedded", 2_000, "p99")
 _AT_MOST: Final = Target(at_most=10, of_measured=True)
