@@ -67,7 +67,7 @@ class Dispatcher:
             if self._gate.admit(claim):
                 attempts.create_task(self._attempt(cursor, claim))
             else:
-                await cursor.release(claim)
+                cursor.release(claim)
                 await self._gate.opens(claim)
 
     async def _attempt(self, cursor: Cursor, claim: Claim) -> None:
@@ -79,12 +79,10 @@ class Dispatcher:
             self._gate.leave(claim)
         match step:
             case Settled():
-                await cursor.settle(claim, step.outcome)
+                cursor.settle(claim, step.outcome)
             case Deferred():
-                await cursor.defer(
-                    claim, step.delay, attempts=step.attempts, condemned=step.condemned
-                )
+                cursor.defer(claim, step.delay, attempts=step.attempts, condemned=step.condemned)
             case Buried():
-                await cursor.bury(claim, step.why)
+                cursor.bury(claim, step.why)
             case _:
                 assert_never(step)

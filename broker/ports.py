@@ -229,7 +229,10 @@ Step = Settled | Deferred | Buried
 
 
 class Cursor(Protocol):
-    """A trigger's place in its broker's events."""
+    """A trigger's place in its broker's events.
+
+    What becomes of a claim is noted at once, and stored behind the caller's back.
+    """
 
     def claims(self) -> AsyncIterator[Claim]:
         """Yield every matching event until the subscription ends.
@@ -240,24 +243,24 @@ class Cursor(Protocol):
         """
         ...
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
+    def settle(self, claim: Claim, outcome: Outcome) -> None:
         """Record that the claim is done with, in any order. It does not come back.
 
         A crash shortly after may repeat the delivery; it never skips one.
         """
         ...
 
-    async def defer(
+    def defer(
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
         """Give the claim back, to come again after ``delay`` with these attempts, durably."""
         ...
 
-    async def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         """Give the claim back untouched; it comes again at once."""
         ...
 
-    async def bury(self, claim: Claim, why: Refusal) -> None:
+    def bury(self, claim: Claim, why: Refusal) -> None:
         """Move the event into the broker's dead-letter store and settle the claim, as one."""
         ...
 

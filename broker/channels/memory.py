@@ -209,7 +209,7 @@ class _Cursor:
                 position=item.position,
             )
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
+    def settle(self, claim: Claim, outcome: Outcome) -> None:
         self._close(claim)
         match outcome:
             case Outcome.DELIVERED:
@@ -217,15 +217,15 @@ class _Cursor:
             case Outcome.DEAD_LETTERED:
                 self._place.dead += 1
 
-    async def defer(
+    def defer(
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
         self._place.defer(self._take(claim), delay, attempts, condemned)
 
-    async def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         self._place.release(self._take(claim))
 
-    async def bury(self, claim: Claim, why: Refusal) -> None:
+    def bury(self, claim: Claim, why: Refusal) -> None:
         self._close(claim)
         self._channel.dead_letters.add(self._trigger, claim.event, why)
         self._place.dead += 1

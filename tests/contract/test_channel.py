@@ -72,7 +72,7 @@ class Reader:
 
     async def settle(self, *claims: Claim) -> None:
         for claim in claims:
-            await self.cursor.settle(claim, Outcome.DELIVERED)
+            self.cursor.settle(claim, Outcome.DELIVERED)
 
     async def close(self) -> None:
         if self._next is not None:
@@ -301,7 +301,7 @@ async def test_a_claim_is_settled_once(harness: Harness) -> None:
 async def test_a_released_claim_comes_again_with_the_same_attempts(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel) as reader:
         await channel.append([event("1")])
-        await reader.cursor.release(await reader.claim())
+        reader.cursor.release(await reader.claim())
 
         again = await reader.claim()
         assert (again.event.id, again.attempts) == ("1", 0)
@@ -314,7 +314,7 @@ async def test_a_deferred_claim_comes_back_after_its_delay_with_its_attempts(
         await channel.append([event("1")])
         claim = await reader.claim()
         started = asyncio.get_running_loop().time()
-        await reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=2, condemned=WHY)
+        reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=2, condemned=WHY)
 
         assert await reader.nothing()
         again = await reader.claim()
@@ -326,8 +326,8 @@ async def test_a_deferred_claim_comes_back_after_a_restart(harness: Harness) -> 
     async with running(harness) as channel, reading(channel) as reader:
         await channel.append(events(2))
         soon, late = await reader.take(2)
-        await reader.cursor.defer(soon, timedelta(seconds=0.2), attempts=1, condemned=None)
-        await reader.cursor.defer(late, timedelta(hours=1), attempts=1, condemned=None)
+        reader.cursor.defer(soon, timedelta(seconds=0.2), attempts=1, condemned=None)
+        reader.cursor.defer(late, timedelta(hours=1), attempts=1, condemned=None)
 
     async with running(harness) as channel, reading(channel) as reader:
         again = await reader.claim()
@@ -338,7 +338,7 @@ async def test_a_deferred_claim_comes_back_after_a_restart(harness: Harness) -> 
 async def test_a_claim_that_came_back_keeps_its_attempts_over_a_restart(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel) as reader:
         await channel.append([event("1")])
-        await reader.cursor.defer(await reader.claim(), timedelta(0), attempts=3, condemned=WHY)
+        reader.cursor.defer(await reader.claim(), timedelta(0), attempts=3, condemned=WHY)
         await reader.claim()
 
     async with running(harness) as channel, reading(channel) as reader:
@@ -356,7 +356,7 @@ async def test_a_claim_says_when_its_event_was_accepted_however_often_it_comes(
         after = datetime.now(UTC)
         claim = await reader.claim()
         assert before - ROUNDED <= claim.accepted_at <= after + ROUNDED
-        await reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=1, condemned=None)
+        reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=1, condemned=None)
 
         again = await reader.claim()
         assert again.accepted_at == claim.accepted_at
@@ -376,7 +376,7 @@ async def test_deferring_again_and_again_neither_loses_nor_doubles(harness: Harn
                 settled.append(claim)
                 await reader.settle(claim)
             else:
-                await reader.cursor.defer(
+                reader.cursor.defer(
                     claim,
                     timedelta(milliseconds=int(claim.event.id) % 7),
                     attempts=claim.attempts + 1,
@@ -390,9 +390,7 @@ async def test_deferring_again_and_again_neither_loses_nor_doubles(harness: Harn
 async def test_what_waits_holds_nothing_else_up(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel, window=1) as reader:
         await channel.append([event("stuck")])
-        await reader.cursor.defer(
-            await reader.claim(), timedelta(hours=1), attempts=1, condemned=None
-        )
+        reader.cursor.defer(await reader.claim(), timedelta(hours=1), attempts=1, condemned=None)
         await channel.append([event("next")])
 
         assert (await reader.claim()).event.id == "next"
@@ -404,7 +402,7 @@ async def test_a_buried_event_is_in_the_dead_letter_store_and_does_not_come_back
     async with running(harness) as channel, reading(channel) as reader:
         await channel.append([event("1", data=b"\xff"), event("2")])
         for claim in await reader.take(2):
-            await reader.cursor.bury(claim, WHY)
+            reader.cursor.bury(claim, WHY)
 
     async with running(harness) as channel, reading(channel) as reader:
         assert await reader.nothing()
@@ -424,7 +422,7 @@ async def test_dead_letters_are_listed_by_trigger_and_page_and_removed(harness: 
         await channel.append(events(3))
         for reader in (a, b):
             for claim in await reader.take(3):
-                await reader.cursor.bury(claim, WHY)
+                reader.cursor.bury(claim, WHY)
         async with asyncio.timeout(SOON):
             while len(await channel.dead_letters.list()) < 6:
                 await asyncio.sleep(0.01)
@@ -552,7 +550,7 @@ async def test_a_second_subscription_takes_the_place_of_the_first(harness: Harne
             assert (await second.claim()).event.id == "3"
 
             await first.settle(one)
-            await first.cursor.defer(two, timedelta(0), attempts=1, condemned=None)
+            first.cursor.defer(two, timedelta(0), attempts=1, condemned=None)
             again = await second.claim()
             assert (again.event.id, again.attempts) == (two.event.id, 1)
             assert await second.nothing()
@@ -653,7 +651,7 @@ async def test_a_deferred_event_holds_up_only_its_key(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel, window=2, ordered=True) as reader:
         await channel.append(keyed("a1", "a2", "1"))
         for claim in await reader.take(2):
-            await reader.cursor.defer(claim, timedelta(hours=1), attempts=1, condemned=None)
+            reader.cursor.defer(claim, timedelta(hours=1), attempts=1, condemned=None)
         await channel.append(keyed("a3", "b1", "b2", "2", "3"))
 
         passed: list[str] = []
@@ -672,7 +670,7 @@ async def test_what_is_behind_a_deferred_event_comes_when_that_is_settled(
         await channel.append(keyed("a1", "a2"))
         claim = await reader.claim()
         started = asyncio.get_running_loop().time()
-        await reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=2, condemned=WHY)
+        reader.cursor.defer(claim, timedelta(seconds=0.4), attempts=2, condemned=WHY)
 
         assert await reader.nothing()
         again = await reader.claim()
@@ -686,7 +684,7 @@ async def test_what_is_behind_a_deferred_event_comes_when_that_is_settled(
 async def test_a_released_event_comes_before_later_ones_of_its_key(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel, ordered=True) as reader:
         await channel.append(keyed("a1", "a2"))
-        await reader.cursor.release(await reader.claim())
+        reader.cursor.release(await reader.claim())
 
         again = await reader.claim()
         assert again.event.id == "a1"
@@ -696,7 +694,7 @@ async def test_a_released_event_comes_before_later_ones_of_its_key(harness: Harn
 async def test_after_a_buried_event_the_next_of_its_key_comes(harness: Harness) -> None:
     async with running(harness) as channel, reading(channel, ordered=True) as reader:
         await channel.append(keyed("a1", "a2"))
-        await reader.cursor.bury(await reader.claim(), WHY)
+        reader.cursor.bury(await reader.claim(), WHY)
 
         assert (await reader.claim()).event.id == "a2"
 
@@ -710,8 +708,8 @@ async def test_the_order_holds_over_a_restart(harness: Harness) -> None:
         claims = {claim.event.id: claim for claim in await reader.take(3)}
         await reader.settle(claims["a1"])
         assert (await reader.claim()).event.id == "a2"
-        await reader.cursor.defer(claims["b1"], timedelta(hours=1), attempts=1, condemned=None)
-        await reader.cursor.defer(claims["c1"], timedelta(0), attempts=3, condemned=WHY)
+        reader.cursor.defer(claims["b1"], timedelta(hours=1), attempts=1, condemned=None)
+        reader.cursor.defer(claims["c1"], timedelta(0), attempts=3, condemned=WHY)
 
     async with running(harness) as channel, reading(channel, ordered=True) as reader:
         await channel.append(keyed("a4", "c3"))
@@ -783,16 +781,16 @@ async def test_what_is_parked_keeps_its_place_over_restarts_until_it_is_attempte
     soon = timedelta(milliseconds=20)
     async with running(harness) as channel, reading(channel, ordered=True) as reader:
         await channel.append(keyed("a1", "a2"))
-        await reader.cursor.defer(await reader.claim(), soon, attempts=0, condemned=WHY)
+        reader.cursor.defer(await reader.claim(), soon, attempts=0, condemned=WHY)
         parked = await reader.claim()
         assert (parked.event.id, parked.attempts, parked.condemned) == ("a1", 0, WHY)
-        await reader.cursor.defer(parked, soon, attempts=0, condemned=WHY)
+        reader.cursor.defer(parked, soon, attempts=0, condemned=WHY)
 
     async with running(harness) as channel, reading(channel, ordered=True) as reader:
         parked = await reader.claim()
         assert (parked.event.id, parked.attempts, parked.condemned) == ("a1", 0, WHY)
         assert await reader.nothing()
-        await reader.cursor.defer(parked, timedelta(0), attempts=0, condemned=None)
+        reader.cursor.defer(parked, timedelta(0), attempts=0, condemned=None)
 
     async with running(harness) as channel, reading(channel, ordered=True) as reader:
         anew = await reader.claim()
@@ -901,8 +899,8 @@ async def test_what_is_settled_while_the_store_is_gone_is_stored_when_it_is_back
         claims = await reader.take(4)
         with harness.outage():
             await reader.settle(claims[0])
-            await reader.cursor.bury(claims[1], WHY)
-            await reader.cursor.defer(claims[2], timedelta(0), attempts=1, condemned=None)
+            reader.cursor.bury(claims[1], WHY)
+            reader.cursor.defer(claims[2], timedelta(0), attempts=1, condemned=None)
             await asyncio.sleep(A_WHILE)
         again = await reader.claim()
         assert (again.event.id, again.attempts) == (claims[2].event.id, 1)
@@ -924,9 +922,9 @@ async def test_the_books_balance_at_every_step(harness: Harness) -> None:
         await channel.append(events(1_500, start=100))
         claims = await reader.take(5)
         await reader.settle(claims[0])
-        await reader.cursor.settle(claims[1], Outcome.DEAD_LETTERED)
-        await reader.cursor.bury(claims[2], WHY)
-        await reader.cursor.defer(claims[3], timedelta(hours=1), attempts=1, condemned=None)
+        reader.cursor.settle(claims[1], Outcome.DEAD_LETTERED)
+        reader.cursor.bury(claims[2], WHY)
+        reader.cursor.defer(claims[3], timedelta(hours=1), attempts=1, condemned=None)
 
         books = (await channel.books())[TRIGGER]
         assert (books.matched, books.delivered, books.dead_lettered) == (1_506, 1, 2)

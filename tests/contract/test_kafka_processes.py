@@ -34,7 +34,7 @@ class Worker:
 
     async def work(self) -> None:
         async for claim in self._cursor.claims():
-            await self._cursor.settle(claim, Outcome.DELIVERED)
+            self._cursor.settle(claim, Outcome.DELIVERED)
             self.settled.append(claim.event.id)
 
 
@@ -232,7 +232,7 @@ async def test_what_a_process_puts_off_again_while_it_leaves_comes_back_once(
     async with opened(kafka, broker) as leaves, reading(leaves) as reader:
         await leaves.append(events(1))
         (claim,) = await reader.take(1)
-        await reader.cursor.defer(claim, timedelta(seconds=0.3), attempts=1, condemned=None)
+        reader.cursor.defer(claim, timedelta(seconds=0.3), attempts=1, condemned=None)
         async with asyncio.timeout(SOON):
             await is_stored.wait()
 

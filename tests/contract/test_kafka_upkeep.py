@@ -91,7 +91,7 @@ async def test_what_has_come_back_is_removed_once_it_is_done_with(kafka: str) ->
     ):
         await channel.append(events(3))
         for claim in await reader.take(3):
-            await reader.cursor.defer(claim, timedelta(milliseconds=10), attempts=1, condemned=None)
+            reader.cursor.defer(claim, timedelta(milliseconds=10), attempts=1, condemned=None)
         first, second, third = await reader.take(3)
         await reader.settle(first, third)
 
@@ -105,8 +105,8 @@ async def test_what_waits_is_not_removed(kafka: str) -> None:
     async with opened(kafka, broker, ONE) as channel, reading(channel) as reader:
         await channel.append(events(2))
         soon, late = await reader.take(2)
-        await reader.cursor.defer(late, timedelta(seconds=1), attempts=1, condemned=None)
-        await reader.cursor.defer(soon, timedelta(milliseconds=10), attempts=1, condemned=None)
+        reader.cursor.defer(late, timedelta(seconds=1), attempts=1, condemned=None)
+        reader.cursor.defer(soon, timedelta(milliseconds=10), attempts=1, condemned=None)
         await reader.settle(await reader.claim())
 
     async with opened(kafka, broker, ONE) as channel, reading(channel) as reader:

@@ -52,12 +52,10 @@ class Subscriber:
     async def run(self) -> None:
         async for claim in self.cursor.claims():
             if self.refuses_once and not claim.attempts:
-                await self.cursor.defer(
-                    claim, timedelta(milliseconds=300), attempts=1, condemned=None
-                )
+                self.cursor.defer(claim, timedelta(milliseconds=300), attempts=1, condemned=None)
             else:
                 self.got.append(claim.event.id)
-                await self.cursor.settle(claim, Outcome.DELIVERED)
+                self.cursor.settle(claim, Outcome.DELIVERED)
 
     async def has(self, expected: Sequence[str]) -> None:
         """Return once it has these, and nothing else."""

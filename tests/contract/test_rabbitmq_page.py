@@ -113,7 +113,7 @@ async def put_off(cursor: Cursor) -> None:
     On a busy machine too little of that may be left for the step by the time that it is stored.
     """
     async for claim in cursor.claims():
-        await cursor.defer(claim, timedelta(seconds=0.3), attempts=1, condemned=None)
+        cursor.defer(claim, timedelta(seconds=0.3), attempts=1, condemned=None)
 
 
 def test_the_picture_has_every_name_of_the_table() -> None:

@@ -210,17 +210,17 @@ class Story:
         attempts = claim.attempts + 1
         match how:
             case "settle":
-                await self.cursor.settle(claim, Outcome.DELIVERED)
+                self.cursor.settle(claim, Outcome.DELIVERED)
                 self.settled[claim.event.id] += 1
             case "defer":
                 soon = timedelta(milliseconds=claim.attempts % 3)
-                await self.cursor.defer(claim, soon, attempts=attempts, condemned=claim.condemned)
+                self.cursor.defer(claim, soon, attempts=attempts, condemned=claim.condemned)
             case "condemn":
-                await self.cursor.defer(claim, timedelta(0), attempts=0, condemned=WHY)
+                self.cursor.defer(claim, timedelta(0), attempts=0, condemned=WHY)
             case "release":
-                await self.cursor.release(claim)
+                self.cursor.release(claim)
             case "bury":
-                await self.cursor.bury(claim, WHY)
+                self.cursor.bury(claim, WHY)
                 self.buried.add(claim.event.id)
 
     async def restart(self, *, crash: bool) -> None:

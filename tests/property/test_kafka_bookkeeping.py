@@ -319,17 +319,17 @@ class Story:
     async def _end(self, claim: Claim, how: str) -> None:
         match how:
             case "settle":
-                await self.cursor.settle(claim, Outcome.DELIVERED)
+                self.cursor.settle(claim, Outcome.DELIVERED)
                 self.settled[claim.event.id] += 1
             case "defer":
                 attempts = claim.attempts + 1
                 self.attempts[claim.event.id] += 1
                 soon = timedelta(0)
-                await self.cursor.defer(claim, soon, attempts=attempts, condemned=claim.condemned)
+                self.cursor.defer(claim, soon, attempts=attempts, condemned=claim.condemned)
             case "release":
-                await self.cursor.release(claim)
+                self.cursor.release(claim)
             case "bury":
-                await self.cursor.bury(claim, WHY)
+                self.cursor.bury(claim, WHY)
 
     async def finish(self) -> None:
         """Settle all that comes, until nothing comes any more."""

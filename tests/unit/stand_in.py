@@ -173,7 +173,7 @@ class StandIn:
             await self.mesh_channel.append(events, to=trigger)
             claims = cursor.claims()
             for _ in events:
-                await cursor.bury(await anext(claims), refusal(body))
+                cursor.bury(await anext(claims), refusal(body))
 
 
 @asynccontextmanager

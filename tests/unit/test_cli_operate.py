@@ -44,7 +44,7 @@ async def test_the_status_shows_the_books_of_every_trigger() -> None:
         mesh.mesh_channel.subscribe("default/audit", filter=EVERYTHING, window=5) as cursor,
     ):
         await mesh.mesh_channel.append([event("1"), event("2"), event("3")])
-        await cursor.settle(await anext(cursor.claims()), Outcome.DELIVERED)
+        cursor.settle(await anext(cursor.claims()), Outcome.DELIVERED)
         ran = await cemesh("status", *at(port))
 
     broker, head, row = ran.out.splitlines()

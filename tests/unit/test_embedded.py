@@ -229,7 +229,7 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
         channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor,
     ):
         await channel.append([event(1), event(2)])
-        await cursor.settle(await first(cursor), Outcome.DELIVERED)
+        cursor.settle(await first(cursor), Outcome.DELIVERED)
     with closing(sqlite3.connect(data_file(options))) as connection:
         connection.executescript(
             "ALTER TABLE place DROP COLUMN lines; DROP TABLE pause; PRAGMA user_version = 1;"
@@ -271,7 +271,7 @@ async def test_a_full_disk_refuses_events_loses_none_and_heals(options: BackendO
         stored, refused = await fill_the_disk(channel, start=1)
         assert "the disk is full; free some space" in str(refused)
         assert refused.retry_after > timedelta(0)
-        await cursor.settle(claim, Outcome.DELIVERED)
+        cursor.settle(claim, Outcome.DELIVERED)
         with pytest.raises(ChannelUnavailable, match="disk is full"):
             await channel.check()
 
@@ -360,14 +360,14 @@ async def test_what_a_trigger_waits_for_is_kept_whatever_the_bounds(
         await channel.append([event(number) for number in range(1, 11)])
         claims = cursor.claims()
         one, two, three = [await anext(claims) for _ in range(3)]
-        await cursor.defer(two, timedelta(hours=1), attempts=1, condemned=None)
-        await cursor.settle(one, Outcome.DELIVERED)
+        cursor.defer(two, timedelta(hours=1), attempts=1, condemned=None)
+        cursor.settle(one, Outcome.DELIVERED)
         await retention.trim(backend._store, channel, options)
         assert positions(options) == list(range(2, 11))
 
-        await cursor.settle(three, Outcome.DELIVERED)
+        cursor.settle(three, Outcome.DELIVERED)
         for _ in range(7):
-            await cursor.settle(await anext(claims), Outcome.DELIVERED)
+            cursor.settle(await anext(claims), Outcome.DELIVERED)
         await retention.trim(backend._store, channel, options)
         assert positions(options)[:1] == [2]
 
@@ -378,9 +378,9 @@ async def test_a_trigger_that_has_gone_holds_nothing_back(options: BackendOption
         async with channel.subscribe(TRIGGER, filter=EVERYTHING, window=3) as cursor:
             await channel.append([event(number) for number in range(1, 11)])
             claims = cursor.claims()
-            await cursor.defer(await anext(claims), timedelta(0), attempts=1, condemned=None)
+            cursor.defer(await anext(claims), timedelta(0), attempts=1, condemned=None)
             later, _ = await anext(claims), await anext(claims)  # one stays open
-            await cursor.defer(later, timedelta(hours=1), attempts=1, condemned=None)
+            cursor.defer(later, timedelta(hours=1), attempts=1, condemned=None)
         await retention.trim(backend._store, channel, options)
         assert len(positions(options)) == 10  # it may only be on its way back
 
@@ -401,7 +401,7 @@ async def test_a_trigger_long_gone_is_forgotten(options: BackendOptions) -> None
     async with running(options) as (backend, channel):
         async with channel.subscribe(TRIGGER, filter=EVERYTHING, window=3) as cursor:
             await channel.append([event(1)])
-            await cursor.defer(await first(cursor), timedelta(hours=1), attempts=1, condemned=None)
+            cursor.defer(await first(cursor), timedelta(hours=1), attempts=1, condemned=None)
         await retention.trim(backend._store, channel, options)
 
     assert rows(options, "SELECT * FROM place") == []

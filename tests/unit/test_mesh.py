@@ -386,7 +386,7 @@ async def bury(store: Store, trigger: Trigger, event: Event) -> str:
     channel = await store.channel(BROKER.key, {}, {})
     async with channel.subscribe(trigger.key, filter=trigger.filter, window=1) as cursor:
         await channel.append([event])
-        await cursor.bury(await anext(cursor.claims()), WHY)
+        cursor.bury(await anext(cursor.claims()), WHY)
     [*_, letter] = await channel.dead_letters.list()
     return letter.id
 

@@ -38,18 +38,18 @@ class EmbeddedCursor:
                 position=position,
             )
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
+    def settle(self, claim: Claim, outcome: Outcome) -> None:
         self._place.settle(self._take(claim), outcome)
 
-    async def defer(
+    def defer(
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
         self._place.defer(self._take(claim), delay, attempts, condemned)
 
-    async def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         self._place.release(self._take(claim))
 
-    async def bury(self, claim: Claim, why: Refusal) -> None:
+    def bury(self, claim: Claim, why: Refusal) -> None:
         self._place.bury(self._take(claim), why)
 
     def wake(self) -> None:

@@ -102,11 +102,11 @@ class KafkaCursor:
                 position=out,
             )
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
+    def settle(self, claim: Claim, outcome: Outcome) -> None:
         out = self._take(claim)
         out.place.settle(out.offset, outcome)
 
-    async def defer(
+    def defer(
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
         out = self._take(claim)
@@ -125,11 +125,11 @@ class KafkaCursor:
         store: Callable[[], Awaitable[None]] = partial(self._elsewhere.put_off, delivery)
         out.place.defer(out.offset, attempts, condemned, store)
 
-    async def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         out = self._take(claim)
         out.place.release(out.offset)
 
-    async def bury(self, claim: Claim, why: Refusal) -> None:
+    def bury(self, claim: Claim, why: Refusal) -> None:
         out = self._take(claim)
         delivery = f"{out.place.partition}/{out.offset}"
         bury: Callable[[], Awaitable[None]] = partial(

@@ -43,10 +43,10 @@ class RabbitmqCursor:
                 position=delivery.position,
             )
 
-    async def settle(self, claim: Claim, outcome: Outcome) -> None:
+    def settle(self, claim: Claim, outcome: Outcome) -> None:
         self._submit(self._place, self._place.close(self._take(claim), Settle(outcome)))
 
-    async def defer(
+    def defer(
         self, claim: Claim, delay: timedelta, *, attempts: int, condemned: Refusal | None
     ) -> None:
         position, due = self._take(claim), after(delay)
@@ -56,10 +56,10 @@ class RabbitmqCursor:
             delivery = self._place.close(position, PutOff(due, attempts, condemned))
         self._submit(self._place, delivery)
 
-    async def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         self._place.release(self._take(claim))
 
-    async def bury(self, claim: Claim, why: Refusal) -> None:
+    def bury(self, claim: Claim, why: Refusal) -> None:
         self._submit(self._place, self._place.close(self._take(claim), Bury(why)))
 
     def wake(self) -> None:
