@@ -108,7 +108,7 @@ async def test_no_credential_of_a_subscriber_is_told() -> None:
     answer = await asked(await mesh_of(secret), "GET", TRIGGERS)
 
     (told,) = json.loads(answer.body)["triggers"]
-    assert told["subscriber"] == "amqp://queue.example:5672/q?x=a@b"
+    assert told["subscriber"] == "amqp://queue.example:5672/q?…"
 
 
 def test_no_credential_of_a_subscriber_is_in_the_status() -> None:

@@ -252,6 +252,19 @@ async def test_a_batch_that_fails_is_one_failure_of_the_subscriber(
     assert len(subscriber.received) == 3
 
 
+async def test_of_a_batch_that_finds_the_subscriber_gone_one_event_counts_an_attempt(
+    subscriber: Subscriber,
+) -> None:
+    subscriber.answers("/", [410])
+    async with batching(subscriber, Batch(max_events=3, max_wait=LATE)) as sink:
+        first, *others = await attempts(sink, "1", "2", "3")
+
+    assert isinstance(first, Refused)
+    assert (first.status, first.untried) == (410, False)
+    assert all(isinstance(each, Refused) and each.untried for each in others)
+    assert len(subscriber.received) == 1
+
+
 async def test_a_batch_that_finds_the_subscriber_gone_costs_one_event_and_the_others_wait(
     subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
