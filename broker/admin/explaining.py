@@ -62,11 +62,12 @@ class TriggerRoutes:
 
     async def _posted(self, request: Request) -> Event:
         headers = request.headers.raw
-        body = await self._intake.read(headers, request.receive)
+        self._intake.announce(headers)
+        body = await self._intake.read(request.receive)
         try:
             return only_event(headers, body)
         finally:
-            self._intake.release(body)
+            self._intake.release(len(body))
 
 
 def only_event(headers: Headers, body: bytes) -> Event:
