@@ -16,8 +16,10 @@ from typing import Final
 from bench.bars import bars
 from bench.ledger import EventsLost
 from bench.machine import CORES, Theft, about, commit, hurry
+from bench.plot import svg
 from bench.rows import Row, heading, line, write
 from bench.scenarios import QUICK, SCENARIOS, Scenario
+from bench.scenarios.latency import drawn
 from bench.stage import CHANNELS, NotHere, Stage
 
 _RESULTS: Final = Path(__file__).parent / "results"
@@ -58,9 +60,14 @@ def main() -> None:
         name = "-".join([f"{began:%Y-%m-%d-%H%M}", mode, *asked.scenario])
         file = asked.output / f"{name}.csv"
         write(file, rows, date=f"{began:%Y-%m-%dT%H:%M:%SZ}", commit=version, mode=mode)
-        plot = file.with_suffix(".svg")
-        plot.write_text(bars(rows, title=f"cemesh at {version}, {began:%Y-%m-%d}: of each target"))
-        _tell(f"\n{file}\n{plot}")
+        _tell(f"\n{file}")
+        if any(each.target for each in rows):
+            title = f"cemesh at {version}, {began:%Y-%m-%d}: of each target"
+            file.with_suffix(".svg").write_text(bars(rows, title=title))
+        if lines := drawn(rows):
+            title = "From when an event was due until it has arrived, 99th percentile"
+            text = svg(lines, title=title, x="events/s", y="ms")
+            file.with_name(f"{file.stem}-latency.svg").write_text(text)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 

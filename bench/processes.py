@@ -102,8 +102,21 @@ def family(pid: int) -> Iterator[int]:
 
 def processor(pid: int) -> float:
     """Return the seconds of processor that a process has had, in user mode and in the kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return _processor(Path(f"/proc/{pid}/stat"))
+
+
+def _processor(stat: Path) -> float:
+    fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def threads(pid: int) -> Mapping[int, float]:
+    """Return the seconds of processor that each thread of a process and its children has had."""
+    found = {}
+    for each in family(pid):
+        for thread in Path(f"/proc/{each}/task").iterdir():
+            found[int(thread.name)] = _processor(thread / "stat")
+    return found
 
 
 def resident(pid: int) -> float:

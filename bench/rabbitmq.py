@@ -32,7 +32,7 @@ ATTRIBUTES: Final = {
 
 
 # The server of the tests looks at its queues ten times as often, which costs it with a thousand.
-_AS_BY_DEFAULT: Final = (
+AS_BY_DEFAULT: Final = (
     "application:set_env(rabbit, quorum_tick_interval, 5000), "
     "application:set_env(rabbit, collect_statistics_interval, 5000)."
 )
@@ -48,7 +48,7 @@ def server() -> Iterator[RabbitMQServer]:
         tempfile.TemporaryDirectory() as folder,
         RabbitMQServer(Path(folder), distribution) as running,
     ):
-        running.ctl("eval", _AS_BY_DEFAULT)
+        running.ctl("eval", AS_BY_DEFAULT)
         yield running
 
 

@@ -16,6 +16,7 @@ from bench import processes
 from bench.machine import CORES, pinned
 from bench.measure import Places
 from bench.processes import Mesh, Process
+from bench.rabbitmq import AS_BY_DEFAULT
 from tests.services.kafka import distribution as kafka
 from tests.services.kafka.server import KafkaServer
 from tests.services.mesh import HOST
@@ -90,7 +91,7 @@ class Stage:
             raise NotHere(found.reason)
         with pinned(CORES.others):
             server = self._running.enter_context(RabbitMQServer(self.new("rabbitmq"), found))
-            server.ctl("eval", _AS_BY_DEFAULT)
+            server.ctl("eval", AS_BY_DEFAULT)
             return server
 
     def durable(self) -> Sequence[str]:
@@ -132,10 +133,3 @@ class Stage:
     def places(self, *paths: str) -> Places:
         """Return these places of the sink."""
         return Places(sink=self.sink, paths=paths)
-
-
-# The server of the tests looks at its queues ten times as often.
-_AS_BY_DEFAULT: Final = (
-    "application:set_env(rabbit, quorum_tick_interval, 5000), "
-    "application:set_env(rabbit, collect_statistics_interval, 5000)."
-)

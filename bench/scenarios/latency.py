@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
 from bench.measure import Sample, alternate, measure
+from bench.plot import Line
 from bench.rows import Baseline, Row, Target, row
 from bench.stage import Stage
 from tests.e2e.manifests import broker, manifest, trigger
@@ -17,6 +18,26 @@ RATES: Final = {500: 3.0, 1_000: 2.0, 2_000: 2.0, 5_000: 1.0}
 _TARGETED: Final = ("embedded", 2_000, "p99")
 _AT_MOST: Final = Target(at_most=10, of_measured=True)
 _PATH: Final = "/default/default"
+
+
+def drawn(rows: Sequence[Row]) -> Sequence[Line]:
+    """Return the 99th percentiles in rows of `latency`, by rate; none if there are none."""
+    mine = {(each.channel, each.case): each for each in rows if each.scenario == "latency"}
+    points: dict[str, list[tuple[float, float]]] = {}
+    for channel in dict.fromkeys(channel for channel, _ in mine):
+        for rate in RATES:
+            found = mine.get((channel, _case(rate, "p99")))
+            if found is not None:
+                points.setdefault(channel, []).append((rate, found.measured))
+                base = (rate, found.baseline_measured or found.low)
+                points.setdefault(found.baseline, [])
+                if base not in points[found.baseline]:
+                    points[found.baseline].append(base)
+    return [Line(name, each) for name, each in points.items()]
+
+
+def _case(rate: int, name: str) -> str:
+    return f"{rate:,} events/s, {name}"
 
 
 def latency(stage: Stage) -> Iterator[Row]:
@@ -41,7 +62,7 @@ def latency(stage: Stage) -> Iterator[Row]:
             base = found[f"minimal loop {rate}"]
             for which, name in enumerate(("p50", "p99", "p99.9")):
                 yield row(
-                    *("latency", channel, f"{rate:,} events/s, {name}", "ms"),
+                    *("latency", channel, _case(rate, name), "ms"),
                     [each.arrivals[which] for each in found[f"{channel} {rate}"]],
                     baseline=Baseline(
                         name="minimal loop", values=[each.arrivals[which] for each in base]

@@ -244,18 +244,21 @@ def test_a_target_is_of_the_ratio_or_of_what_was_measured(
     assert (found.ratio, found.met, found.share) == (2.0, met, share)
 
 
-def test_samples_of_a_profiler_belong_to_the_innermost_part() -> None:
-    shares = by_part(
-        [
-            "run (/x/asyncio/runners.py:1);put (/x/broker/ingress/app.py:3) 5",
-            "run (/x/a.py:1);f (/x/broker/ingress/app.py:3);g (/x/broker/codecs/http.py:1) 3",
-            "run (/x/a.py:1);f (/x/sinks/http/client.py:3);g (/x/lib/asyncio/queues.py:1) 1",
-            "run (/x/asyncio/runners.py:1) 1",
-        ]
-    )
+def test_the_time_of_a_thread_goes_to_the_innermost_parts_of_its_samples() -> None:
+    main = "process 7:cemesh run;thread (7): MainThread;run (/x/asyncio/runners.py:1);"
+    writer = "process 7:cemesh run;thread (9): writer;"
+    folded = [
+        f"{main}put (/x/broker/ingress/app.py:3) 5",
+        f"{main}f (/x/broker/ingress/app.py:3);g (/x/broker/codecs/http.py:1) 3",
+        f"{main}f (/x/sinks/http/client.py:3);g (/x/lib/asyncio/queues.py:1) 1",
+        f"{main}_run (/x/broker/app/run.py:81) 1",
+        f"{writer}write (/x/broker/channels/embedded/store.py:3) 900",
+    ]
 
-    told = {part: share for part, share in shares.items() if share}
-    assert told == {"http in": 0.5, "codec": 0.3, "http out": 0.1, LOOP: 0.1}
+    found = by_part(folded, {7: 2.0, 9: 0.5, 11: 0.25})
+
+    told = {part: seconds for part, seconds in found.items() if seconds}
+    assert told == {"http in": 1.0, "codec": 0.6, "http out": 0.2, "channel": 0.5, LOOP: 0.45}
 
 
 @pytest.mark.timeout(120)
