@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape
 
 from bench.rows import Row
 
-_WIDTH: Final = 820
-_LEFT: Final = 400
+_WIDTH: Final = 900
+_LEFT: Final = 480
 _RIGHT: Final = 130
 _TOP: Final = 60
 _STEP: Final = 26
@@ -49,7 +49,7 @@ def bars(rows: Sequence[Row], *, title: str) -> str:
 def _bar(row: Row, share: float, top: float) -> str:
     end = _across(share)
     what = row.case if row.channel == row.scenario else f"{row.channel}: {row.case}"
-    against = f", of {row.baseline}" if row.baseline and "measured" not in row.target else ""
+    against = f", against {row.baseline}" if row.baseline and "measured" not in row.target else ""
     value = row.measured if "measured" in row.target else row.ratio or 0
     told = f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
     return (

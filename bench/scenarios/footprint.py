@@ -27,7 +27,7 @@ def start(stage: Stage) -> Iterator[Row]:
             ]
             with stage.mesh("embedded", manifest(broker(), *triggers)) as mesh:
                 seconds.append(mesh.started_in)
-    one = Baseline(name="with one trigger", values=found[1])
+    one = Baseline(name="one trigger", values=found[1])
     yield row("start", "embedded", "1 trigger", "s", found[1])
     yield row(
         *("start", "embedded", "1,000 triggers", "s"),

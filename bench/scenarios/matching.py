@@ -32,7 +32,7 @@ def fanout(stage: Stage) -> Iterator[Row]:
         found = alternate(stage.rounds, what)
     for copies in COPIES:
         named = ("fanout", "embedded", f"to {copies:,} triggers")
-        one = Baseline(name="to one", values=[each.cost for each in found["1"]])
+        one = Baseline(name="one trigger", values=[each.cost for each in found["1"]])
         costs = [each.cost / copies for each in found[str(copies)]]
         rates = [each.rate * copies for each in found[str(copies)]]
         baseline = None if copies == 1 else one
@@ -62,7 +62,7 @@ def triggers(stage: Stage) -> Iterator[Row]:
         for count in counts:
             named = ("triggers", channel, f"{count:,}, one matches")
             costs = [each.cost for each in found[str(count)]]
-            one = Baseline(name="with one trigger", values=[each.cost for each in found["1"]])
+            one = Baseline(name="one trigger", values=[each.cost for each in found["1"]])
             yield row(
                 *(*named, "µs CPU/event"),
                 costs,
