@@ -93,6 +93,26 @@ class Sink(Protocol):
         ...
 
 
+class Underway(Protocol):
+    """An attempt that was begun."""
+
+    def cancel(self) -> None:
+        """Break it off. Nothing is told of it any more."""
+        ...
+
+
+class PromptSink(Sink, Protocol):
+    """A sink that may begin an attempt without waiting for anything: that saves a task for each."""
+
+    def begin(self, event: Event, done: Callable[[Answer | None], None]) -> Underway | None:
+        """Begin an attempt, and later call ``done`` with its answer. Raises nothing.
+
+        Returns None where something has to be waited for first, and answers None where it came
+        to nothing that says anything about the subscriber: then `attempt` is to be called.
+        """
+        ...
+
+
 class BatchSink(Sink, Protocol):
     """A destination that takes several events at once, too."""
 
@@ -222,6 +242,9 @@ class Buried:
 
 
 Step = Settled | Deferred | Buried
+
+Ended = Settled | Callable[[], Awaitable[Step]]
+"""The step that an attempt came to, or what comes to it."""
 """What is to become of a claim after an attempt."""
 
 

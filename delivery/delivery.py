@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, timedelta
-from typing import Final, Literal
+from functools import partial
+from typing import Final, Literal, NamedTuple
 
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import MAX_HOPS, Event
@@ -22,12 +23,14 @@ from broker.ports import (
     Claim,
     Deferred,
     Emit,
+    Ended,
     Outcome,
     Refusal,
     Refused,
     Settled,
     Sink,
     Step,
+    Underway,
 )
 from broker.trigger import Trigger
 from broker.urls import without_credentials
@@ -39,9 +42,13 @@ from delivery.verdicts import Verdict, judge
 
 _log: Final = logging.getLogger("cemesh.delivery")
 
+_DELIVERED: Final = Settled(outcome=Outcome.DELIVERED)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+Begin = Callable[[Event, Callable[[Answer | None], None]], Underway | None]
+"""See `broker.ports.PromptSink`."""
+
+
+class Attempt(NamedTuple):
     """One attempt, for those who watch. ``number`` counts from 1, anew for a dead-letter sink.
 
     ``duration`` covers the storing of a reply.
@@ -86,6 +93,7 @@ class Delivery:
     ) -> None:
         self._trigger = trigger
         self._subscriber = subscriber
+        self._begin: Begin | None = getattr(subscriber, "begin", None)
         self._dead_letter = dead_letter
         self._emit = emit
         self._on_attempt = on_attempt
@@ -108,10 +116,45 @@ class Delivery:
         if self._max_age is not None and is_older(claim, self._max_age):
             why = self._too_old(claim, self._max_age)
             return await self._bring_to_dead_letter(claim.event, 0, why)
+        started = time.monotonic()
+        return await self._conclude(claim, started, await _answer(self._subscriber, claim.event))
+
+    def begin(self, claim: Claim, done: Callable[[Ended], None]) -> Underway | None:
+        """Begin the claim's next attempt without a task, or return None where `step` has to do it.
+
+        ``done`` is told the step, or what comes to it where that takes more than an answer.
+        """
+        if self._begin is None or claim.condemned is not None or self._max_age is not None:
+            return None
+        return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
+
+    def _answered(
+        self, claim: Claim, started: float, done: Callable[[Ended], None], answer: Answer | None
+    ) -> None:
+        if answer is None:
+            done(partial(self.step, claim))
+            return
+        if isinstance(answer, Accepted) and answer.reply is None:
+            try:
+                self._heard(claim, answer)
+                self._observe_subscriber(claim, started, answer)
+            except Exception:  # noqa: BLE001, S110 - raised again there, where it ends the run
+                pass
+            else:
+                done(_DELIVERED)
+                return
+        done(partial(self._conclude, claim, started, answer))
+
+    async def _conclude(self, claim: Claim, started: float, answer: Answer) -> Step:
+        """Return the step that this answer of the subscriber comes to."""
         number = claim.attempts + 1
-        answer = await self._attempt_subscriber(claim, number)
+        if isinstance(answer, Accepted) or not answer.shared:
+            self._heard(claim, answer)
+        if isinstance(answer, Accepted) and answer.reply is not None:
+            answer = await self._store_reply(claim.event, answer, answer.reply)
+        self._observe_subscriber(claim, started, answer)
         if isinstance(answer, Accepted):
-            return Settled(outcome=Outcome.DELIVERED)
+            return _DELIVERED
         if answer.untried or self._to_be_retried(answer, number):
             delay = self._retries.wait(number, answer.retry_after)
             made = claim.attempts if answer.untried else number
@@ -173,17 +216,6 @@ class Delivery:
     def _to_be_retried(self, refused: Refused, number: int) -> bool:
         return judge(refused) is Verdict.RETRY and not self._retries.exhausted(number)
 
-    async def _attempt_subscriber(self, claim: Claim, number: int) -> Answer:
-        event = claim.event
-        started = time.monotonic()
-        answer = await _answer(self._subscriber, event)
-        if isinstance(answer, Accepted) or not answer.shared:
-            self._heard(claim, answer)
-        if isinstance(answer, Accepted) and answer.reply is not None:
-            answer = await self._store_reply(event, answer, answer.reply)
-        self._observe(event, "subscriber", self._trigger.subscriber.url, number, started, answer)
-        return answer
-
     async def _store_reply(self, event: Event, accepted: Accepted, reply: Event) -> Answer:
         """Emit the reply, one hop further on. If it is not stored, the delivery has failed."""
         if event.hops >= MAX_HOPS:
@@ -195,6 +227,10 @@ class Delivery:
         except CemeshError as error:
             return Refused(reason=f"the reply could not be stored: {error}")
         return accepted
+
+    def _observe_subscriber(self, claim: Claim, started: float, answer: Answer) -> None:
+        url, number = self._trigger.subscriber.url, claim.attempts + 1
+        self._observe(claim.event, "subscriber", url, number, started, answer)
 
     def _observe(
         self,

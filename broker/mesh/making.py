@@ -67,7 +67,7 @@ class Maker:
             heard=gate.heard,
             parking=parking,
         )
-        run = TriggerRun(trigger, channel, delivery.step, gate, parking)
+        run = TriggerRun(trigger, channel, delivery, gate, parking)
         return run
 
     def _options(self, trigger: Trigger) -> SinkOptions:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from broker.dispatcher import Dispatcher
+from broker.dispatcher import Delivering, Dispatcher
 from broker.errors import CemeshError
 from broker.ports import Buried, Channel, Claim, Pause, Refusal, Settled, Step
 from broker.status import Parked
@@ -38,7 +38,7 @@ class TriggerRun:
         self,
         trigger: Trigger,
         channel: Channel,
-        step: Callable[[Claim], Awaitable[Step]],
+        delivery: Delivering,
         gate: Gate,
         parking: Parking,
     ) -> None:
@@ -48,8 +48,8 @@ class TriggerRun:
         self.parking = parking
         self.pause: Pause | None = None
         self.heeded = 0  # how often that has changed
-        self._step = step
-        self._dispatcher = Dispatcher(self._attempt, gate)
+        self._delivery = delivery
+        self._dispatcher = self._new_dispatcher()
         self._subscribed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -145,16 +145,18 @@ class TriggerRun:
             except Exception:  # noqa: BLE001 - a fault must neither end the trigger nor hide
                 _log.exception("trigger failed", extra={"trigger": self.trigger.key})
             await _until(self._stopped, _RESTART)
-            self._dispatcher = Dispatcher(self._attempt, self.gate)
+            self._dispatcher = self._new_dispatcher()
 
-    async def _attempt(self, claim: Claim) -> Step:
-        step = await self._step(claim)
+    def _new_dispatcher(self) -> Dispatcher:
+        delivery = self._delivery
+        return Dispatcher(delivery.step, self.gate, begin=delivery.begin, told=self._told)
+
+    def _told(self, claim: Claim, step: Step) -> None:
         match step:
             case Buried(why=why):
                 self._tell_dead_letter(claim, why, "the broker's store")
             case Settled(why=Refusal() as why):
                 self._tell_dead_letter(claim, why, "the dead-letter sink")
-        return step
 
     def _tell_dead_letter(self, claim: Claim, why: Refusal, to: str) -> None:
         """Log the dead letter: the first as a warning, and then one for all within a while."""

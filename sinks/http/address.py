@@ -57,6 +57,13 @@ class Origin:
     host: str
     port: int
     route: Route = Route()
+    _hash: int = field(init=False, repr=False, compare=False)  # as that of a route
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.tls, self.host, self.port, self.route)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ General clients add headers by themselves. A Content-Type among them would chang
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Final, Literal, Self
@@ -16,10 +16,12 @@ from sinks.http.address import Address, Origin, Route, parse
 from sinks.http.connection import Connection
 from sinks.http.dial import Dial
 from sinks.http.names import Names
+from sinks.http.prompt import Prompt, Told
 from sinks.http.reader import NoAnswer, Response
 
 Headers = Sequence[tuple[bytes, bytes]]
 Method = Literal["POST", "OPTIONS"]
+Done = Callable[[Told], None]
 
 _MAX_IDLE: Final = 100
 """Idle connections that are kept for one origin. Those in use are bounded by their users."""
@@ -73,7 +75,7 @@ class HttpClient:
         one: it says nothing about the peer but that it does not keep connections for ever.
         """
         address = parse(url, route)
-        head = _head(method, address, headers, len(body))
+        head = whole_head(begun_head(method, address, ()), headers, len(body), method)
         at: Connection | Dial | None = None
         try:
             async with asyncio.timeout(timeout.total_seconds()):
@@ -94,6 +96,19 @@ class HttpClient:
         except TimeoutError:
             stage = f": {at.stage}" if at is not None else ""
             raise NoAnswer(f"no answer within {timeout.total_seconds():g} s{stage}") from None
+
+    def begin(
+        self, address: Address, head: bytes, body: bytes, within: timedelta, done: Done
+    ) -> Prompt | None:
+        """Send a request over a connection at rest, or return None if there is none.
+
+        ``head`` is all of it. ``done`` is told what came of it: see `Prompt`.
+        """
+        connection = self._take(address.origin)
+        if connection is None:
+            return None
+        seconds = within.total_seconds()
+        return Prompt(connection, address.origin, head, body, seconds, keep=self._keep, done=done)
 
     async def _exchange(
         self,
@@ -154,13 +169,22 @@ async def _connected(dial: Dial, within: timedelta, timeouts: Timeouts | None) -
         raise NoAnswer(f"no connection within {seconds:g} s: {dial.stage}") from None
 
 
-def _head(method: Method, address: Address, headers: Headers, size: int) -> bytes:
-    lines = [b"%s %s HTTP/1.1" % (method.encode(), address.target), b"Host: " + address.authority]
-    lines += [b"%s: %s" % header for header in headers]
+def begun_head(method: Method, address: Address, headers: Headers) -> bytes:
+    """Return the head of a request as far as these headers, ``Host`` before them."""
+    line = b"%s %s HTTP/1.1" % (method.encode(), address.target)
+    return _lines(line, [(b"Host", address.authority), *headers])
+
+
+def whole_head(begun: bytes, headers: Headers, size: int, method: Method = "POST") -> bytes:
+    """Return a head that was begun, with more headers, ``Content-Length`` among them."""
     if size or method == "POST":
-        lines.append(b"Content-Length: %d" % size)
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        headers = [*headers, (b"Content-Length", b"%d" % size)]
+    return _lines(begun, headers) + b"\r\n\r\n"
+
+
+def _lines(first: bytes, headers: Headers) -> bytes:
+    lines = b"".join([b"\r\n%s: %s" % header for header in headers])
+    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
         # Values are encoded long before. One that is not must not become a header of its own.
         raise ValueError("a header contains a line break")
-    return head + b"\r\n\r\n"
+    return first + lines

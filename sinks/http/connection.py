@@ -52,30 +52,41 @@ class Connection(asyncio.Protocol):
 
         Raises `NoAnswer`. Unless the connection stays reusable, it is closed afterwards.
         """
-        if self._transport is None or self._transport.is_closing():
-            self._reader.expect()
-            raise NoAnswer("the connection was closed before the answer")
-        self._reader.expect()
-        self._answer = asyncio.get_running_loop().create_future()
         if timeouts is not None:
             self._bounds = Bounds(timeouts, is_sent=self._is_sent, fail=self._fail)
         try:
-            if len(body) < _JOINED:
-                self._transport.write(head + body)
-            else:
-                self._transport.write(head)
-                self._transport.write(body)
-            return await self._answer
+            return await self.start(head, body)
         except asyncio.CancelledError:
             self.stage = self._stage(len(head) + len(body))
             raise
         finally:
-            self._answer = None
-            if self._bounds is not None:
-                self._bounds.end()
-                self._bounds = None
-            if not self.reusable:
-                self.close()
+            self.finish()
+
+    def start(self, head: bytes, body: bytes) -> asyncio.Future[Response]:
+        """Send a request. The future gets its answer, or `NoAnswer`; then `finish` is to follow."""
+        self._reader.expect()
+        self._answer = answer = asyncio.get_running_loop().create_future()
+        if self._transport is None or self._transport.is_closing():
+            answer.set_exception(NoAnswer("the connection was closed before the answer"))
+        elif len(body) < _JOINED:
+            self._transport.write(head + body)
+        else:
+            self._transport.write(head)
+            self._transport.write(body)
+        return answer
+
+    def finish(self) -> None:
+        """End the exchange, however far it came: the connection is closed unless it is reusable."""
+        self._answer = None
+        if self._bounds is not None:
+            self._bounds.end()
+            self._bounds = None
+        if not self.reusable:
+            self.close()
+
+    def give_up(self, seconds: float, size: int) -> None:
+        """End waiting for the answer to a request of so many bytes, after so many seconds."""
+        self._fail(f"no answer within {seconds:g} s: {self._stage(size)}")
 
     def secure(self, transport: asyncio.Transport | None) -> None:
         """Go on over ``transport``, which TLS was started on."""

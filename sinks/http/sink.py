@@ -22,7 +22,7 @@ from broker.trigger import Target
 from broker.urls import without_credentials
 from sinks.http.address import InvalidUrl, Route, parse
 from sinks.http.answers import answer_of
-from sinks.http.client import HttpClient
+from sinks.http.client import HttpClient, begun_head, whole_head
 from sinks.http.consent import ORIGIN_HEADER, Consents, Pace
 from sinks.http.credentials import headers_of, secrets_of
 from sinks.http.destinations import literal
@@ -31,6 +31,7 @@ from sinks.http.grants import NotGranted
 from sinks.http.guard import refusal
 from sinks.http.oauth2 import Tokens
 from sinks.http.oauth2 import tokens as of_client
+from sinks.http.prompt import Prompt, Told
 from sinks.http.reader import NoAnswer, Response
 from sinks.http.signing import Signer
 from sinks.http.tls import tls_context
@@ -181,6 +182,31 @@ class HttpSink:
         ]
         if options.consent is not None:
             self._headers.append((ORIGIN_HEADER, options.consent.origin.encode("ascii")))
+        self._begun: bytes | None = None  # the head of every request, as far as that
+
+    def begin(self, event: Event, done: Callable[[Answer | None], None]) -> Prompt | None:
+        """See `broker.ports.PromptSink`. Nothing has to be granted, or timed in part, for that."""
+        if self._leave is not None or self._timeouts is not None:
+            return None
+        try:
+            address = parse(self._url, self._route)
+        except InvalidUrl:
+            return None
+        encoded, body = codec.encode(event, self._mode)
+        trace = event.attributes.get("traceparent")
+        if self._begun is None:
+            self._begun = begun_head("POST", address, self._headers)
+        head = whole_head(self._begun, self._own([event], encoded, body, trace), len(body))
+        return self._client.begin(address, head, body, self._timeout, partial(self._told, done))
+
+    def _told(self, done: Callable[[Answer | None], None], told: Told) -> None:
+        match told:
+            case NoAnswer():
+                done(Refused(reason=told.reason))
+            case None:
+                done(None)
+            case _:
+                done(answer_of(told, self._secrets))
 
     async def attempt(self, event: Event) -> Answer:
         headers, body = codec.encode(event, self._mode)
@@ -206,6 +232,15 @@ class HttpSink:
             return Refused(reason=error.reason, retry_after=error.retry_after, untried=True)
         except InvalidUrl as error:
             return Refused(reason=str(error), permanent=True)
+
+    def _own(
+        self, events: Sequence[Event], encoded: Headers, body: bytes, trace: str | None
+    ) -> Headers:
+        """Return the headers of one request, behind those of all."""
+        own = [(b"traceparent", traceparent(trace)), *encoded]
+        if self._signer is not None:
+            own += self._signer.headers(events, body, time.time())
+        return own
 
     async def _attempt_with_leave(self, leave: Leave, request: _Request) -> Answer:
         deadline = _Deadline(self._timeout)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from random import Random
 from typing import Final
 
 # A later version may append fields; its first four mean the same (section 4.2).
@@ -11,6 +11,8 @@ _TRACEPARENT: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
 )
 _VERSION_00_LENGTH: Final = 55
+
+getrandbits: Final = Random().getrandbits  # noqa: S311 - unlike others', but no secret
 
 
 def traceparent(start: str | None) -> bytes:
@@ -24,10 +26,5 @@ def traceparent(start: str | None) -> bytes:
     if found and start and (not start.startswith("00") or len(start) == _VERSION_00_LENGTH):
         trace, flags = found[1], found[2]
     else:
-        trace, flags = _random_id(16), "01"
-    return f"00-{trace}-{_random_id(8)}-{flags}".encode("ascii")
-
-
-def _random_id(size: int) -> str:
-    # All zeros would be invalid; the last bit is set sooner than a second draw is made.
-    return (os.urandom(size - 1) + bytes([os.urandom(1)[0] | 1])).hex()
+        trace, flags = f"{getrandbits(128) | 1:032x}", "01"
+    return f"00-{trace}-{getrandbits(64) | 1:016x}-{flags}".encode("ascii")

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from broker.mesh import triggers
 from broker.mesh.triggers import TriggerRun
-from broker.ports import Buried, Claim, Outcome, Refusal, Refused, Settled, Step
+from broker.ports import (
+    Buried,
+    Claim,
+    Ended,
+    Outcome,
+    Refusal,
+    Refused,
+    Settled,
+    Step,
+    Underway,
+)
 from broker.status import TriggerState
 from delivery.gate import Gate
 from delivery.parking import Parking
@@ -29,6 +40,19 @@ async def channel() -> HeldChannel:
     return await Store().channel("default/default", {}, {})
 
 
+class Stepping:
+    """Delivers by a function."""
+
+    def __init__(self, step: Callable[[Claim], Awaitable[Step]]) -> None:
+        self._step = step
+
+    async def step(self, claim: Claim) -> Step:
+        return await self._step(claim)
+
+    def begin(self, claim: Claim, done: Callable[[Ended], None]) -> Underway | None:
+        return None
+
+
 class Run:
     """A run, and what it was given to deliver."""
 
@@ -36,7 +60,9 @@ class Run:
         self.got: list[str] = []
         self.faults = 0
         trigger = make_trigger("orders", "http://nowhere.test/", parallelism=window)
-        self.run = TriggerRun(trigger, channel, self._step, Gate(trigger), Parking(trigger))
+        self.run = TriggerRun(
+            trigger, channel, Stepping(self._step), Gate(trigger), Parking(trigger)
+        )
 
     async def _step(self, claim: Claim) -> Step:
         self.got.append(claim.event.id)
@@ -150,7 +176,7 @@ async def test_a_run_that_has_ended_tells_no_more_of_its_state(channel: HeldChan
         gate.heard(claim, wait)
         return Settled(outcome=Outcome.DELIVERED)
 
-    run = TriggerRun(trigger, channel, step, gate, Parking(trigger))
+    run = TriggerRun(trigger, channel, Stepping(step), gate, Parking(trigger))
     async with asyncio.TaskGroup() as tasks:
         await run.start(tasks)
         await channel.append([make_event("1")])
@@ -180,7 +206,7 @@ async def test_many_dead_letters_are_told_by_few_lines(
         return Buried(why=why)
 
     trigger = make_trigger("orders", "http://nowhere.test/")
-    run = TriggerRun(trigger, channel, refuse, Gate(trigger), Parking(trigger))
+    run = TriggerRun(trigger, channel, Stepping(refuse), Gate(trigger), Parking(trigger))
     with caplog.at_level(logging.WARNING):
         async with asyncio.TaskGroup() as tasks:
             await run.start(tasks)
