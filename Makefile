@@ -11,7 +11,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := broker delivery sources sinks charts tests cemesh.py
+CODE := broker delivery sources sinks charts tests bench cemesh.py
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \

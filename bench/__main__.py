@@ -6,6 +6,7 @@ Prints a line for each number, and writes them to bench/results as CSV, with a p
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -89,7 +90,7 @@ def measured(
                 _tell(line(row))
         except NotHere as missing:
             _tell(f"{name}: not measured, {missing}")
-        except (EventsLost, RuntimeError, OSError) as error:
+        except (EventsLost, RuntimeError, OSError, subprocess.SubprocessError) as error:
             failed.append(name)
             _tell(f"{name} FAILED: {error}")
         _tell(f"{name} took {time.monotonic() - began:.0f} s\n")

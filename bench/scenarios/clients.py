@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bench.machine import CORES, pinned
-from bench.measure import Sample, alternate, measure
+from bench.measure import measure
 from bench.processes import ask
 from bench.rows import Baseline, Row, Target, row
 from bench.stage import Stage
@@ -29,20 +28,13 @@ def kafka(stage: Stage) -> Iterator[Row]:
     """Beside bare aiokafka, with its batches of many events, which is the fastest that it has."""
     text = manifest(broker(), trigger("all", stage.subscriber(_PATH)))
     places = stage.places(_PATH)
-    clients: list[Found] = []
-    command = ("bench.kafka_client", stage.kafka.address)
+    through, loops, clients = [], [], []
     with stage.mesh("kafka", text) as mesh:
         measure(mesh, stage.folder, to=places, seconds=0.3)
-        found = alternate(
-            stage.rounds,
-            {
-                "mesh": partial(measure, mesh, stage.folder, to=places, seconds=stage.seconds),
-                "loop": partial(
-                    measure, stage.minimal, stage.folder, to=places, seconds=stage.seconds
-                ),
-                "client": _noting(clients, *command),
-            },
-        )
+        for _ in range(stage.rounds):
+            through.append(measure(mesh, stage.folder, to=places, seconds=stage.seconds))
+            loops.append(measure(stage.minimal, stage.folder, to=places, seconds=stage.seconds))
+            clients.append(_client("bench.kafka_client", stage.kafka.address))
     produce, append, consume = (
         [each[name][1] for each in clients] for name in ("create_batch", "append", "getmany")
     )
@@ -54,11 +46,11 @@ def kafka(stage: Stage) -> Iterator[Row]:
     )
     budget = [
         loop.cost + 2 * (one + other)
-        for loop, one, other in zip(found["loop"], produce, consume, strict=True)
+        for loop, one, other in zip(loops, produce, consume, strict=True)
     ]
     yield row(
         *("kafka", "kafka", "HTTP to Kafka to HTTP", "µs CPU/event"),
-        [each.cost for each in found["mesh"]],
+        [each.cost for each in through],
         baseline=Baseline(name="minimal loop + twice aiokafka", values=budget),
         target=_WITHIN_BUDGET,
     )
@@ -67,26 +59,21 @@ def kafka(stage: Stage) -> Iterator[Row]:
 def rabbitmq(stage: Stage) -> Iterator[Row]:
     """Beside bare aio-pika, both with 64 events on their way to an exchange with one queue."""
     text = manifest(broker(), trigger("all", stage.subscriber(_PATH)))
-    clients: list[Found] = []
-    with stage.mesh("rabbitmq", text) as mesh:
+    accepted, clients = [], []
+    with stage.mesh("rabbitmq", text) as mesh, stage.rabbitmq.management.vhost() as vhost:
         # The queue is there, and nobody takes from it meanwhile.
         why = json.dumps({"why": "bench"})
         ask(mesh.admin_port, "/api/v1/triggers/default/all/pause", method="POST", body=why)
         measure(mesh, stage.folder, seconds=0.3)
-        with stage.rabbitmq.management.vhost() as vhost:
-            command = ("bench.rabbitmq_client", stage.rabbitmq.listeners.url(vhost))
-            found = alternate(
-                stage.rounds,
-                {
-                    "mesh": partial(measure, mesh, stage.folder, seconds=stage.seconds),
-                    "client": _noting(clients, *command),
-                },
-            )
+        url = stage.rabbitmq.listeners.url(vhost)
+        for _ in range(stage.rounds):
+            accepted.append(measure(mesh, stage.folder, seconds=stage.seconds))
+            clients.append(_client("bench.rabbitmq_client", url))
     bare = Baseline(name="aio-pika", values=[1e6 / each["bare"][0] for each in clients])
     named = ("rabbitmq", "rabbitmq")
     yield row(
         *(*named, "accepted over HTTP", "events/s"),
-        [each.rate for each in found["mesh"]],
+        [each.rate for each in accepted],
         baseline=bare,
         target=_TWICE,
     )
@@ -102,12 +89,9 @@ def rabbitmq(stage: Stage) -> Iterator[Row]:
     )
 
 
-def _noting(into: list[Found], module: str, address: str) -> Callable[[], Sample]:
-    def once() -> Sample:
-        command = [sys.executable, "-m", module, address]
-        with pinned(CORES.measured):
-            told = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
-        into.append(json.loads(told.stdout))
-        return Sample(events=1, seconds=1, cpu=0)
-
-    return once
+def _client(module: str, address: str) -> Found:
+    command = [sys.executable, "-m", module, address]
+    with pinned(CORES.measured):
+        told = subprocess.run(command, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
+    found: Found = json.loads(told.stdout)
+    return found

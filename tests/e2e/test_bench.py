@@ -151,7 +151,7 @@ def test_everything_arrives_and_is_measured(tmp_path: Path) -> None:
 
 def test_a_run_in_which_events_are_missing_fails(tmp_path: Path) -> None:
     with sink(tmp_path) as there, clumsy(tmp_path, there.port, 0) as loop:
-        to = Places(sink=there, paths=[PATH], patience=0.3)
+        to = Places(sink=there, paths=[PATH], patience=2)
 
         with pytest.raises(EventsLost, match="20 of 200 accepted events missing"):
             measure(loop, tmp_path, to=to, events=200, connections=1)
