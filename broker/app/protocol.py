@@ -46,7 +46,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("Invalid HTTP request received.")
         else:
             if self._in_head:
-                self._head_bytes += len(data)
+                # Where the head began in these bytes, it did behind the last one in them.
+                begun = data.rfind(b"\r\n\r\n") + 4 if self._head_bytes == 0 else 0
+                self._head_bytes += len(data) - begun
                 if self._head_bytes > MAX_HEAD_BYTES:
                     self._refuse()
 

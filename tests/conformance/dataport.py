@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from http.client import HTTPResponse
@@ -24,6 +24,10 @@ from broker.trigger import Access, Broker
 
 DEADLINE = 10.0
 
+WAYS = ("futures", "coroutines", "asgi")
+"""The ways that events come in by: straight off the parser into a channel that has futures (the
+embedded one, the one in memory) or has not; and through the ASGI application alone."""
+
 
 class Answer(NamedTuple):
     status: int
@@ -40,15 +44,15 @@ class Answer(NamedTuple):
 class DataPort:
     """The server, what it stored, and whom it refused. ``emit`` may be exchanged by a test.
 
-    Events come in by the way that ``cemesh run`` takes, or, where it is not ``fast``, through the
-    ASGI application alone.
+    See `WAYS` for the way that events come in by.
     """
 
     def __init__(
-        self, brokers: Mapping[str, Access | None], *, fast: bool = True, **limits: int
+        self, brokers: Mapping[str, Access | None], *, way: str = "futures", **limits: int
     ) -> None:
         self.reset()
         self.brokers = dict(brokers)
+        self._way = way
         self.callbacks = Callbacks()
         limits = {"max_event_bytes": 1 << 20, "max_pending_bytes": 8 << 20, **limits}
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -61,7 +65,7 @@ class DataPort:
             on_refused=lambda broker, status: self.refused.append((broker, status)),
         )
         app = ingress(door, callbacks=self.callbacks)
-        config = configured(app, linger=timedelta(seconds=5), door=door if fast else None)
+        config = configured(app, linger=timedelta(seconds=5), door=None if way == "asgi" else door)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=lambda: uvloop.run(self._server.serve([self._socket])), daemon=True
@@ -71,7 +75,7 @@ class DataPort:
         """Forget what happened, and store again what comes."""
         self.stored: list[Event] = []
         self.refused: list[tuple[str, int]] = []
-        self.emit: Emit = self._store
+        self.emit: Emit = self.store
 
     @contextmanager
     def running(self) -> Iterator[DataPort]:
@@ -110,9 +114,13 @@ class DataPort:
         if key not in self.brokers:
             return None
         broker = Broker(key=key, access=self.brokers[key])
-        return Entrance(broker=broker, emit=self.emit)
+        return Entrance(broker=broker, emit=self._emit)
 
-    async def _store(self, events: Sequence[Event]) -> None:
+    def _emit(self, events: Sequence[Event]) -> Awaitable[None]:
+        storing = self.emit(events)
+        return asyncio.ensure_future(storing) if self._way == "futures" else storing
+
+    async def store(self, events: Sequence[Event]) -> None:
         self.stored += events
 
 

@@ -35,8 +35,8 @@ def as_json(value: object) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def open_port() -> Iterator[DataPort]:
-    with DataPort({"default/orders": None}).running() as port:
+def open_port(way: str) -> Iterator[DataPort]:
+    with DataPort({"default/orders": None}, way=way).running() as port:
         yield port
 
 
@@ -290,9 +290,9 @@ def test_what_the_mesh_does_not_read_is_415(
 
 
 @pytest.fixture
-def small_port() -> Iterator[DataPort]:
+def small_port(way: str) -> Iterator[DataPort]:
     limits = {"max_event_bytes": 100, "max_pending_bytes": 150}
-    with DataPort({"default/orders": None}, **limits).running() as port:
+    with DataPort({"default/orders": None}, way=way, **limits).running() as port:
         yield port
 
 
@@ -330,14 +330,14 @@ def test_the_default_limit_is_met_by_a_body_in_many_reads(port: DataPort) -> Non
 
 
 @pytest.fixture(scope="module")
-def guarded_port() -> Iterator[DataPort]:
+def guarded_port(way: str) -> Iterator[DataPort]:
     brokers = {
         "default/orders": Access(bearer={"shop": "s3cret", "till": "t1ll"}),
         "default/bills": Access(basic={"clerk": b64encode(b"clerk:p4ss").decode()}),
         "default/both": Access(bearer={"a": "b"}, basic={"c": "d"}),
         "default/nobody": Access(),
     }
-    with DataPort(brokers).running() as port:
+    with DataPort(brokers, way=way).running() as port:
         yield port
 
 
