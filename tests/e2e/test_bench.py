@@ -15,8 +15,9 @@ import pytest
 from bench.__main__ import measured
 from bench.ledger import ACCEPTED, REFUSED, UNANSWERED, Arrived, EventsLost, Sent, balance
 from bench.measure import Places, collect, load, measure
+from bench.page import figures
 from bench.processes import Mesh, Process, minimal, sink
-from bench.rows import COLUMNS, Baseline, Row, Target, line, row
+from bench.rows import COLUMNS, Baseline, Row, Target, line, row, write
 from bench.scenarios.parts import LOOP, by_part
 from bench.stage import Stage
 from bench.wire import Messages, Mode, Unreadable, encoder, header
@@ -288,3 +289,20 @@ def test_the_quick_benchmark_runs_and_writes_a_table_and_a_plot(tmp_path: Path) 
     [plot] = tmp_path.glob("results/*.svg")
     assert plot.read_text().count("<rect") == sum(bool(each["target"]) for each in rows)
     assert not list(tmp_path.glob(".bench-*"))
+
+
+def test_the_page_shows_the_figures_of_a_table(tmp_path: Path) -> None:
+    target = Target(at_least=0.3)
+    base = Baseline(name="nginx", values=[10.0])
+    rows = [
+        row("ingress", "memory", "case", "µs", [40.0], baseline=base, inverse=True, target=target),
+        row("ingress", "memory", "case", "events/s", [12_345.0]),
+    ]
+    table = tmp_path / "of-today.csv"
+    write(table, rows, date="2026-01-31T12:00:00Z", commit="0123456789", mode="full")
+
+    shown = figures(table)
+
+    assert "Of 2026-01-31, at commit 0123456789:" in shown
+    assert "| ingress | memory | case | 40 µs | 10 nginx | 0.25 | ≥ 0.3 | no |" in shown
+    assert shown.index("| no |") < shown.index("<details>") < shown.index("12,340 events/s")
