@@ -38,6 +38,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=_RESULTS, help="folder of the results")
     asked = parser.parse_args()
+    if not Path("/proc/self/stat").exists():
+        sys.exit("bench: it needs Linux, whose /proc tells what processes take")
     stage = Stage(
         rounds=asked.rounds,
         seconds=asked.seconds,
