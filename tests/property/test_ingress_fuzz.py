@@ -47,7 +47,8 @@ values = st.sampled_from(VALUES) | st.binary(max_size=20).map(
 headers = st.lists(
     st.tuples(st.just(b"content-type"), st.sampled_from(TYPES) | values)
     | st.tuples(st.sampled_from(NAMES), values)
-    | st.sampled_from([*CONTEXT, (b"ce-type", b"t"), (b"connection", b"close")]),
+    | st.sampled_from([*CONTEXT, (b"ce-type", b"t"), (b"connection", b"close")])
+    | st.sampled_from([(b"connection", b"Upgrade, x"), (b"upgrade", b"h2c")]),
     max_size=8,
 )
 methods = st.sampled_from([b"POST"] * 8 + [b"GET", b"HEAD", b"PUT", b"OPTIONS", b"DELETE"])

@@ -1,0 +1,188 @@
+"""Events on a port as the mesh serves it: how their connections rest and end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from broker.app import serving
+from broker.app.serving import Port, listening, served
+from broker.event import Event
+from broker.ingress import Door, Entrance, ingress
+from broker.ports import Emit
+from broker.trigger import Broker
+
+SOON = 10.0
+STORED = b"HTTP/1.1 202 Accepted\r\n"
+EVENT = (
+    b"POST /default/orders HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n"
+    b"ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /x\r\nce-type: t\r\n\r\n"
+)
+
+
+class Channel:
+    """Stores nothing; `submit` returns futures that a test ends."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.futures: list[asyncio.Future[None]] = []
+
+    def submit(self, events: Sequence[Event]) -> asyncio.Future[None]:
+        self.futures.append(asyncio.get_running_loop().create_future())
+        self.asked.set()
+        return self.futures[-1]
+
+    async def append(self, events: Sequence[Event]) -> None:
+        await self.submit(events)
+
+
+def stored(events: Sequence[Event]) -> asyncio.Future[None]:
+    """Store at once, as the channel in memory does."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with listening("127.0.0.1", 0) as listener:
+        yield listener
+
+
+@asynccontextmanager
+async def serving_to(
+    emit: Emit, listener: socket.socket, *, linger: timedelta = timedelta(minutes=10)
+) -> AsyncIterator[Port]:
+    entrance = Entrance(broker=Broker(key="default/orders", access=None), emit=emit)
+    door = Door(
+        {"default/orders": entrance}.get,
+        clients=list,
+        max_event_bytes=1000,
+        max_pending_bytes=1000,
+        on_refused=lambda broker, status: None,
+    )
+    async with served(ingress(door), listener, linger=linger, door=door) as port:
+        yield port
+
+
+@asynccontextmanager
+async def connected(
+    listener: socket.socket,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def head_of_answer(reader: asyncio.StreamReader) -> bytes:
+    return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await asyncio.wait_for(reader.read(), SOON)
+    except ConnectionResetError:
+        return b""
+
+
+@pytest.mark.parametrize("way", [lambda it: it.submit, lambda it: it.append])
+async def test_a_port_that_closes_answers_the_events_under_way_and_says_goodbye(
+    listener: socket.socket, way: Callable[[Channel], Emit]
+) -> None:
+    channel = Channel()
+    async with serving_to(way(channel), listener) as port, connected(listener) as (reader, writer):
+        writer.write(EVENT)
+        await channel.asked.wait()
+        async with connected(listener) as (idle, _):
+            port.close()
+            assert await rest(idle) == b""  # so the port has begun to close
+        channel.futures[0].set_result(None)
+
+        answer = await rest(reader)
+
+    assert answer.startswith(STORED)
+    assert answer.endswith(b"\r\nconnection: close\r\n\r\n")
+
+
+async def test_an_append_that_takes_longer_than_a_port_lingers_is_answered_with_500(
+    listener: socket.socket,
+) -> None:
+    channel = Channel()
+    async with connected(listener) as (reader, writer):
+        linger = timedelta(seconds=1)
+        async with serving_to(channel.append, listener, linger=linger) as port:
+            writer.write(EVENT)
+            await channel.asked.wait()
+            port.close()
+
+            answer = await rest(reader)
+
+    assert answer.startswith(b"HTTP/1.1 500 ")
+
+
+async def test_a_port_that_breaks_off_answers_nothing_any_more(listener: socket.socket) -> None:
+    channel = Channel()
+    async with (
+        serving_to(channel.submit, listener) as port,
+        connected(listener) as (reader, writer),
+    ):
+        writer.write(EVENT)
+        await channel.asked.wait()
+        port.break_off()
+
+        assert await rest(reader) == b""
+        channel.futures[0].set_result(None)
+
+
+async def test_a_connection_that_rests_is_closed_and_not_before_its_time(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_KEEP_ALIVE", timedelta(seconds=1))
+    async with serving_to(stored, listener), connected(listener) as (reader, writer):
+        asked = 0.0
+        for _ in range(3):
+            writer.write(EVENT)
+            assert (await head_of_answer(reader)).startswith(STORED)
+            asked = time.monotonic()
+            await asyncio.sleep(0.4)  # it has not rested for a second since any of these
+
+        assert await rest(reader) == b""
+
+    assert time.monotonic() - asked > 0.9
+
+
+async def test_a_request_under_way_is_no_rest(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_KEEP_ALIVE", timedelta(seconds=1))
+    channel = Channel()
+    async with serving_to(channel.submit, listener), connected(listener) as (reader, writer):
+        writer.write(EVENT)
+        await channel.asked.wait()
+        channel.futures[0].set_result(None)
+        assert (await head_of_answer(reader)).startswith(STORED)
+        channel.asked.clear()
+        writer.write(EVENT)
+        await channel.asked.wait()
+        await asyncio.sleep(1.2)  # longer than a connection may rest
+        channel.futures[1].set_result(None)
+
+        assert (await head_of_answer(reader)).startswith(STORED)
+
+
+async def test_events_and_other_requests_share_a_connection(listener: socket.socket) -> None:
+    options = b"OPTIONS /default/orders HTTP/1.1\r\nhost: test\r\n\r\n"
+    async with serving_to(stored, listener), connected(listener) as (reader, writer):
+        writer.write(EVENT + options + EVENT)
+
+        answers = [await head_of_answer(reader) for _ in range(3)]
+
+    assert [each.split()[1] for each in answers] == [b"202", b"200", b"202"]
