@@ -149,8 +149,8 @@ class Dispatcher:
         if not isinstance(how, Settled):
             _start(attempts, self._attempt(cursor, begun.claim, how))
             return
-        self._gate.leave(begun.claim)
         try:
+            self._gate.leave(begun.claim)
             cursor.settle(begun.claim, how.outcome)
         except Exception as error:  # noqa: BLE001 - nobody awaits this, so a task has to fail
             _start(attempts, _fail(error))

@@ -242,10 +242,10 @@ class Buried:
 
 
 Step = Settled | Deferred | Buried
+"""What is to become of a claim after an attempt."""
 
 Ended = Settled | Callable[[], Awaitable[Step]]
 """The step that an attempt came to, or what comes to it."""
-"""What is to become of a claim after an attempt."""
 
 
 # --- channels ------------------------------------------------------------------------------

@@ -126,7 +126,12 @@ class Delivery:
         """
         if self._begin is None or claim.condemned is not None or self._max_age is not None:
             return None
-        return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
+        try:
+            return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
+        except Exception:  # noqa: BLE001 - as in `_answer`
+            event = claim.event
+            _log.exception("sink raised", extra={"source": event.source, "id": event.id})
+            return None
 
     def _answered(
         self, claim: Claim, started: float, done: Callable[[Ended], None], answer: Answer | None
@@ -138,11 +143,11 @@ class Delivery:
             try:
                 self._heard(claim, answer)
                 self._observe_subscriber(claim, started, answer)
-            except Exception:  # noqa: BLE001, S110 - raised again there, where it ends the run
-                pass
+            except Exception as error:  # noqa: BLE001 - which ends the run there
+                done(partial(_fail, error))
             else:
                 done(_DELIVERED)
-                return
+            return
         done(partial(self._conclude, claim, started, answer))
 
     async def _conclude(self, claim: Claim, started: float, answer: Answer) -> Step:
@@ -254,6 +259,10 @@ class Delivery:
                 verdict=judge(answer),
             )
         )
+
+
+async def _fail(error: Exception) -> Step:
+    raise error
 
 
 async def _answer(sink: Sink, event: Event) -> Answer:

@@ -19,6 +19,10 @@ Told = Response | NoAnswer | None
 """What a request came to; None where its connection was closed while it was at rest."""
 
 
+def _unheard(_: Told) -> None:
+    pass
+
+
 class Prompt:
     """A request that was begun, over a connection of ``origin``.
 
@@ -51,6 +55,7 @@ class Prompt:
 
     def cancel(self) -> None:
         """Break it off, with its connection. Nothing is told of it."""
+        self._done = _unheard  # an answer that is there already would be told in a moment
         self._answer.cancel()
 
     def _answered(self, answer: asyncio.Future[Response]) -> None:
