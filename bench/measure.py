@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from bench.processes import Process, ask
 from bench.sink import Place
 
 _RUNS: Final = itertools.count(1)
+_SYNCS: Final = 100
+_BLOCK: Final = bytes(1 << 16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +182,20 @@ def checked(sink: Process, loaded: Loaded, path: str) -> tuple[int, array[int]]:
     latencies = array("q")
     latencies.frombytes(ask(sink.port, f"/-/latencies/{loaded.run}{path}"))
     return balanced.duplicates, latencies
+
+
+def disk(folder: Path) -> Sample:
+    """Return how long the disk takes to make 64 KiB durable, which no embedded channel can beat."""
+    took = array("q")
+    began = time.monotonic()
+    with (folder / "disk").open("wb", buffering=0) as file:
+        for _ in range(_SYNCS):
+            start = time.monotonic_ns()
+            file.write(_BLOCK)
+            os.fdatasync(file.fileno())
+            took.append(time.monotonic_ns() - start)
+    seconds = time.monotonic() - began
+    return Sample(events=_SYNCS, seconds=seconds, cpu=0, arrivals=_milliseconds(percentiles(took)))
 
 
 def _milliseconds(times: Sequence[int]) -> tuple[float, ...]:

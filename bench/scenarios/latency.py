@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
-from bench.measure import Sample, alternate, measure
+from bench.measure import Sample, alternate, disk, measure
 from bench.plot import Line
 from bench.rows import Baseline, Row, Target, row
 from bench.stage import Stage
@@ -44,6 +44,10 @@ def latency(stage: Stage) -> Iterator[Row]:
     """Open loop at fixed rates, beside the minimal asyncio loop at the same."""
     places = stage.places(_PATH)
     text = manifest(broker(), trigger("all", stage.subscriber(_PATH)))
+
+    def seconds(rate: int) -> float:
+        return stage.seconds * (1 if stage.quick else RATES[rate])
+
     rates = (2_000,) if stage.quick else tuple(RATES)
     with ExitStack() as running:
         asked = {"minimal loop": partial(measure, stage.minimal, stage.folder, to=places)}
@@ -52,11 +56,17 @@ def latency(stage: Stage) -> Iterator[Row]:
             asked[channel] = partial(measure, mesh, stage.folder, to=places)
             asked[channel](seconds=0.3, rate=500)
         what: dict[str, Callable[[], Sample]] = {
-            f"{name} {rate}": partial(ask, rate=rate, seconds=stage.seconds * RATES[rate])
+            f"{name} {rate}": partial(ask, rate=rate, seconds=seconds(rate))
             for rate in rates
             for name, ask in asked.items()
         }
+        what["disk"] = partial(disk, stage.folder)
         found = alternate(stage.rounds, what)
+    for which, name in enumerate(("p50", "p99")):
+        yield row(
+            *("latency", "disk", f"64 KiB made durable, {name}", "ms"),
+            [each.arrivals[which] for each in found["disk"]],
+        )
     for channel in list(asked)[1:]:
         for rate in rates:
             base = found[f"minimal loop {rate}"]
