@@ -101,14 +101,19 @@ class Underway(Protocol):
         ...
 
 
+Told = Answer | Callable[[], Awaitable[Answer]]
+"""What an attempt that was begun is answered, or what comes to that."""
+
+
 class PromptSink(Sink, Protocol):
     """A sink that may begin an attempt without waiting for anything: that saves a task for each."""
 
-    def begin(self, event: Event, done: Callable[[Answer | None], None]) -> Underway | None:
-        """Begin an attempt, and later call ``done`` with its answer. Raises nothing.
+    def begin(self, event: Event, done: Callable[[Told], None]) -> Underway | None:
+        """Begin an attempt, and later, not before returning, call ``done`` with its answer.
 
-        Returns None where something has to be waited for first, and answers None where it came
-        to nothing that says anything about the subscriber: then `attempt` is to be called.
+        Or with what comes to its answer, as `attempt` does, where that takes more, such as another
+        connection. The ``timeout`` covers both. Returns None where something has to be waited for
+        first: then `attempt` is to be called.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
@@ -30,6 +30,7 @@ from broker.ports import (
     Settled,
     Sink,
     Step,
+    Told,
     Underway,
 )
 from broker.trigger import Trigger
@@ -44,7 +45,7 @@ _log: Final = logging.getLogger("cemesh.delivery")
 
 _DELIVERED: Final = Settled(outcome=Outcome.DELIVERED)
 
-Begin = Callable[[Event, Callable[[Answer | None], None]], Underway | None]
+Begin = Callable[[Event, Callable[[Told], None]], Underway | None]
 """See `broker.ports.PromptSink`."""
 
 
@@ -117,7 +118,7 @@ class Delivery:
             why = self._too_old(claim, self._max_age)
             return await self._bring_to_dead_letter(claim.event, 0, why)
         started = time.monotonic()
-        return await self._conclude(claim, started, await _answer(self._subscriber, claim.event))
+        return await self._await(claim, started, partial(self._subscriber.attempt, claim.event))
 
     def begin(self, claim: Claim, done: Callable[[Ended], None]) -> Underway | None:
         """Begin the claim's next attempt without a task, or return None where `step` has to do it.
@@ -134,10 +135,10 @@ class Delivery:
             return None
 
     def _answered(
-        self, claim: Claim, started: float, done: Callable[[Ended], None], answer: Answer | None
+        self, claim: Claim, started: float, done: Callable[[Ended], None], answer: Told
     ) -> None:
-        if answer is None:
-            done(partial(self.step, claim))
+        if callable(answer):
+            done(partial(self._await, claim, started, answer))
             return
         if isinstance(answer, Accepted) and answer.reply is None:
             try:
@@ -149,6 +150,11 @@ class Delivery:
                 done(_DELIVERED)
             return
         done(partial(self._conclude, claim, started, answer))
+
+    async def _await(
+        self, claim: Claim, started: float, attempt: Callable[[], Awaitable[Answer]]
+    ) -> Step:
+        return await self._conclude(claim, started, await _answer(claim.event, attempt))
 
     async def _conclude(self, claim: Claim, started: float, answer: Answer) -> Step:
         """Return the step that this answer of the subscriber comes to."""
@@ -207,7 +213,7 @@ class Delivery:
         number = attempts + 1
         letter = dead_letter(event, self._trigger.key, why)
         started = time.monotonic()
-        answer = await _answer(self._dead_letter, letter)
+        answer = await _answer(letter, partial(self._dead_letter.attempt, letter))
         self._observe(event, "dead-letter sink", target.url, number, started, answer)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DEAD_LETTERED, why=why)
@@ -265,9 +271,9 @@ async def _fail(error: Exception) -> Step:
     raise error
 
 
-async def _answer(sink: Sink, event: Event) -> Answer:
+async def _answer(event: Event, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
     try:
-        return await sink.attempt(event)
+        return await attempt()
     except Exception as error:  # noqa: BLE001 - sinks are plug-ins, and their bugs cost no event
         _log.exception("sink raised", extra={"source": event.source, "id": event.id})
         return Refused(reason=f"the sink raised {type(error).__name__}: {error}")

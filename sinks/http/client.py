@@ -16,12 +16,12 @@ from sinks.http.address import Address, Origin, Route, parse
 from sinks.http.connection import Connection
 from sinks.http.dial import Dial
 from sinks.http.names import Names
-from sinks.http.prompt import Prompt, Told
+from sinks.http.prompt import Came, Prompt
 from sinks.http.reader import NoAnswer, Response
 
 Headers = Sequence[tuple[bytes, bytes]]
 Method = Literal["POST", "OPTIONS"]
-Done = Callable[[Told], None]
+Done = Callable[[Came], None]
 
 _MAX_IDLE: Final = 100
 """Idle connections that are kept for one origin. Those in use are bounded by their users."""
@@ -76,39 +76,60 @@ class HttpClient:
         """
         address = parse(url, route)
         head = whole_head(begun_head(method, address, ()), headers, len(body), method)
-        at: Connection | Dial | None = None
-        try:
-            async with asyncio.timeout(timeout.total_seconds()):
-                at = connection = self._take(address.origin)
-                if connection is not None:
-                    try:
-                        return await self._exchange(
-                            connection, address.origin, head, body, timeouts
-                        )
-                    except NoAnswer:
-                        if connection.heard or connection.gave_up:
-                            raise
-                at = dial = Dial(self._names, address.origin, partial(self._forget, address.origin))
-                at = connection = await _connected(dial, timeout, timeouts)
-                if not connection.closed.done():
-                    self._connections.add(connection)
-                return await self._exchange(connection, address.origin, head, body, timeouts)
-        except TimeoutError:
-            stage = f": {at.stage}" if at is not None else ""
-            raise NoAnswer(f"no answer within {timeout.total_seconds():g} s{stage}") from None
+        began = asyncio.get_running_loop().time()
+        kept = self._take(address.origin)
+        return await self._send(kept, address.origin, head, body, began, timeout, timeouts)
 
     def begin(
         self, address: Address, head: bytes, body: bytes, within: timedelta, done: Done
     ) -> Prompt | None:
         """Send a request over a connection at rest, or return None if there is none.
 
-        ``head`` is all of it. ``done`` is told what came of it: see `Prompt`.
+        ``head`` is all of it. ``done`` is told what came of it: see `Prompt`. Where that is None,
+        `send_anew` is to be called.
         """
         connection = self._take(address.origin)
         if connection is None:
             return None
         seconds = within.total_seconds()
         return Prompt(connection, address.origin, head, body, seconds, keep=self._keep, done=done)
+
+    async def send_anew(
+        self, address: Address, head: bytes, body: bytes, within: timedelta, *, began: float
+    ) -> Response:
+        """Send a request over a fresh connection, as `request` does when a kept one was closed.
+
+        Its time runs since it was begun, by the loop's clock. Raises `NoAnswer`.
+        """
+        return await self._send(None, address.origin, head, body, began, within, None)
+
+    async def _send(
+        self,
+        kept: Connection | None,
+        origin: Origin,
+        head: bytes,
+        body: bytes,
+        began: float,
+        within: timedelta,
+        timeouts: Timeouts | None,
+    ) -> Response:
+        at: Connection | Dial | None = kept
+        try:
+            async with asyncio.timeout_at(began + within.total_seconds()):
+                if kept is not None:
+                    try:
+                        return await self._exchange(kept, origin, head, body, timeouts)
+                    except NoAnswer:
+                        if kept.heard or kept.gave_up:
+                            raise
+                at = dial = Dial(self._names, origin, partial(self._forget, origin))
+                at = connection = await _connected(dial, within, timeouts)
+                if not connection.closed.done():
+                    self._connections.add(connection)
+                return await self._exchange(connection, origin, head, body, timeouts)
+        except TimeoutError:
+            stage = f": {at.stage}" if at is not None else ""
+            raise NoAnswer(f"no answer within {within.total_seconds():g} s{stage}") from None
 
     async def _exchange(
         self,

@@ -15,11 +15,11 @@ from sinks.http.reader import NoAnswer, Response
 Keep = Callable[[Connection, Origin], None]
 """Keep a connection for the next request."""
 
-Told = Response | NoAnswer | None
+Came = Response | NoAnswer | None
 """What a request came to; None where its connection was closed while it was at rest."""
 
 
-def _unheard(_: Told) -> None:
+def _unheard(_: Came) -> None:
     pass
 
 
@@ -41,7 +41,7 @@ class Prompt:
         seconds: float,
         *,
         keep: Keep,
-        done: Callable[[Told], None],
+        done: Callable[[Came], None],
     ) -> None:
         self._connection = connection
         self._origin = origin

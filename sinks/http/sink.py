@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,10 +17,10 @@ from weakref import WeakValueDictionary
 from broker.codecs import http as codec
 from broker.event import Event
 from broker.policy import Credentials, Network, OAuth2, Signing, Timeouts
-from broker.ports import Answer, Refused, Sink, SinkOptions
+from broker.ports import Answer, Refused, Sink, SinkOptions, Told
 from broker.trigger import Target
 from broker.urls import without_credentials
-from sinks.http.address import InvalidUrl, Route, parse
+from sinks.http.address import Address, InvalidUrl, Route, parse
 from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient, begun_head, whole_head
 from sinks.http.consent import ORIGIN_HEADER, Consents, Pace
@@ -31,7 +31,7 @@ from sinks.http.grants import NotGranted
 from sinks.http.guard import refusal
 from sinks.http.oauth2 import Tokens
 from sinks.http.oauth2 import tokens as of_client
-from sinks.http.prompt import Prompt, Told
+from sinks.http.prompt import Came, Prompt
 from sinks.http.reader import NoAnswer, Response
 from sinks.http.signing import Signer
 from sinks.http.tls import tls_context
@@ -44,6 +44,8 @@ _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
 
 Header = tuple[bytes, bytes]
 Headers = list[Header]
+
+Later = Callable[[], Awaitable[Answer]]
 
 
 class HttpSinks:
@@ -184,7 +186,7 @@ class HttpSink:
             self._headers.append((ORIGIN_HEADER, options.consent.origin.encode("ascii")))
         self._begun: bytes | None = None  # the head of every request, as far as that
 
-    def begin(self, event: Event, done: Callable[[Answer | None], None]) -> Prompt | None:
+    def begin(self, event: Event, done: Callable[[Told], None]) -> Prompt | None:
         """See `broker.ports.PromptSink`. Nothing has to be granted, or timed in part, for that."""
         if self._leave is not None or self._timeouts is not None:
             return None
@@ -197,16 +199,32 @@ class HttpSink:
         if self._begun is None:
             self._begun = begun_head("POST", address, self._headers)
         head = whole_head(self._begun, self._own([event], encoded, body, trace), len(body))
-        return self._client.begin(address, head, body, self._timeout, partial(self._told, done))
+        began = asyncio.get_running_loop().time()
+        anew = partial(self._send_anew, address, head, body, began)
+        return self._client.begin(
+            address, head, body, self._timeout, partial(self._told, done, anew)
+        )
 
-    def _told(self, done: Callable[[Answer | None], None], told: Told) -> None:
-        match told:
-            case NoAnswer():
-                done(Refused(reason=told.reason))
+    def _told(self, done: Callable[[Told], None], anew: Later, response: Came) -> None:
+        match response:
             case None:
-                done(None)
+                done(anew)
+            case NoAnswer(reason=reason):
+                done(Refused(reason=reason))
             case _:
-                done(answer_of(told, self._secrets))
+                try:
+                    answer = answer_of(response, self._secrets)
+                except Exception as error:  # noqa: BLE001 - nobody else would hear of it
+                    done(partial(_fail, error))
+                else:
+                    done(answer)
+
+    async def _send_anew(self, address: Address, head: bytes, body: bytes, began: float) -> Answer:
+        try:
+            response = await self._client.send_anew(address, head, body, self._timeout, began=began)
+        except NoAnswer as error:
+            return Refused(reason=error.reason)
+        return answer_of(response, self._secrets)
 
     async def attempt(self, event: Event) -> Answer:
         headers, body = codec.encode(event, self._mode)
@@ -284,6 +302,10 @@ class HttpSink:
             timeouts=self._timeouts,
             route=self._route,
         )
+
+
+async def _fail(error: Exception) -> Answer:
+    raise error
 
 
 def _by(token: bytes) -> Header:
