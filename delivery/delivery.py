@@ -52,7 +52,7 @@ Begin = Callable[[Event, Callable[[Told], None]], Underway | None]
 class Attempt(NamedTuple):
     """One attempt, for those who watch. ``number`` counts from 1, anew for a dead-letter sink.
 
-    ``duration`` covers the storing of a reply.
+    ``seconds`` cover the storing of a reply.
     """
 
     trigger: str
@@ -61,7 +61,7 @@ class Attempt(NamedTuple):
     to: Literal["subscriber", "dead-letter sink"]
     destination: str
     number: int
-    duration: timedelta
+    seconds: float
     answer: Answer
     verdict: Verdict
 
@@ -260,7 +260,7 @@ class Delivery:
                 to=to,
                 destination=destination,
                 number=number,
-                duration=timedelta(seconds=time.monotonic() - started),
+                seconds=time.monotonic() - started,
                 answer=answer,
                 verdict=judge(answer),
             )

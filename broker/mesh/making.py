@@ -99,8 +99,7 @@ class Maker:
         return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
 
     def _note(self, attempt: Attempt) -> None:
-        seconds = attempt.duration.total_seconds()
-        self._metrics.attempted(attempt.trigger, attempt.verdict.value, seconds)
+        self._metrics.attempted(attempt.trigger, attempt.verdict.value, attempt.seconds)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "attempt",
@@ -110,7 +109,7 @@ class Maker:
                     "source": attempt.source,
                     "destination": without_credentials(attempt.destination),
                     "number": attempt.number,
-                    "seconds": round(seconds, 6),
+                    "seconds": round(attempt.seconds, 6),
                     "verdict": attempt.verdict.value,
                 },
             )

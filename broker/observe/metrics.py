@@ -15,21 +15,19 @@ from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
     Counter,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from broker.observe.attempts import Attempts
 from broker.status import MeshStatus, Phase, TriggerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 NO_BROKER: Final = ""
 """The ``broker`` label of a refused request that named no broker of the mesh."""
-
-_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 class Metrics:
@@ -44,22 +42,9 @@ class Metrics:
             ["broker", "status"],
             registry=self._registry,
         )
-        self._attempts = Counter(
-            "cemesh_attempts_total",
-            "Delivery attempts of this process, by what became of them.",
-            ["trigger", "verdict"],
-            registry=self._registry,
-        )
-        self._seconds = Histogram(
-            "cemesh_attempt_duration_seconds",
-            "How long the delivery attempts of this process took.",
-            ["trigger"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        # Looking a child up by its labels takes a lock and some 2 µs, on every attempt.
-        self._attempts_of: dict[tuple[str, str], Counter] = {}
-        self._seconds_of: dict[str, Histogram] = {}
+        self._attempts = Attempts()
+        self._registry.register(self._attempts)
+        # Looking a child up by its labels takes a lock and some 2 µs.
         self._refused_of: dict[tuple[str, int], Counter] = {}
 
     def refused(self, broker: str | None, status: int) -> None:
@@ -76,15 +61,7 @@ class Metrics:
 
     def attempted(self, trigger: str, verdict: str, seconds: float) -> None:
         """Count one delivery attempt, what it came to, and how long it took."""
-        counter = self._attempts_of.get((trigger, verdict))
-        if counter is None:
-            counter = self._attempts.labels(trigger, verdict)
-            self._attempts_of[trigger, verdict] = counter
-        counter.inc()
-        histogram = self._seconds_of.get(trigger)
-        if histogram is None:
-            histogram = self._seconds_of[trigger] = self._seconds.labels(trigger)
-        histogram.observe(seconds)
+        self._attempts.count(trigger, verdict, seconds)
 
     def render(self, status: MeshStatus) -> bytes:
         """Return the scrape, in Prometheus' text format (`CONTENT_TYPE`)."""
@@ -100,12 +77,7 @@ class Metrics:
         for broker, code in [key for key in self._refused_of if key[0] not in brokers]:
             del self._refused_of[broker, code]
             self._refused.remove(broker, str(code))
-        for trigger, verdict in [key for key in self._attempts_of if key[0] not in triggers]:
-            del self._attempts_of[trigger, verdict]
-            self._attempts.remove(trigger, verdict)
-        for trigger in self._seconds_of.keys() - triggers:
-            del self._seconds_of[trigger]
-            self._seconds.remove(trigger)
+        self._attempts.forget_all_but(triggers)
 
 
 class _Books(Collector):
