@@ -205,7 +205,7 @@ class Refusal:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)  # frozen, it would take three times as long to make
 class Claim:
     """One event held for one trigger until it is settled, deferred, buried or released.
 

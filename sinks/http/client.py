@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, Literal, Self
 
+from broker.codecs.http import written
 from broker.policy import Timeouts
 from sinks.http.address import Address, Origin, Route, parse
 from sinks.http.connection import Connection
@@ -193,19 +194,10 @@ async def _connected(dial: Dial, within: timedelta, timeouts: Timeouts | None) -
 def begun_head(method: Method, address: Address, headers: Headers) -> bytes:
     """Return the head of a request as far as these headers, ``Host`` before them."""
     line = b"%s %s HTTP/1.1" % (method.encode(), address.target)
-    return _lines(line, [(b"Host", address.authority), *headers])
+    return line + written([(b"Host", address.authority), *headers])
 
 
 def whole_head(begun: bytes, headers: Headers, size: int, method: Method = "POST") -> bytes:
     """Return a head that was begun, with more headers, ``Content-Length`` among them."""
-    if size or method == "POST":
-        headers = [*headers, (b"Content-Length", b"%d" % size)]
-    return _lines(begun, headers) + b"\r\n\r\n"
-
-
-def _lines(first: bytes, headers: Headers) -> bytes:
-    lines = b"".join([b"\r\n%s: %s" % header for header in headers])
-    if lines.count(b"\n") != len(headers) or lines.count(b"\r") != len(headers):
-        # Values are encoded long before. One that is not must not become a header of its own.
-        raise ValueError("a header contains a line break")
-    return first + lines
+    length = [(b"Content-Length", b"%d" % size)] if size or method == "POST" else []
+    return begun + written([*headers, *length]) + b"\r\n\r\n"

@@ -22,7 +22,7 @@ from broker.trigger import Target
 from broker.urls import without_credentials
 from sinks.http.address import Address, InvalidUrl, Route, parse
 from sinks.http.answers import answer_of
-from sinks.http.client import HttpClient, begun_head, whole_head
+from sinks.http.client import HttpClient, begun_head
 from sinks.http.consent import ORIGIN_HEADER, Consents, Pace
 from sinks.http.credentials import headers_of, secrets_of
 from sinks.http.destinations import literal
@@ -194,11 +194,15 @@ class HttpSink:
             address = parse(self._url, self._route)
         except InvalidUrl:
             return None
-        encoded, body = codec.encode(event, self._mode)
-        trace = event.attributes.get("traceparent")
         if self._begun is None:
             self._begun = begun_head("POST", address, self._headers)
-        head = whole_head(self._begun, self._own([event], encoded, body, trace), len(body))
+        lines, body = codec.encode_lines(event, self._mode)
+        if self._signer is not None:
+            lines += codec.written(self._signer.headers([event], body, time.time()))
+        trace = traceparent(event.attributes.get("traceparent"))
+        head = b"%s\r\ntraceparent: %s%s\r\nContent-Length: %d\r\n\r\n" % (
+            *(self._begun, trace, lines, len(body)),
+        )
         began = asyncio.get_running_loop().time()
         anew = partial(self._send_anew, address, head, body, began)
         return self._client.begin(
@@ -250,15 +254,6 @@ class HttpSink:
             return Refused(reason=error.reason, retry_after=error.retry_after, untried=True)
         except InvalidUrl as error:
             return Refused(reason=str(error), permanent=True)
-
-    def _own(
-        self, events: Sequence[Event], encoded: Headers, body: bytes, trace: str | None
-    ) -> Headers:
-        """Return the headers of one request, behind those of all."""
-        own = [(b"traceparent", traceparent(trace)), *encoded]
-        if self._signer is not None:
-            own += self._signer.headers(events, body, time.time())
-        return own
 
     async def _attempt_with_leave(self, leave: Leave, request: _Request) -> Answer:
         deadline = _Deadline(self._timeout)

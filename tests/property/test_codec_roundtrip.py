@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker.codecs.http import decode, encode, encode_batch
+from broker.codecs.http import STRUCTURED_FROM, decode, encode, encode_batch, encode_lines, written
 from broker.codecs.json import decode_event, encode_event
 from broker.errors import InvalidEvent, UnsupportedContent
 from broker.event import Event, Kind
@@ -215,3 +215,28 @@ def test_duplicates_are_found_however_the_json_is_written(
         detail = error.detail
 
     assert ("occurs twice" in detail) == twice
+
+
+plain = st.text(string.ascii_letters + string.digits + "-._~!$&'()*+,;=:@/ %\"\r\n", max_size=30)
+modes = st.sampled_from([None, "binary", "structured"])
+
+
+def replaced(event: Event, value: str) -> Event:
+    return Event({**event.attributes, "subject": value}, event.data)
+
+
+@given(
+    events() | st.builds(replaced, events(), plain.filter(bool)),
+    modes,
+)
+@example(Event({"specversion": "1.0", "id": "1", "source": "/", "type": "t"}, None), None)
+@example(
+    Event({"specversion": "1.0", "id": "i" * STRUCTURED_FROM, "source": "/", "type": "t"}, b""),
+    None,
+)
+def test_headers_as_lines_say_what_headers_say(event: Event, mode: ContentMode | None) -> None:
+    headers, body = encode(event, mode)
+    lines, same_body = encode_lines(event, mode)
+
+    assert same_body == body
+    assert sorted(lines.split(b"\r\n")) == sorted(written(headers).split(b"\r\n"))
