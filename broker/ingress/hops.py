@@ -18,9 +18,10 @@ def take_in(events: Sequence[Event]) -> Sequence[Event]:
 
     Raises `InvalidEvent` where it is not an integer, `HopsExhausted` where none are left.
     """
-    if not any(_TTL in event.attributes for event in events):
-        return events
-    return [_take_in(event, index, len(events)) for index, event in enumerate(events)]
+    for event in events:
+        if _TTL in event.attributes:
+            return [_take_in(each, index, len(events)) for index, each in enumerate(events)]
+    return events
 
 
 def _take_in(event: Event, index: int, of: int) -> Event:

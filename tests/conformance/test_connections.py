@@ -176,6 +176,15 @@ def test_what_follows_a_last_request_is_not_taken(port: DataPort) -> None:
     assert ids(port) == ["1"]
 
 
+def test_what_follows_a_last_request_that_is_refused_is_not_taken(port: DataPort) -> None:
+    with port.connect() as connection:
+        connection.sendall(event("1", "connection: close", type="") + event("2"))
+        received = rest_of(connection)
+
+    assert received.count(b"HTTP/1.1") == 1
+    assert port.stored == []
+
+
 def test_a_refusal_says_that_the_connection_ends_where_it_does(port: DataPort) -> None:
     with port.connect() as connection:
         connection.sendall(event("1", "connection: close", type=""))

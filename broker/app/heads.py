@@ -1,0 +1,127 @@
+"""Reads the head of an ordinary event in one go.
+
+Most heads differ from the one before in two or three lines. So what a line says is remembered,
+which takes half the time of being told each header by the parser, decoding it and looking at it
+(5 µs of 21 for an event on one core). Whatever is not ordinary is left to those who know how to
+refuse it: a head that is none, a broker that asks who sends, another content mode, an encoded
+value, a header that says more about the connection or the body than that they go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final, cast
+from urllib.parse import unquote
+
+import httptools
+
+from broker.codecs.http import is_cloudevents
+
+_SHORT: Final = 256
+_MANY: Final = 4096
+"""Bytes of a line up to which it is remembered, and how many are."""
+
+_OFTEN_NEW: Final = ("id", "time", "subject", "traceparent")
+_SAYS_MORE: Final = frozenset(
+    {
+        b"connection",
+        b"content-encoding",
+        b"expect",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+Field = tuple[str, str] | tuple[()]
+"""An attribute and its value, or nothing where a line says nothing about the event."""
+
+_LENGTH: Final = ":"
+"""What stands for the attribute in a line that tells the length: no line's name contains it."""
+
+
+class Unusual(Exception):
+    """The head is to be read with more care."""
+
+
+class _Fields(dict[bytes, Field]):
+    """What each header line says. Raises `Unusual`."""
+
+    def __missing__(self, line: bytes) -> Field:
+        field = _field(line)
+        if len(line) <= _SHORT and not (field and field[0] in _OFTEN_NEW):
+            if len(self) >= _MANY:
+                self.clear()
+            self[line] = field
+        return field
+
+
+_fields: Final = _Fields()
+
+
+def read(head: bytes) -> tuple[str, int, dict[str, str]]:
+    """Return the path, the length of the body and the attributes that this head tells.
+
+    ``head`` is from the beginning of a request to the blank line. It may be no HTTP at all, which
+    is for the parser to say; if it is, this is what it means. Raises `Unusual`.
+    """
+    first, *lines = head.split(b"\r\n")
+    if len(first) > _SHORT:
+        raise Unusual
+    path = _posted_to(first)
+    fields = [*map(_fields.__getitem__, lines)]
+    attributes = dict(cast("Iterable[tuple[str, str]]", filter(None, fields)))
+    if len(attributes) + fields.count(()) != len(fields):
+        raise Unusual  # something occurs twice
+    length = int(attributes.pop(_LENGTH, "0"))
+    media_type = attributes.pop("datacontenttype", None)
+    if media_type is not None:
+        attributes["datacontenttype"] = media_type  # the last, as the codec has it
+    return path, length, attributes
+
+
+def path_of(url: bytes) -> str:
+    """Return the path as uvicorn puts it into a scope; raises what makes uvicorn answer 400."""
+    return (_known_path if len(url) <= _SHORT else _known_path.__wrapped__)(url)
+
+
+@lru_cache(maxsize=1024)
+def _known_path(url: bytes) -> str:
+    path: str = httptools.parse_url(url).path.decode("ascii")
+    return unquote(path) if "%" in path else path
+
+
+@lru_cache(maxsize=1024)
+def _posted_to(line: bytes) -> str:
+    method, _, rest = line.partition(b" ")
+    url, _, version = rest.partition(b" ")
+    if method != b"POST" or version != b"HTTP/1.1":
+        raise Unusual
+    try:
+        return _known_path.__wrapped__(url)
+    except (httptools.HttpParserError, UnicodeDecodeError, AttributeError) as error:
+        raise Unusual from error
+
+
+def _field(line: bytes) -> Field:
+    name, _, value = line.partition(b":")
+    name, value = name.lower(), value.strip(b" \t")
+    if name.startswith(b"ce-"):
+        if not value.isascii() or any(each in value for each in (b"%", b'"', b" ", b"\t")):
+            raise Unusual
+        if name == b"ce-datacontenttype":
+            raise Unusual
+        return name[3:].decode("latin-1"), value.decode()
+    if name == b"content-length":
+        if not value.isdigit() or len(value) > 18:
+            raise Unusual
+        return _LENGTH, value.decode()
+    if name == b"content-type":
+        if not value.isascii() or is_cloudevents(value.decode()):
+            raise Unusual
+        return "datacontenttype", value.decode()
+    if name in _SAYS_MORE and (name, value.lower()) != (b"connection", b"keep-alive"):
+        raise Unusual
+    return ()
