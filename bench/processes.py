@@ -169,7 +169,12 @@ class Mesh(Process):
         file = folder / "mesh.yaml"
         file.write_text(manifest)
         self.admin_port: Final = free_port()
-        ours = {name: value for name, value in os.environ.items() if name[:7] != "CEMESH_"}
+        # With bytecode kept, as it is where a mesh is installed.
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("CEMESH_")
+        }
         if channel is not None:
             ours["CEMESH_CHANNEL"] = channel  # which may have a password
         super().__init__(
