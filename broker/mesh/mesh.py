@@ -4,65 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Sequence
+from datetime import timedelta
 from typing import Final, Self
 
 from broker.callbacks import Callbacks
-from broker.errors import (
-    ChannelUnavailable,
-    NotParked,
-    Problem,
-    UnknownBroker,
-    UnknownTrigger,
-    did_you_mean,
-)
-from broker.event import Event
+from broker.errors import ChannelUnavailable
 from broker.ingress import Entrance
 from broker.mesh.announcing import Announcing
 from broker.mesh.making import Maker
-from broker.mesh.parked import meant
 from broker.mesh.parts import of_parts, refuse_unshared
 from broker.mesh.pausing import Pausing
 from broker.mesh.resources import Resources
+from broker.mesh.running import OpenBroker, Running
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.observe.metrics import Metrics
 from broker.policy import Network
-from broker.ports import BackendOptions, Channel, Emit, Pause
+from broker.ports import BackendOptions, Channel
 from broker.settings import WHOLE, Part
-from broker.status import (
-    BrokerStatus,
-    MeshStatus,
-    Order,
-    Parked,
-    Redriven,
-    SourceStatus,
-    TriggerState,
-    TriggerStatus,
-)
-from broker.trigger import Access, Broker, Desired, Trigger
+from broker.status import TriggerState
+from broker.trigger import Broker, Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Running:
-    """A broker that takes events."""
-
-    broker: Broker
-    channel: Channel
-    entrance: Entrance
-
-
-class Mesh:
+class Mesh(Running):
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
     Of that, ``parts`` run here, the others in processes of their own; ``callbacks`` are those that
-    the ingress of this process takes, where there is one. ``problems`` are those of
-    the last change of the files that was refused; whoever reads the files sets them. To be
-    entered, changed and left by one and the same task.
+    the ingress of this process takes, where there is one. To be entered, changed and left by one
+    and the same task.
     """
 
     def __init__(
@@ -76,16 +48,12 @@ class Mesh:
         network: Network = Network(loopback=True),
         callbacks: Callbacks | None = None,
     ) -> None:
-        self.problems: Sequence[Problem] = ()
-        self._parts = parts
-        self._desired = Desired()
-        self._brokers: dict[str, _Running] = {}
-        self._triggers: dict[str, TriggerRun] = {}
-        self._sources: dict[str, SourceRun] = {}
+        super().__init__(
+            Resources(channel=channel, options=options, emit_to=self._emit_to), parts=parts
+        )
         self._drain_timeout = drain_timeout
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
-        self._resources = Resources(channel=channel, options=options, emit_to=self._emit_to)
         self._pausing = Pausing(self._triggers.values)
         self._announcing = Announcing(self._told_of_triggers, self._emit_to)
         self._maker = Maker(
@@ -97,7 +65,6 @@ class Mesh:
             changed=self._changed,
             on_parking=self._announcing.parking,
         )
-        self._phase: str | None = "the mesh is starting"
 
     async def __aenter__(self) -> Self:
         await self._resources.__aenter__()
@@ -149,14 +116,14 @@ class Mesh:
                 run.start(self._tasks)
         self._phase = None
 
-    async def _open(self, broker: Broker) -> _Running:
+    async def _open(self, broker: Broker) -> OpenBroker:
         channel = await self._resources.channel(broker)
         # That of a `FutureChannel` needs no task for each request.
         entrance = Entrance(broker=broker, emit=getattr(channel, "submit", channel.append))
-        return _Running(broker=broker, channel=channel, entrance=entrance)
+        return OpenBroker(broker=broker, channel=channel, entrance=entrance)
 
     async def _new_runs(
-        self, desired: Desired, brokers: dict[str, _Running]
+        self, desired: Desired, brokers: dict[str, OpenBroker]
     ) -> Sequence[TriggerRun]:
         """Make a run for each trigger that does not yet run as it is desired."""
         runs = []
@@ -231,151 +198,6 @@ class Mesh:
         for run in [*self._triggers.values(), *self._leaving.values()]:
             run.break_off()
 
-    # --- the ways in -----------------------------------------------------------------------
-
-    def find(self, broker: str) -> Entrance | None:
-        """Return the way into ``namespace/name``, or None where no broker of that name runs."""
-        running = self._brokers.get(broker)
-        return None if running is None else running.entrance
-
-    def clients(self) -> Iterable[Access]:
-        """Return who may send to any broker at all."""
-        return [each.broker.access for each in self._brokers.values() if each.broker.access]
-
-    def _emit_to(self, broker: str) -> Emit:
-        return self.channel(broker).append
-
-    def _emit_into(self, broker: str) -> Emit:
-        """Return the way into a broker that is looked up each time, as its channel may change."""
-
-        async def emit(events: Sequence[Event]) -> None:
-            await self._emit_to(broker)(events)
-
-        return emit
-
-    # --- looking on ------------------------------------------------------------------------
-
-    async def not_ready(self) -> Sequence[str]:
-        if self._phase is not None:
-            return [self._phase]
-        why = {key: await _unavailable(each.channel) for key, each in self._brokers.items()}
-        return [f"broker {key}: {reason}" for key, reason in why.items() if reason is not None]
-
-    async def status(self) -> MeshStatus:
-        brokers = [await self._broker_status(each) for each in self._brokers.values()]
-        sources = [
-            SourceStatus(
-                kind=run.source.kind,
-                key=run.source.key,
-                broker=run.source.broker,
-                state=run.state,
-                error=run.error,
-            )
-            for run in self._sources.values()
-        ]
-        return MeshStatus(
-            brokers=brokers, sources=sources, problems=self.problems, parts=self._parts
-        )
-
-    async def _broker_status(self, running: _Running) -> BrokerStatus:
-        key = running.broker.key
-        books = await running.channel.books()
-        return BrokerStatus(
-            key=key,
-            channel=self._resources.channel_scheme(running.broker),
-            accepted=await running.channel.accepted(),
-            unavailable=await _unavailable(running.channel),
-            triggers=[
-                TriggerStatus(
-                    key=run.trigger.key,
-                    broker=key,
-                    subscriber=run.trigger.subscriber.url,
-                    in_flight=run.in_flight,
-                    books=books[run.trigger.key],
-                    state=run.gate.state,
-                    parked=len(run.parked),
-                )
-                for run in self._triggers.values()
-                if run.trigger.broker == key and run.trigger.key in books
-            ],
-        )
-
-    def channel(self, broker: str) -> Channel:
-        running = self._brokers.get(broker)
-        if running is None:
-            raise UnknownBroker(f"the mesh has no broker {broker}")
-        return running.channel
-
-    def triggers(self, broker: str) -> Sequence[Trigger]:
-        self.channel(broker)  # which says so where there is none
-        return [each for each in self._desired.triggers.values() if each.broker == broker]
-
-    async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
-        channel = self.channel(broker)
-        subscribed = await channel.books()
-        where = "on this broker" if Part.DISPATCHER in self._parts else "here: ask a dispatcher"
-        redriven: list[str] = []
-        kept: dict[str, str] = {}
-        for each in ids:
-            letter = await channel.dead_letters.get(each)
-            if letter is None:
-                kept[each] = "there is no such dead letter"
-            elif not letter.trigger:
-                kept[each] = "it is no CloudEvent, but what others wrote to the broker's topic"
-            elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
-                kept[each] = f"its trigger {letter.trigger} does not run {where}"
-            else:
-                # Appended before it is removed: a crash between the two repeats, and loses not.
-                await channel.append([replace(letter.event, hops=0)], to=letter.trigger)
-                await channel.dead_letters.remove([each])
-                redriven.append(each)
-        return Redriven(redriven=redriven, kept=kept)
-
-    async def pause(self, trigger: str, why: str) -> Pause:
-        channel = self._channel_of(trigger)
-        pause = Pause(why=why, since=datetime.now(UTC))
-        await channel.pauses.put(trigger, pause)
-        if trigger in self._triggers:
-            self._triggers[trigger].heed(pause)
-        return pause
-
-    async def resume(self, trigger: str) -> None:
-        await self._channel_of(trigger).pauses.remove(trigger)
-        if trigger in self._triggers:
-            self._triggers[trigger].resume()
-
-    def trigger(self, trigger: str) -> Trigger:
-        found = self._desired.triggers.get(trigger)
-        if found is None:
-            hint = did_you_mean(trigger, self._desired.triggers)
-            raise UnknownTrigger(f"the mesh has no trigger {trigger}{hint}")
-        return found
-
-    def parked(self, trigger: str) -> Sequence[Parked]:
-        return self._run_of(trigger).parked
-
-    def order(
-        self, trigger: str, order: Order, *, id: str | None, source: str | None
-    ) -> Sequence[Parked]:
-        run = self._run_of(trigger)
-        events = meant(run.parked, id=id, source=source)
-        run.parking.order(events, order)
-        return events
-
-    def _run_of(self, trigger: str) -> TriggerRun:
-        self._channel_of(trigger)  # which says so where there is none
-        run = self._triggers.get(trigger)
-        if run is None:
-            raise NotParked(f"{trigger} does not run here: ask a dispatcher")
-        return run
-
-    def _channel_of(self, trigger: str) -> Channel:
-        return self.channel(self.trigger(trigger).broker)
-
-    def _runs(self, trigger: str, channel: Channel) -> bool:
-        run = self._triggers.get(trigger)
-        return run is not None and run.channel is channel
-
 
 async def _take_off(trigger: str, channel: Channel) -> None:
     try:
@@ -383,11 +205,3 @@ async def _take_off(trigger: str, channel: Channel) -> None:
     except ChannelUnavailable as error:
         extra = {"trigger": trigger, "why": str(error)}
         _log.warning("trigger not taken off its channel", extra=extra)
-
-
-async def _unavailable(channel: Channel) -> str | None:
-    try:
-        await channel.check()
-    except ChannelUnavailable as error:
-        return str(error)
-    return None

@@ -1,0 +1,214 @@
+"""What runs in this process, to be looked up, looked at and operated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from broker.errors import (
+    ChannelUnavailable,
+    NotParked,
+    Problem,
+    UnknownBroker,
+    UnknownTrigger,
+    did_you_mean,
+)
+from broker.event import Event
+from broker.ingress import Entrance
+from broker.mesh.parked import meant
+from broker.mesh.resources import Resources
+from broker.mesh.sources import SourceRun
+from broker.mesh.triggers import TriggerRun
+from broker.ports import Channel, Emit, Pause
+from broker.settings import Part
+from broker.status import (
+    BrokerStatus,
+    MeshStatus,
+    Order,
+    Parked,
+    Redriven,
+    SourceStatus,
+    TriggerStatus,
+)
+from broker.trigger import Access, Broker, Desired, Trigger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBroker:
+    """A broker that takes events."""
+
+    broker: Broker
+    channel: Channel
+    entrance: Entrance
+
+
+class Running:
+    """The parts of the mesh that run here: see `broker.mesh.mesh.Mesh`, which changes them.
+
+    ``problems`` are those of the last change of the files that was refused; whoever reads the
+    files sets them.
+    """
+
+    def __init__(self, resources: Resources, *, parts: frozenset[Part]) -> None:
+        self.problems: Sequence[Problem] = ()
+        self._resources = resources
+        self._parts = parts
+        self._desired = Desired()
+        self._brokers: dict[str, OpenBroker] = {}
+        self._triggers: dict[str, TriggerRun] = {}
+        self._sources: dict[str, SourceRun] = {}
+        self._phase: str | None = "the mesh is starting"
+
+    # --- the ways in -----------------------------------------------------------------------
+
+    def find(self, broker: str) -> Entrance | None:
+        """Return the way into ``namespace/name``, or None where no broker of that name runs."""
+        running = self._brokers.get(broker)
+        return None if running is None else running.entrance
+
+    def clients(self) -> Iterable[Access]:
+        """Return who may send to any broker at all."""
+        return [each.broker.access for each in self._brokers.values() if each.broker.access]
+
+    def _emit_to(self, broker: str) -> Emit:
+        return self.channel(broker).append
+
+    def _emit_into(self, broker: str) -> Emit:
+        """Return the way into a broker that is looked up each time, as its channel may change."""
+
+        async def emit(events: Sequence[Event]) -> None:
+            await self._emit_to(broker)(events)
+
+        return emit
+
+    # --- looking on ------------------------------------------------------------------------
+
+    async def not_ready(self) -> Sequence[str]:
+        if self._phase is not None:
+            return [self._phase]
+        why = {key: await _unavailable(each.channel) for key, each in self._brokers.items()}
+        return [f"broker {key}: {reason}" for key, reason in why.items() if reason is not None]
+
+    async def status(self) -> MeshStatus:
+        brokers = [await self._broker_status(each) for each in self._brokers.values()]
+        sources = [
+            SourceStatus(
+                kind=run.source.kind,
+                key=run.source.key,
+                broker=run.source.broker,
+                state=run.state,
+                error=run.error,
+            )
+            for run in self._sources.values()
+        ]
+        return MeshStatus(
+            brokers=brokers, sources=sources, problems=self.problems, parts=self._parts
+        )
+
+    async def _broker_status(self, running: OpenBroker) -> BrokerStatus:
+        key = running.broker.key
+        books = await running.channel.books()
+        return BrokerStatus(
+            key=key,
+            channel=self._resources.channel_scheme(running.broker),
+            accepted=await running.channel.accepted(),
+            unavailable=await _unavailable(running.channel),
+            triggers=[
+                TriggerStatus(
+                    key=run.trigger.key,
+                    broker=key,
+                    subscriber=run.trigger.subscriber.url,
+                    in_flight=run.in_flight,
+                    books=books[run.trigger.key],
+                    state=run.gate.state,
+                    parked=len(run.parked),
+                )
+                for run in self._triggers.values()
+                if run.trigger.broker == key and run.trigger.key in books
+            ],
+        )
+
+    def channel(self, broker: str) -> Channel:
+        running = self._brokers.get(broker)
+        if running is None:
+            raise UnknownBroker(f"the mesh has no broker {broker}")
+        return running.channel
+
+    def triggers(self, broker: str) -> Sequence[Trigger]:
+        self.channel(broker)  # which says so where there is none
+        return [each for each in self._desired.triggers.values() if each.broker == broker]
+
+    async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
+        channel = self.channel(broker)
+        subscribed = await channel.books()
+        where = "on this broker" if Part.DISPATCHER in self._parts else "here: ask a dispatcher"
+        redriven: list[str] = []
+        kept: dict[str, str] = {}
+        for each in ids:
+            letter = await channel.dead_letters.get(each)
+            if letter is None:
+                kept[each] = "there is no such dead letter"
+            elif not letter.trigger:
+                kept[each] = "it is no CloudEvent, but what others wrote to the broker's topic"
+            elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
+                kept[each] = f"its trigger {letter.trigger} does not run {where}"
+            else:
+                # Appended before it is removed: a crash between the two repeats, and loses not.
+                await channel.append([replace(letter.event, hops=0)], to=letter.trigger)
+                await channel.dead_letters.remove([each])
+                redriven.append(each)
+        return Redriven(redriven=redriven, kept=kept)
+
+    async def pause(self, trigger: str, why: str) -> Pause:
+        channel = self._channel_of(trigger)
+        pause = Pause(why=why, since=datetime.now(UTC))
+        await channel.pauses.put(trigger, pause)
+        if trigger in self._triggers:
+            self._triggers[trigger].heed(pause)
+        return pause
+
+    async def resume(self, trigger: str) -> None:
+        await self._channel_of(trigger).pauses.remove(trigger)
+        if trigger in self._triggers:
+            self._triggers[trigger].resume()
+
+    def trigger(self, trigger: str) -> Trigger:
+        found = self._desired.triggers.get(trigger)
+        if found is None:
+            hint = did_you_mean(trigger, self._desired.triggers)
+            raise UnknownTrigger(f"the mesh has no trigger {trigger}{hint}")
+        return found
+
+    def parked(self, trigger: str) -> Sequence[Parked]:
+        return self._run_of(trigger).parked
+
+    def order(
+        self, trigger: str, order: Order, *, id: str | None, source: str | None
+    ) -> Sequence[Parked]:
+        run = self._run_of(trigger)
+        events = meant(run.parked, id=id, source=source)
+        run.parking.order(events, order)
+        return events
+
+    def _run_of(self, trigger: str) -> TriggerRun:
+        self._channel_of(trigger)  # which says so where there is none
+        run = self._triggers.get(trigger)
+        if run is None:
+            raise NotParked(f"{trigger} does not run here: ask a dispatcher")
+        return run
+
+    def _channel_of(self, trigger: str) -> Channel:
+        return self.channel(self.trigger(trigger).broker)
+
+    def _runs(self, trigger: str, channel: Channel) -> bool:
+        run = self._triggers.get(trigger)
+        return run is not None and run.channel is channel
+
+
+async def _unavailable(channel: Channel) -> str | None:
+    try:
+        await channel.check()
+    except ChannelUnavailable as error:
+        return str(error)
+    return None
