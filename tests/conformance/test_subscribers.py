@@ -1,25 +1,45 @@
-"""Subscribers that misbehave: for each the verdict, the attempt record and the dead letter."""
+"""Subscribers that misbehave: for each the verdict, the attempt record and the dead letter.
+
+The first attempt is made over a fresh connection, and over one kept from a delivery that went well
+just before. Both come to the same.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from typing import Any, cast
 from urllib.parse import unquote
 
 import pytest
 
+from broker import ports
 from broker.event import Event
 from broker.policy import Network
-from broker.ports import Accepted, Claim, Deferred, Outcome, Refused, Settled, SinkOptions, Step
+from broker.ports import (
+    Accepted,
+    Answer,
+    Claim,
+    Deferred,
+    Outcome,
+    PromptSink,
+    Refused,
+    Settled,
+    Sink,
+    SinkOptions,
+    Step,
+)
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.delivery import Attempt, Delivery
 from delivery.verdicts import Verdict, judge
 from sinks.http import HttpSinks
+from tests.conformance.begun import begun_step
 from tests.services.subscribers import (
     Pause,
     Request,
@@ -40,6 +60,7 @@ from tests.services.subscribers import (
 from tests.subscribers.places import (
     Opening,
     Place,
+    Scripted,
     abandoned,
     never_connecting,
     never_reading,
@@ -57,7 +78,7 @@ BRIEF = timedelta(milliseconds=250)
 """The timeout of attempts that it ends."""
 
 SMALL = b'{"order": 1}'
-LARGE = bytes(4 << 20)
+LARGE = bytes(16 << 20)
 """More than the buffers of a connection hold."""
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -78,8 +99,12 @@ async def sinks() -> AsyncIterator[HttpSinks]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What is known of a delivery that had two attempts at most."""
+    """What is known of a delivery that had two attempts at most.
 
+    ``begun`` says of each step whether it was begun over a kept connection.
+    """
+
+    begun: Sequence[bool]
     steps: Sequence[Step]
     attempts: Sequence[Attempt]
     letters: Sequence[Request]
@@ -89,9 +114,15 @@ class Told:
         return [each.verdict for each in self.attempts if each.to == "subscriber"]
 
 
-async def deliver(sinks: HttpSinks, place: Place, *, data: bytes, within: timedelta) -> Told:
-    """Deliver an event with one retry and a dead-letter sink, waiting for nothing in between."""
+async def deliver(
+    sinks: HttpSinks, place: Place, *, data: bytes, within: timedelta, kept: bool = False
+) -> Told:
+    """Deliver an event with one retry and a dead-letter sink, waiting for nothing in between.
+
+    With ``kept`` another event is delivered first, which the place answers well.
+    """
     attempts: list[Attempt] = []
+    begun: list[bool] = []
     steps: list[Step] = []
 
     async def emit(events: Sequence[Event]) -> None:
@@ -122,13 +153,26 @@ async def deliver(sinks: HttpSinks, place: Place, *, data: bytes, within: timede
             condemned=None,
             position=None,
         )
+        if kept:
+            assert await sinks.sink(subscriber, options(SOON)).attempt(EVENT) == Accepted()
         while True:
-            step = await delivery.step(claim)
+            step = await begun_step(delivery, claim)
+            begun.append(step is not None)
+            step = step or await delivery.step(claim)
             steps.append(step)
             if not isinstance(step, Deferred):
                 break
             claim = replace(claim, attempts=step.attempts, condemned=step.condemned)
-        return Told(steps=steps, attempts=attempts, letters=letters.received)
+        return Told(begun=begun, steps=steps, attempts=attempts, letters=letters.received)
+
+
+def both_ways(table: Mapping[str, tuple[Any, ...]]) -> Sequence[Any]:
+    """Return the rows, and again, over a kept connection, those of places that can have one."""
+    rows = [pytest.param(False, *row, id=name) for name, row in table.items()]
+    for name, (opening, *rest) in table.items():
+        if isinstance(opening, Scripted):
+            rows.append(pytest.param(True, opening.after(200), *rest, id=f"{name}, kept"))
+    return rows
 
 
 # --- no answer, or none that can be taken --------------------------------------------------
@@ -241,7 +285,11 @@ HANGING: dict[str, tuple[Opening, str]] = {
     "does not shake hands": (silent_in_the_handshake, "shaking hands with 127.0.0.1"),
     "does not read": (
         never_reading,
-        r"sending the request \([\d,]+ of 4,194,\d+ bytes are written\)",
+        r"sending the request \([\d,]+ of 16,777,\d+ bytes are written\)",
+    ),
+    "stops reading": (
+        scripted(Script((Pause(60),), early=True)),
+        r"sending the request \([\d,]+ of 16,777,\d+ bytes are written\)",
     ),
     "hangs before the answer": (scripted(hang()), "waiting for the answer"),
     "hangs after an interim answer": (
@@ -271,24 +319,26 @@ HANGING: dict[str, tuple[Opening, str]] = {
 }
 
 
-@pytest.mark.parametrize(("opening", "reason"), NO_ANSWER.values(), ids=NO_ANSWER)
+@pytest.mark.parametrize(("kept", "opening", "reason"), both_ways(NO_ANSWER))
 async def test_a_subscriber_without_an_answer_is_tried_again_and_told_of(
-    sinks: HttpSinks, opening: Opening, reason: str
+    sinks: HttpSinks, kept: bool, opening: Opening, reason: str
 ) -> None:
     async with opening() as place:
-        told = await deliver(sinks, place, data=SMALL, within=SOON)
+        told = await deliver(sinks, place, data=SMALL, within=SOON, kept=kept)
 
+    assert told.begun[0] is kept
     check_without_answer(told, place, reason, SMALL)
 
 
-@pytest.mark.parametrize(("opening", "stage"), HANGING.values(), ids=HANGING)
+@pytest.mark.parametrize(("kept", "opening", "stage"), both_ways(HANGING))
 async def test_a_subscriber_that_hangs_is_tried_again_and_it_is_told_where(
-    sinks: HttpSinks, opening: Opening, stage: str
+    sinks: HttpSinks, kept: bool, opening: Opening, stage: str
 ) -> None:
     data = LARGE if "sending" in stage else SMALL
     async with opening() as place:
-        told = await deliver(sinks, place, data=data, within=BRIEF)
+        told = await deliver(sinks, place, data=data, within=BRIEF, kept=kept)
 
+    assert told.begun[0] is kept
     check_without_answer(told, place, rf"no answer within 0\.25 s: {stage}", data)
 
 
@@ -352,11 +402,14 @@ TAKEN: dict[str, tuple[Opening, str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("opening", "note"), TAKEN.values(), ids=TAKEN)
-async def test_an_odd_answer_is_taken(sinks: HttpSinks, opening: Opening, note: str | None) -> None:
+@pytest.mark.parametrize(("kept", "opening", "note"), both_ways(TAKEN))
+async def test_an_odd_answer_is_taken(
+    sinks: HttpSinks, kept: bool, opening: Opening, note: str | None
+) -> None:
     async with opening() as place:
-        told = await deliver(sinks, place, data=SMALL, within=SOON)
+        told = await deliver(sinks, place, data=SMALL, within=SOON, kept=kept)
 
+    assert told.begun == [kept]
     assert told.verdicts == [DELIVERED]
     assert [each.answer for each in told.attempts] == [Accepted(note=note)]
     assert told.steps == [Settled(outcome=Outcome.DELIVERED)]
@@ -410,14 +463,15 @@ REFUSING: dict[str, tuple[Opening, Verdict, str, bytes]] = {
 }
 
 
-@pytest.mark.parametrize(("opening", "verdict", "reason", "body"), REFUSING.values(), ids=REFUSING)
+@pytest.mark.parametrize(("kept", "opening", "verdict", "reason", "body"), both_ways(REFUSING))
 async def test_a_refusal_is_judged_by_its_status_and_kept_for_the_dead_letter(
-    sinks: HttpSinks, opening: Opening, verdict: Verdict, reason: str, body: bytes
+    sinks: HttpSinks, kept: bool, opening: Opening, verdict: Verdict, reason: str, body: bytes
 ) -> None:
     async with opening() as place:
-        told = await deliver(sinks, place, data=LARGE, within=SOON)
+        told = await deliver(sinks, place, data=LARGE, within=SOON, kept=kept)
 
     attempts = 2 if verdict is RETRY else 1
+    assert told.begun[0] is kept
     status = int(reason[:3])
     assert told.verdicts == [verdict] * attempts
     for attempt in told.attempts[:attempts]:
@@ -431,16 +485,27 @@ async def test_a_refusal_is_judged_by_its_status_and_kept_for_the_dead_letter(
     assert unquote(letter.header("ce-cemesherrorreason") or "") == reason
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["attempted", "begun"])
 @pytest.mark.parametrize("hundreds", [2, 3, 4, 5])
-async def test_every_status_has_its_verdict(sinks: HttpSinks, hundreds: int) -> None:
+async def test_every_status_has_its_verdict(sinks: HttpSinks, hundreds: int, begun: bool) -> None:
     statuses = range(hundreds * 100, hundreds * 100 + 100)
     verdicts = {}
     async with Subscriber() as subscriber:
         options = SinkOptions(namespace="shop", timeout=SOON, network=Network(loopback=True))
-        sink = sinks.sink(Target(url=subscriber.answers("/", statuses)), options)
+        sink = sinks.sink(Target(url=subscriber.answers("/", [200, *statuses])), options)
+        await sink.attempt(EVENT)
         for status in statuses:
-            verdicts[status] = judge(await sink.attempt(EVENT))
+            verdicts[status] = judge(await (begun_attempt(sink) if begun else sink.attempt(EVENT)))
 
     expected = {2: DELIVERED, 3: GIVE_UP, 4: GIVE_UP, 5: RETRY}[hundreds]
     passing = dict.fromkeys({404, 408, 409, 429} & set(statuses), RETRY)
     assert verdicts == dict.fromkeys(statuses, expected) | passing
+
+
+async def begun_attempt(sink: Sink) -> Answer:
+    """Return the answer to an attempt over a kept connection, which is all that it takes."""
+    told: asyncio.Future[ports.Told] = asyncio.get_running_loop().create_future()
+    assert cast("PromptSink", sink).begin(EVENT, told.set_result) is not None
+    answer = await told
+    assert isinstance(answer, Accepted | Refused)
+    return answer

@@ -9,7 +9,7 @@ What they say over HTTP is a script of `tests.services.subscribers`.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -31,15 +31,26 @@ class Place:
 Opening = Callable[[], AbstractAsyncContextManager[Place]]
 
 
-def scripted(answer: Answer, *, host: str = "127.0.0.1") -> Opening:
-    """Answer every request with that."""
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """An opening of a place that answers these in turn, and with the last one from then on."""
+
+    answers: Sequence[Answer]
+    host: str
+
+    def after(self, answer: Answer) -> Scripted:
+        """Answer that first."""
+        return Scripted([answer, *self.answers], self.host)
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Place]:
-        async with Subscriber(host=host) as subscriber:
-            yield Place(url=subscriber.answers("/", [answer]))
+    async def __call__(self) -> AsyncIterator[Place]:
+        async with Subscriber(host=self.host) as subscriber:
+            yield Place(url=subscriber.answers("/", self.answers))
 
-    return opened
+
+def scripted(answer: Answer, *, host: str = "127.0.0.1") -> Scripted:
+    """Answer every request with that."""
+    return Scripted([answer], host)
 
 
 @asynccontextmanager
