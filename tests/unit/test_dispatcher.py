@@ -473,24 +473,30 @@ async def test_what_ends_while_a_failed_run_is_ending_costs_no_event(
     channel: MemoryChannel,
 ) -> None:
     prompt = Prompt()
-    late: list[Begun] = []
+    is_late: list[bool] = []
 
     async def fail() -> Step:
-        # Its group is ending as soon as this has raised, and the rest is not broken off yet.
-        asyncio.get_running_loop().call_soon(lambda: late[0].end(LATER))
+        loop = asyncio.get_running_loop()
+        # In the turn in which the group has heard of this, and the run has not.
+        loop.call_soon(loop.call_soon, end_late)
         raise ZeroDivisionError
+
+    def end_late() -> None:
+        is_late.append(not running.done() and not second.is_cancelled)
+        second.end(LATER)
+        is_late.append(True)
 
     async with subscribed(channel) as cursor:
         noting = Noting(cursor)
         await channel.append([make_event("1"), make_event("2")])
         running = asyncio.create_task(prompt.dispatcher.run(noting))
         first, second = await prompt.under_way(2)
-        late.append(second)
         first._done(fail)
         with pytest.raises(ExceptionGroup):
             await running
 
         assert noting.noted == []
+    assert is_late == [True, True]
     assert prompt.dispatcher.in_flight == 0
     assert await claimed_again(channel) == ["1", "2"]
 
@@ -511,7 +517,7 @@ MOVES = st.one_of(
     moves=st.lists(MOVES, max_size=40),
     ending=st.sampled_from(["stop", "cancel", "stop, then cancel", "fault"]),
     tasked=st.sets(st.integers(0, 20).map(str)),
-    turns=st.integers(0, 3),
+    turns=st.integers(0, 8),
 )
 @example(
     moves=["append", "append", "turn", "turn", (0, LATER), (0, DELIVERED)],
