@@ -8,13 +8,8 @@ import click
 
 from broker.cli.exits import Exit
 from broker.cli.help import Command, Group
-from broker.cli.options import (
-    DEFAULT_BROKER,
-    Decorated,
-    Key,
-    admin_address,
-    output_option,
-)
+from broker.cli.options import DEFAULT_BROKER, Decorated, admin_address, output_option
+from broker.cli.values import Key
 
 
 def _broker_option(command: Decorated) -> Decorated:

@@ -6,7 +6,8 @@ import click
 
 from broker.cli.exits import UnreachableError
 from broker.cli.help import Command
-from broker.cli.options import Pair, output_option
+from broker.cli.options import output_option
+from broker.cli.values import Pair
 
 
 @click.command(

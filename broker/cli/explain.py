@@ -12,7 +12,8 @@ import click
 from broker.cli.exits import RefusedError
 from broker.cli.explaindelivery import explain_delivery
 from broker.cli.help import Command
-from broker.cli.options import DEFAULT_BROKER, Key, admin_address, output_option, resolve_option
+from broker.cli.options import DEFAULT_BROKER, admin_address, output_option, resolve_option
+from broker.cli.values import Key
 from broker.errors import did_you_mean
 
 if TYPE_CHECKING:

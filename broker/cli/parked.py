@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker.cli.help import Command, Group
-from broker.cli.options import Decorated, Key, admin_address, output_option
+from broker.cli.options import Decorated, admin_address, output_option
+from broker.cli.values import Key
 
 if TYPE_CHECKING:
     from broker.admin.models import ParkedList, ParkedRequest

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import Key, admin_address, output_option
+from broker.cli.options import admin_address, output_option
+from broker.cli.values import Key
 
 
 @click.command(

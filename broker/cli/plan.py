@@ -11,7 +11,8 @@ import click
 
 from broker.cli.exits import Exit
 from broker.cli.help import Command
-from broker.cli.options import Duration, Key, admin_address, output_option, resolve_option
+from broker.cli.options import admin_address, output_option, resolve_option
+from broker.cli.values import Duration, Key
 from broker.errors import InvalidManifest
 
 if TYPE_CHECKING:

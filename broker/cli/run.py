@@ -9,8 +9,6 @@ import click
 
 from broker.cli.help import Command
 from broker.cli.options import (
-    Duration,
-    Size,
     admin_address,
     channel_option,
     data_address,
@@ -21,6 +19,7 @@ from broker.cli.options import (
     network_options,
     resolve_option,
 )
+from broker.cli.values import Duration, Size
 from broker.settings import LogFormat, LogLevel, Settings
 
 

@@ -13,7 +13,8 @@ import click
 
 from broker.cli.exits import RefusedError, UnreachableError
 from broker.cli.help import Command
-from broker.cli.options import DEFAULT_BROKER, Pair, data_address, output_option
+from broker.cli.options import DEFAULT_BROKER, data_address, output_option
+from broker.cli.values import Pair
 from broker.errors import InvalidEvent
 
 if TYPE_CHECKING:

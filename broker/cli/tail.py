@@ -8,7 +8,8 @@ from itertools import islice
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import DEFAULT_BROKER, Key, admin_address, output_option
+from broker.cli.options import DEFAULT_BROKER, admin_address, output_option
+from broker.cli.values import Key
 
 
 @click.command(
