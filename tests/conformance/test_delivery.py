@@ -1,4 +1,7 @@
-"""Delivery over real sockets: every rule of Knative's, and where ours differ on purpose."""
+"""Delivery over real sockets: every rule of Knative's, and where ours differ on purpose.
+
+Each holds over fresh connections, and over one that is at rest, where attempts take no task.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.delivery import Attempt, Delivery
 from delivery.verdicts import Verdict
 from sinks.http import HttpSinks
+from tests.conformance.begun import begun_step
 from tests.services.subscribers import (
     Request,
     Script,
@@ -83,6 +87,7 @@ class Bench:
 
     subscriber: Subscriber
     sinks: HttpSinks
+    kept: bool = False
     policy: DeliveryPolicy = POLICY
     emitted: list[Event] = field(default_factory=list)
     emit_errors: list[Exception] = field(default_factory=list)
@@ -90,6 +95,10 @@ class Bench:
 
     def answers(self, *answers: int | Script) -> None:
         self.subscriber.answers("/", answers)
+
+    def replacing(self, script: Script) -> Sequence[Script]:
+        """Return what a fresh connection answers that replaces one at rest, if that is closed."""
+        return [script] if self.kept and script in (close(), reset()) else []
 
     def dead_letters_answer(self, *answers: int | Script) -> None:
         url = self.subscriber.answers("/dead", answers)
@@ -145,7 +154,8 @@ class Bench:
         )
         taken: list[Step] = []
         while True:
-            step = await delivery.step(claim)
+            step = await begun_step(delivery, claim) if self.kept else None
+            step = step or await delivery.step(claim)
             taken.append(step)
             if not isinstance(step, Deferred):
                 return taken
@@ -158,10 +168,14 @@ class Bench:
         return [each for each in self.subscriber.received if each.path == path]
 
 
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
+@pytest.fixture(params=[False, True], ids=["fresh", "kept"])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
     async with Subscriber() as subscriber, HttpSinks() as sinks:
-        yield Bench(subscriber, sinks)
+        bench = Bench(subscriber, sinks, kept=request.param)
+        if bench.kept:
+            await bench.sink(Target(url=subscriber.url("/first"))).attempt(EVENT)
+            subscriber.received.clear()
+        yield bench
 
 
 def delays(steps: Sequence[Step]) -> list[float]:
@@ -310,7 +324,7 @@ async def test_another_4xx_is_not_retried_nor_taken_for_success(bench: Bench, st
 @pytest.mark.parametrize("script", [close(), reset(), hang(), hang(b"HTTP/1.1 200 OK\r\n")])
 async def test_no_answer_is_retried(bench: Bench, script: Script) -> None:
     bench.policy = replace(POLICY, timeout=timedelta(milliseconds=100))
-    bench.answers(script, 200)
+    bench.answers(script, *bench.replacing(script), 200)
 
     assert (await bench.steps())[-1] == DELIVERED
     assert [each.verdict for each in bench.attempts] == [Verdict.RETRY, Verdict.DELIVERED]
@@ -728,7 +742,7 @@ async def test_every_attempt_is_told_with_its_trigger_also_where_there_was_no_an
     bench: Bench,
 ) -> None:
     """Knative's dispatch metric loses its trigger there, and knows no retries."""
-    bench.answers(close(), 200)
+    bench.answers(close(), *bench.replacing(close()), 200)
 
     await bench.end()
 
