@@ -3,6 +3,6 @@
 from sinks.http.address import ANYWHERE, InvalidUrl
 from sinks.http.client import HttpClient
 from sinks.http.reader import NoAnswer, Response
-from sinks.http.sink import HttpSinks
+from sinks.http.sinks import HttpSinks
 
 __all__ = ["ANYWHERE", "HttpClient", "HttpSinks", "InvalidUrl", "NoAnswer", "Response"]

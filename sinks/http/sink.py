@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple, Self
-from weakref import WeakValueDictionary
+from typing import Final, NamedTuple
 
 from broker.codecs import http as codec
 from broker.event import Event
-from broker.policy import Credentials, Network, OAuth2, Signing, Timeouts
-from broker.ports import Answer, Refused, Sink, SinkOptions, Told
-from broker.trigger import Target
-from broker.urls import without_credentials
+from broker.policy import Timeouts
+from broker.ports import Answer, Refused, SinkOptions, Told
 from sinks.http.address import Address, InvalidUrl, Route, parse
 from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient, begun_head
 from sinks.http.consent import ORIGIN_HEADER, Consents, Pace
 from sinks.http.credentials import headers_of, secrets_of
-from sinks.http.destinations import literal
-from sinks.http.flaws import flaw
 from sinks.http.grants import NotGranted
-from sinks.http.guard import refusal
 from sinks.http.oauth2 import Tokens
-from sinks.http.oauth2 import tokens as of_client
 from sinks.http.prompt import Came, Prompt
 from sinks.http.reader import NoAnswer, Response
 from sinks.http.signing import Signer
-from sinks.http.tls import tls_context
-from sinks.http.tokenfile import tokens as in_file
 from sinks.http.tracing import traceparent
-
-_log: Final = logging.getLogger("cemesh.delivery")
 
 _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
 
@@ -46,98 +34,6 @@ Header = tuple[bytes, bytes]
 Headers = list[Header]
 
 Later = Callable[[], Awaitable[Answer]]
-
-
-class HttpSinks:
-    """All http and https destinations; they share one client and its connections.
-
-    And the tokens of one OAuth 2 client or one file, as long as a sink uses them.
-    """
-
-    def __init__(self) -> None:
-        self._client = HttpClient()
-        self._tokens: WeakValueDictionary[Hashable, Tokens] = WeakValueDictionary()
-        self._asking: set[asyncio.Task[None]] = set()
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        for task in self._asking:
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
-        await self._client.__aexit__(*exc)
-
-    @classmethod
-    def check(cls, target: Target) -> str | None:
-        try:
-            if parse(target.url).origin.tls:
-                tls_context(target.ca_certs)
-        except (InvalidUrl, NoAnswer) as error:
-            return str(error)
-        return None
-
-    @classmethod
-    def flaw(cls, proof: Signing | Credentials) -> str | None:
-        """See `broker.ports.ProvingSinks`."""
-        return flaw(proof)
-
-    def sink(self, target: Target, options: SinkOptions) -> Sink:
-        """Return the sink. Raises a `CemeshError` where a key or a token's URL is of no use."""
-        route = Route(
-            ca_certs=target.ca_certs,
-            certificate=options.credentials.certificate,
-            network=options.network,
-        )
-        _warn_of_refused(target.url, options.network)
-        consent, tokens = options.consent, self._tokens_of(options.credentials, options.network)
-        leave = None
-        if consent is not None or tokens is not None:
-            leave = Leave(
-                consent=None
-                if consent is None
-                else Consents(
-                    self._client, target.url, consent, route, self._start, options.callbacks
-                ),
-                tokens=tokens,
-            )
-        return HttpSink(self._client, target.url, route, options, leave)
-
-    def _tokens_of(self, credentials: Credentials, network: Network) -> Tokens | None:
-        make: Callable[[], Tokens]
-        match credentials:
-            case Credentials(oauth2=OAuth2() as oauth2):
-                make = partial(of_client, self._client, oauth2, network, self._start)
-            case Credentials(token_file=str(path)):
-                make = partial(in_file, path, self._start)
-            case _:
-                return None
-        key = (credentials.oauth2, credentials.token_file, network)
-        found = self._tokens.get(key)
-        if found is None:
-            found = self._tokens[key] = make()
-        return found
-
-    def _start(self, asking: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(asking)
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-        return task
-
-
-def _warn_of_refused(url: str, network: Network) -> None:
-    """Tell at once of an address that no attempt will reach: of a name, only attempts can tell."""
-    try:
-        host = parse(url).origin.host
-    except InvalidUrl:  # which each attempt tells
-        return
-    address = literal(host)
-    why = None if address is None else refusal(network, host, str(address))
-    if why is not None:
-        _log.warning(
-            "destination not allowed", extra={"destination": without_credentials(url), "why": why}
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
