@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Hashable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, Self
 from weakref import WeakValueDictionary
 
