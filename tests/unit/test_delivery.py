@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,21 @@ from hypothesis import strategies as st
 
 from broker.errors import ChannelFull
 from broker.event import Event
-from broker.ports import Accepted, Answer, Claim, Deferred, Outcome, Refusal, Refused, Settled
+from broker.policy import Limits
+from broker.ports import (
+    Accepted,
+    Answer,
+    Claim,
+    Deferred,
+    Ended,
+    Outcome,
+    Refusal,
+    Refused,
+    Settled,
+    Sink,
+    Told,
+    Underway,
+)
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.deadletter import dead_letter
 from delivery.delivery import Attempt, Delivery
@@ -70,6 +85,149 @@ async def test_a_sink_that_raises_costs_an_attempt_and_not_the_event(
     assert isinstance(refused, Refused)
     assert refused.reason == "the sink raised ZeroDivisionError: oh no"
     assert caplog.records[0].exc_info is not None
+
+
+class Begun:
+    def cancel(self) -> None:
+        raise AssertionError("nothing is broken off here")
+
+
+class Prompt(Accepting):
+    """Tells of an attempt, as soon as the loop comes to it, what it is given; raises an error."""
+
+    def __init__(self, told: Told | Exception) -> None:
+        self._told = told
+
+    def begin(self, event: Event, done: Callable[[Told], None]) -> Underway:
+        if isinstance(self._told, Exception):
+            raise self._told
+        asyncio.get_running_loop().call_soon(done, self._told)
+        return Begun()
+
+
+def prompt(
+    sink: Sink,
+    *,
+    trigger: Trigger = TRIGGER,
+    on_attempt: Callable[[Attempt], None],
+    heard: Callable[[Claim, Answer], None] = lambda claim, answer: None,
+) -> Delivery:
+    return Delivery(
+        trigger,
+        subscriber=sink,
+        dead_letter=Accepting(),
+        emit=unreachable_emit,
+        on_attempt=on_attempt,
+        heard=heard,
+    )
+
+
+def new_claim(*, condemned: Refusal | None = None) -> Claim:
+    return Claim(
+        event=EVENT, attempts=0, condemned=condemned, accepted_at=datetime.now(UTC), position=None
+    )
+
+
+async def begun(delivery: Delivery) -> Ended:
+    ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+    assert delivery.begin(new_claim(), ended.set_result) is not None
+    return await ended
+
+
+async def refused_later() -> Answer:
+    return Refused(reason="503 Service Unavailable", status=503)
+
+
+async def failing_later() -> Answer:
+    raise ZeroDivisionError("oh no")
+
+
+async def test_an_attempt_that_is_accepted_is_told_of_once_and_takes_no_task() -> None:
+    attempts: list[Attempt] = []
+    heard: list[Answer] = []
+    delivery = prompt(
+        Prompt(Accepted()), on_attempt=attempts.append, heard=lambda _, answer: heard.append(answer)
+    )
+
+    assert await begun(delivery) == Settled(outcome=Outcome.DELIVERED)
+    assert [(each.number, each.verdict) for each in attempts] == [(1, Verdict.DELIVERED)]
+    assert heard == [Accepted()]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (Refused(reason="connection refused"), "connection refused"),
+        (refused_later, "503 Service Unavailable"),
+        (failing_later, "the sink raised ZeroDivisionError: oh no"),
+    ],
+    ids=["refused", "refused later", "raises later"],
+)
+async def test_an_attempt_that_is_refused_after_it_was_begun_is_one_attempt(
+    told: Told, reason: str
+) -> None:
+    attempts: list[Attempt] = []
+    heard: list[Answer] = []
+    delivery = prompt(
+        Prompt(told), on_attempt=attempts.append, heard=lambda _, answer: heard.append(answer)
+    )
+
+    more = await begun(delivery)
+    assert attempts == []
+    assert callable(more)
+    step = await more()
+
+    assert isinstance(step, Deferred)
+    (attempt,) = attempts
+    assert isinstance(attempt.answer, Refused)
+    assert (attempt.number, attempt.answer.reason) == (1, reason)
+    assert heard == [attempt.answer]
+
+
+async def test_a_sink_that_raises_when_it_is_to_begin_is_asked_again_for_the_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attempts: list[Attempt] = []
+    delivery = prompt(Prompt(ZeroDivisionError("oh no")), on_attempt=attempts.append)
+
+    assert delivery.begin(new_claim(), lambda _: None) is None
+    assert await delivery.step(new_claim()) == Settled(outcome=Outcome.DELIVERED)
+
+    assert len(attempts) == 1
+    assert caplog.records[0].exc_info is not None
+
+
+@pytest.mark.parametrize("who", ["who watches", "who hears"])
+async def test_who_watches_and_raises_is_not_passed_over(who: str) -> None:
+    heard: list[Answer] = []
+
+    def watch(_: Attempt) -> None:
+        if who == "who watches":
+            raise ZeroDivisionError
+
+    def hear(_: Claim, answer: Answer) -> None:
+        heard.append(answer)
+        if who == "who hears":
+            raise ZeroDivisionError
+
+    more = await begun(prompt(Prompt(Accepted()), on_attempt=watch, heard=hear))
+
+    assert callable(more)
+    with pytest.raises(ZeroDivisionError):
+        await more()
+    assert len(heard) == 1
+
+
+async def test_what_takes_more_than_the_subscribers_answer_is_not_begun() -> None:
+    aging = replace(TRIGGER.delivery, limits=Limits(max_age=timedelta(days=1)))
+    sink, attempts = Prompt(Accepted()), list[Attempt]()
+    old = prompt(sink, trigger=replace(TRIGGER, delivery=aging), on_attempt=attempts.append)
+    condemned = prompt(sink, on_attempt=attempts.append)
+    plain = prompt(Accepting(), on_attempt=attempts.append)
+
+    assert old.begin(new_claim(), lambda _: None) is None
+    assert condemned.begin(new_claim(condemned=WHY), lambda _: None) is None
+    assert plain.begin(new_claim(), lambda _: None) is None
 
 
 @pytest.mark.parametrize(
