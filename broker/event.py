@@ -184,6 +184,20 @@ def _check_each(attributes: Mapping[str, str]) -> None:
             rule(name, known)
 
 
+def check_attribute(name: str, value: str) -> None:
+    """Raise `InvalidEvent` unless a valid CloudEvent can have this attribute, a string.
+
+    A valid one is what has all of `REQUIRED`, and no attribute that this refuses.
+    """
+    rule = _RULES.get(name)
+    if rule is None:
+        check_name(name)
+    if not value.isprintable():  # nothing forbidden is
+        _check_characters(name, value)
+    if rule is not None:
+        rule(name, value)
+
+
 def check_name(name: str) -> None:
     """Raise `InvalidEvent` unless ``name`` can be an attribute's name: ``[a-z0-9]+``, not data."""
     if not _NAME.fullmatch(name):

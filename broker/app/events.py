@@ -263,8 +263,10 @@ class Taking:
     def take(self, attributes: Mapping[str, str], body: bytes) -> None:
         """Take the event of a request that came whole."""
         self._more_body = False
+        size = len(body)
         try:
-            self._hold(len(body))
+            self._door.intake.hold(0, size)
+            self._held = size
             events = self._door.event(attributes, body)
         except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
             self._refuse(error)
@@ -357,7 +359,8 @@ class Taking:
             self._refuse(error)
 
     def _accept(self) -> None:
-        self._release()
+        self._door.intake.release(self._held)
+        self._held = 0
         self._protocol.accept(self)
 
     def _refuse(self, error: BaseException) -> None:

@@ -77,8 +77,11 @@ class Door:
         return take_in(decode(headers, body))
 
     def event(self, attributes: Mapping[str, str], body: bytes) -> Sequence[Event]:
-        """Return the one event of a request whose head has been decoded; raises `InvalidEvent`."""
-        return take_in([Event.checked(attributes, body or None)])
+        """Return the one event of a request whose attributes have been checked.
+
+        Raises `InvalidEvent`.
+        """
+        return take_in([Event(attributes, body or None)])
 
     def refusal(self, entrance: Entrance, error: BaseException) -> Response:
         """Return how to answer a request that failed so, and note that it was refused.

@@ -39,8 +39,10 @@ class Intake:
 
         Raises `TooLarge` or `ChannelFull`; the ``size`` bytes then still count.
         """
-        self._admit(size, more)
-        self._pending += more
+        pending = self._pending + more
+        if size + more > self._max_event_bytes or pending > self._max_pending_bytes:
+            self._admit(size, more)
+        self._pending = pending
 
     def release(self, size: int) -> None:
         """Note that so many bytes are no longer held."""

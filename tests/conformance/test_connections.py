@@ -114,6 +114,19 @@ def test_a_body_that_comes_while_its_request_is_in_line_is_put_together(port: Da
     assert [each.data for each in port.stored] == [b"0123456789"]
 
 
+def test_a_body_that_grew_too_large_in_line_is_refused_in_its_turn(port: DataPort) -> None:
+    gate = Gate()
+    port.emit = gate.emit
+    chunked = event("large").replace(b"content-length: 0", b"transfer-encoding: chunked")
+    with port.connect() as connection:
+        connection.sendall(event("held") + chunked + b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n")
+        assert gate.entered.wait(DEADLINE)
+        port.emit = port.store
+        gate.open()
+
+        assert statuses_on(connection, 2) == [202, 413]
+
+
 def test_thousands_of_requests_in_line_are_all_answered(port: DataPort) -> None:
     gate = Gate()
     port.emit = gate.emit

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 Row = tuple[object, ...]
 
-_ROWS_AT_ONCE: Final = (256, 64, 16, 4, 1)
+_ROWS_AT_ONCE: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """Rows in one statement; few different ones, so that SQLite's cache keeps them prepared."""
 
 
