@@ -100,8 +100,7 @@ def port() -> Iterator[DataPort]:
                     raise ChannelUnavailable("down")
 
     brokers = {"default/orders": None, "default/guarded": Access(bearer={"a": "b"})}
-    limits = {"max_event_bytes": 3000, "max_pending_bytes": 6000}
-    with DataPort(brokers, **limits).running() as port:
+    with DataPort(brokers, max_event_bytes=3000, max_pending_bytes=6000).running() as port:
         port.emit = emit
         yield port
 
