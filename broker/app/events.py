@@ -261,13 +261,13 @@ class Taking:
         self._more_body = True
 
     def take(self, attributes: Mapping[str, str], body: bytes) -> None:
-        """Take the event of a request that came whole."""
+        """Take the events of a request that came whole."""
         self._more_body = False
         size = len(body)
         try:
             self._door.intake.hold(0, size)
             self._held = size
-            events = self._door.event(attributes, body)
+            events = self._door.told(attributes, body)
         except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
             self._refuse(error)
         else:

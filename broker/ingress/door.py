@@ -76,11 +76,13 @@ class Door:
         """
         return take_in(decode(headers, body))
 
-    def event(self, attributes: Mapping[str, str], body: bytes) -> Sequence[Event]:
-        """Return the one event of a request whose attributes have been checked.
+    def told(self, attributes: Mapping[str, str], body: bytes) -> Sequence[Event]:
+        """Return the events of a request whose head is known to tell these attributes, checked.
 
-        Raises `InvalidEvent`.
+        Where they are in the body, that is the Content-Type alone. Raises as `events` does.
         """
+        if len(attributes) == 1:
+            return self.events([(b"content-type", attributes["datacontenttype"].encode())], body)
         return take_in([Event(attributes, body or None)])
 
     def refusal(self, entrance: Entrance, error: BaseException) -> Response:

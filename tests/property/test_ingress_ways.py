@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -19,6 +19,7 @@ from broker.app.serving import configured
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.ingress import Door, Entrance, ingress
+from broker.ports import Emit
 from broker.trigger import Access, Broker
 from tests.conformance.dataport import WAYS, DataPort
 from tests.property.test_ingress_fuzz import LAST, damaged, framed, read_to_end
@@ -81,6 +82,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self._reads = True
         self._closing = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -92,11 +94,30 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self._closing = True
 
+    def is_reading(self) -> bool:
+        return self._reads
+
     def pause_reading(self) -> None:
-        pass
+        self._reads = False
 
     def resume_reading(self) -> None:
-        pass
+        self._reads = True
+
+
+@contextmanager
+def connection(emit: Emit) -> Iterator[tuple[EventProtocol, Wire]]:
+    brokers = {
+        key: Entrance(broker=Broker(key=key, access=access), emit=emit)
+        for key, access in ACCESS.items()
+    }
+    door = Door(brokers.get, clients=list, on_refused=lambda broker, status: None, **LIMITS)
+    config = configured(ingress(door), linger=timedelta(seconds=1), door=door)
+    config.load()
+    protocol = EventProtocol(config=config, server_state=ServerState(), app_state={}, door=door)
+    wire = Wire()
+    protocol.connection_made(wire)
+    yield protocol, wire
+    protocol.connection_lost(None)
 
 
 def fed(pieces: Sequence[bytes]) -> tuple[bytes, list[Event]]:
@@ -111,23 +132,13 @@ def fed(pieces: Sequence[bytes]) -> tuple[bytes, list[Event]]:
         return future
 
     async def feed() -> bytes:
-        brokers = {
-            key: Entrance(broker=Broker(key=key, access=access), emit=emit)
-            for key, access in ACCESS.items()
-        }
-        door = Door(brokers.get, clients=list, on_refused=lambda broker, status: None, **LIMITS)
-        config = configured(ingress(door), linger=timedelta(seconds=1), door=door)
-        config.load()
-        make = partial(EventProtocol, config=config, server_state=ServerState(), app_state={})
-        protocol, wire = make(door=door), Wire()
-        protocol.connection_made(wire)
-        for piece in pieces:
-            if not wire.is_closing():
-                protocol.data_received(piece)
-            while not wire.is_closing() and protocol.tasks:
-                await asyncio.sleep(0)
-        protocol.connection_lost(None)
-        return wire.written
+        with connection(emit) as (protocol, wire):
+            for piece in pieces:
+                if not wire.is_closing():
+                    protocol.data_received(piece)
+                while not wire.is_closing() and protocol.tasks:
+                    await asyncio.sleep(0)
+            return wire.written
 
     return asyncio.run(feed()), events
 
@@ -151,3 +162,49 @@ def test_what_comes_at_once_is_read_as_what_comes_byte_by_byte(
     sent = b"".join([*requests, last])
 
     assert fed([*requests, last]) == fed([sent[n : n + 1] for n in range(len(sent))])
+
+
+EVENT = (
+    b"POST /default/orders HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n"
+    b"ce-specversion: 1.0\r\nce-id: 1\r\nce-source: /x\r\nce-type: t\r\n\r\n"
+)
+
+
+async def test_nothing_more_is_read_while_a_request_stands_in_line() -> None:
+    storing: list[asyncio.Future[None]] = []
+
+    def emit(events: Sequence[Event]) -> asyncio.Future[None]:
+        storing.append(asyncio.get_running_loop().create_future())
+        return storing[-1]
+
+    with connection(emit) as (protocol, wire):
+        protocol.data_received(EVENT)
+        assert wire.is_reading()
+
+        protocol.data_received(EVENT)
+        assert not wire.is_reading()
+        assert len(storing) == 1
+
+        storing[0].set_result(None)
+        while len(storing) < 2:
+            await asyncio.sleep(0)
+        assert wire.is_reading()
+
+
+async def test_no_answer_is_given_while_a_client_does_not_read_those_before() -> None:
+    def emit(events: Sequence[Event]) -> asyncio.Future[None]:
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.set_result(None)
+        return stored
+
+    with connection(emit) as (protocol, wire):
+        protocol.pause_writing()
+        protocol.data_received(EVENT + EVENT)
+        await asyncio.sleep(0)
+        assert wire.written == b""
+        assert not wire.is_reading()  # for the second one stands in line
+
+        protocol.resume_writing()
+        while wire.written.count(b"HTTP/1.1 202 ") < 2:
+            await asyncio.sleep(0)
+        assert wire.is_reading()
