@@ -12,6 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sinks.http import HttpClient, NoAnswer, Response
+from sinks.http.address import parse
+from sinks.http.client import begun_head, whole_head
+from sinks.http.prompt import Came
 from sinks.http.proxy import Proxy, Tunnel
 from sinks.http.reader import MAX_BODY, ResponseReader
 from tests.services.subscribers import Subscriber, hang, raw
@@ -131,6 +134,39 @@ def test_over_a_socket_too_there_is_no_hang_and_no_other_exception(
                     await client.request("POST", url, timeout=timedelta(milliseconds=20))
 
     asyncio.run(ask_twice())
+
+
+@given(STREAMS.filter(bool))
+@settings(max_examples=50)
+def test_what_is_told_of_a_request_that_was_begun_is_what_any_request_is_told(
+    stream: bytes,
+) -> None:
+    async def ask_both_ways() -> tuple[Response | str | None, Response | str | None]:
+        async with Subscriber() as subscriber, HttpClient() as client:
+            url = subscriber.answers("/", [200, raw(stream), 200, raw(stream)])
+            await client.request("POST", url, timeout=timedelta(seconds=10))
+            asked: Response | str
+            try:
+                asked = await client.request("POST", url, timeout=timedelta(seconds=10))
+            except NoAnswer as error:
+                asked = error.reason
+            await subscriber.all_closed()
+            await client.request("POST", url, timeout=timedelta(seconds=10))
+            return asked, await begun(client, url)
+
+    asked, told = asyncio.run(ask_both_ways())
+
+    assert told == asked
+
+
+async def begun(client: HttpClient, url: str) -> Response | str | None:
+    came: asyncio.Future[Came] = asyncio.get_running_loop().create_future()
+    address = parse(url)
+    head = whole_head(begun_head("POST", address, ()), (), 0)
+    begun = client.begin(address, head, b"", timedelta(seconds=10), came.set_result)
+    assert begun is not None
+    told = await came
+    return told.reason if isinstance(told, NoAnswer) else told
 
 
 @given(STREAMS, PIECES)
