@@ -81,6 +81,10 @@ class HttpClient:
         kept = self._take(address.origin)
         return await self._send(kept, address.origin, head, body, began, timeout, timeouts)
 
+    def has_one_at_rest(self, origin: Origin) -> bool:
+        """Return whether `begin` will find a connection."""
+        return bool(self._idle.get(origin))
+
     def begin(
         self, address: Address, head: bytes, body: bytes, within: timedelta, done: Done
     ) -> Prompt | None:

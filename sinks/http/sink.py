@@ -90,6 +90,8 @@ class HttpSink:
             address = parse(self._url, self._route)
         except InvalidUrl:
             return None
+        if not self._client.has_one_at_rest(address.origin):
+            return None
         if self._begun is None:
             self._begun = begun_head("POST", address, self._headers)
         lines, body = codec.encode_lines(event, self._mode)
