@@ -9,8 +9,8 @@ from xml.sax.saxutils import escape
 
 from bench.rows import Row
 
-_WIDTH: Final = 900
-_LEFT: Final = 480
+_WIDTH: Final = 930
+_LEFT: Final = 510
 _RIGHT: Final = 130
 _TOP: Final = 60
 _STEP: Final = 26

@@ -36,6 +36,7 @@ def svg(lines: Sequence[Line], *, title: str, x: str, y: str) -> str:
         f'<text x="{_LEFT}" y="20" font-size="14">{title}</text>',
         *_axes(across, up, x, y),
     ]
+    latest = max(across(line.points[-1][0]) for line in lines)
     for line, colour in zip(lines, _COLOURS, strict=False):
         at = [(across(px), up(py)) for px, py in line.points]
         path = " ".join(f"{px:.1f},{py:.1f}" for px, py in at)
@@ -43,7 +44,7 @@ def svg(lines: Sequence[Line], *, title: str, x: str, y: str) -> str:
         parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colour}"/>' for px, py in at]
         end_x, end_y = at[-1]
         # Beside its end; where others go on from there, above and before it.
-        ends_early = end_x < across.end
+        ends_early = end_x < latest
         where = (
             f'x="{end_x - 8:.1f}" y="{end_y - 10:.1f}" text-anchor="end"'
             if ends_early
@@ -78,7 +79,6 @@ class _Scale:
         self._high = max(self._low + 1, math.ceil(math.log10(max(values))))
         self._start = start
         self._length = end - start
-        self.end = end
 
     def __call__(self, value: float) -> float:
         share = (math.log10(value) - self._low) / (self._high - self._low)
