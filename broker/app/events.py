@@ -7,20 +7,16 @@ with no scope, no task and no messages between them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final, cast
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from broker.app.heads import Unusual, path_of, read
+from broker.app.heads import Judge, Unusual, path_of, read
 from broker.app.protocol import HttpProtocol
-from broker.event import Event
-from broker.ingress import Door, Entrance
+from broker.app.taking import Header, Taking
+from broker.ingress import Door
 
-Header = tuple[bytes, bytes]
-
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_BODY: Final = ((b"content-length", b"0"),)
 
 
@@ -34,14 +30,12 @@ class EventProtocol(HttpProtocol):
         self._stored: tuple[object, bytes] = (None, b"")
         self._resting_since: float | None = None
         self._within = False  # a request that the parser has begun to read
-        self._judge = _Judge()
+        self._judge = Judge()
 
     def data_received(self, data: bytes) -> None:
-        while rest := self._without_event(data):
-            if rest is data:
-                super().data_received(data)
-                return
-            data = rest
+        rest = self._without_event(data)
+        if rest:
+            super().data_received(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -221,178 +215,3 @@ class EventProtocol(HttpProtocol):
             self._close_after(left)
         else:
             super().timeout_keep_alive_handler()
-
-
-class Taking:
-    """An event request, from its head to its answer.
-
-    To uvicorn it is a cycle like its own: that is what the attributes are called by.
-    """
-
-    __slots__ = (
-        "_begun",
-        "_body",
-        "_door",
-        "_held",
-        "_more_body",
-        "_protocol",
-        "disconnected",
-        "entrance",
-        "expects",
-        "headers",
-        "keep_alive",
-        "response_complete",
-    )
-
-    message_event: ClassVar[asyncio.Event] = asyncio.Event()  # nobody waits for it
-
-    def __init__(self, protocol: EventProtocol, door: Door, entrance: Entrance) -> None:
-        self.entrance = entrance
-        self.headers: Sequence[Header] = ()
-        self.expects = False
-        self.keep_alive = True
-        self.response_complete = False
-        self.disconnected = False
-        self._protocol = protocol
-        self._door = door
-        self._begun = False
-        self._body: bytes | bytearray = b""
-        self._held = 0
-        self._more_body = True
-
-    def take(self, attributes: Mapping[str, str], body: bytes) -> None:
-        """Take the events of a request that came whole."""
-        self._more_body = False
-        size = len(body)
-        try:
-            self._door.intake.hold(0, size)
-            self._held = size
-            events = self._door.told(attributes, body)
-        except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
-            self._refuse(error)
-        else:
-            self._store(events)
-
-    def begin(self) -> None:
-        """Judge the head. To be called once all requests before it are answered."""
-        protocol = self._protocol
-        if protocol.transport.is_closing():
-            return
-        self._begun = True
-        try:
-            self._door.check(self.entrance, self.headers)
-            if self._body:
-                self._hold(len(self._body))
-        except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
-            self._refuse(error)
-            return
-        if self.expects:
-            protocol.transport.write(_CONTINUE)
-        if not self._more_body:
-            self._take_body()
-
-    def feed(self, chunk: bytes) -> None:
-        """Take in a part of the body."""
-        if self.response_complete:
-            return
-        if self._begun:
-            try:
-                self._hold(len(chunk))
-            except Exception as error:  # noqa: BLE001  # as above
-                self._refuse(error)
-                return
-        if not self._body:
-            self._body = chunk
-        else:
-            if isinstance(self._body, bytes):
-                self._body = bytearray(self._body)
-            self._body += chunk
-
-    def end(self) -> None:
-        """Take the events, now that the body is whole."""
-        self._more_body = False
-        if self._begun and not self.response_complete:
-            self._take_body()
-
-    def leave(self) -> None:
-        """Forget a request that its client will not finish."""
-        if self._more_body:
-            self._release()
-
-    def _hold(self, more: int) -> None:
-        self._door.intake.hold(self._held, more)
-        self._held += more
-
-    def _release(self) -> None:
-        self._door.intake.release(self._held)
-        self._held = 0
-
-    def _take_body(self) -> None:
-        try:
-            events = self._door.events(self.headers, bytes(self._body))
-        except Exception as error:  # noqa: BLE001  # as above
-            self._refuse(error)
-        else:
-            self._store(events)
-
-    def _store(self, events: Sequence[Event]) -> None:
-        if not events:
-            self._accept()
-            return
-        try:
-            storing = self.entrance.emit(events)
-        except Exception as error:  # noqa: BLE001  # as above
-            self._refuse(error)
-            return
-        if not isinstance(storing, asyncio.Future):
-            storing = self._protocol.spawn(storing)
-        if storing.done():
-            self._settle(storing)
-        else:
-            storing.add_done_callback(self._settle)
-
-    def _settle(self, stored: asyncio.Future[None]) -> None:
-        error = asyncio.CancelledError() if stored.cancelled() else stored.exception()
-        if error is None:
-            self._accept()
-        else:
-            self._refuse(error)
-
-    def _accept(self) -> None:
-        self._door.intake.release(self._held)
-        self._held = 0
-        self._protocol.accept(self)
-
-    def _refuse(self, error: BaseException) -> None:
-        self._release()
-        self._protocol.refuse(self, error)
-
-
-class _Judge:
-    """Says whether bytes are one request of HTTP, and no more.
-
-    A parser that tells its headers to nobody takes a fifth of the time of one that does.
-    """
-
-    def __init__(self) -> None:
-        self._renew()
-
-    def agrees(self, message: bytes) -> bool:
-        self._begun = self._ended = 0
-        try:
-            self._parser.feed_data(message)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._ended = 0
-        if self._begun == self._ended == 1:
-            return True
-        self._renew()
-        return False
-
-    def on_message_begin(self) -> None:
-        self._begun += 1
-
-    def on_message_complete(self) -> None:
-        self._ended += 1
-
-    def _renew(self) -> None:
-        self._parser = httptools.HttpRequestParser(self)

@@ -151,3 +151,33 @@ def _checked(name: str, value: str) -> Field:
     except InvalidEvent as error:
         raise Unusual from error
     return name, value
+
+
+class Judge:
+    """Says whether bytes are one request of HTTP, and no more.
+
+    A parser that tells its headers to nobody takes a fifth of the time of one that does.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+
+    def agrees(self, message: bytes) -> bool:
+        self._begun = self._ended = 0
+        try:
+            self._parser.feed_data(message)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._ended = 0
+        if self._begun == self._ended == 1:
+            return True
+        self._renew()
+        return False
+
+    def on_message_begin(self) -> None:
+        self._begun += 1
+
+    def on_message_complete(self) -> None:
+        self._ended += 1
+
+    def _renew(self) -> None:
+        self._parser = httptools.HttpRequestParser(self)

@@ -220,6 +220,18 @@ def test_a_connection_goes_on_behind_a_body_that_was_refused(port: DataPort) -> 
     assert ids(port) == ["2"]
 
 
+def test_a_refused_body_that_looks_like_a_request_is_none(port: DataPort) -> None:
+    inner = event("inner")
+    with port.connect() as connection:
+        connection.sendall(event("1", body=b"x" * 5000)[:-5000])
+        assert answer_on(connection).status == 413
+
+        connection.sendall(inner + b"x" * (5000 - len(inner)) + event("2"))
+        assert answer_on(connection).status == 202
+
+    assert ids(port) == ["2"]
+
+
 # --- 100-continue --------------------------------------------------------------------------
 
 
@@ -232,6 +244,16 @@ def test_a_client_that_asks_whether_to_go_on_is_told_to(port: DataPort) -> None:
         assert answer_on(connection).status == 202
 
     assert told == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert port.stored[0].data == b"hello"
+
+
+def test_a_client_that_asks_and_does_not_wait_is_told_all_the_same(port: DataPort) -> None:
+    with port.connect() as connection:
+        connection.sendall(event("1", "expect: 100-continue", body=b"hello"))
+        with connection.makefile("rb") as answers:
+            told = [answers.readline() for _ in range(3)]
+
+    assert told == [b"HTTP/1.1 100 Continue\r\n", b"\r\n", b"HTTP/1.1 202 Accepted\r\n"]
     assert port.stored[0].data == b"hello"
 
 

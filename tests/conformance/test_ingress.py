@@ -84,6 +84,25 @@ def test_202_is_not_sent_before_the_event_is_durable(port: DataPort) -> None:
         assert answer_on(connection).status == 202
 
 
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("plain", "plain"),
+        ("Euro%20%E2%82%AC", "Euro €"),
+        ("100%", "100%"),
+        ("two words", "two words"),
+        ('"quoted \\"text\\""', 'quoted "text"'),
+        (" \tpadded \t", "padded"),
+    ],
+)
+def test_a_value_is_decoded(port: DataPort, value: str, meant: str) -> None:
+    answers = [port.request([*EVENT, ("Ce-Subject", value), ("ce-note", value)]) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [202, 202]
+    for event in port.stored:
+        assert (event.attributes["subject"], event.attributes["note"]) == (meant, meant)
+
+
 def test_structured_events_are_taken(port: DataPort) -> None:
     answer = port.request(STRUCTURED, as_json(document(data=[1])))
 

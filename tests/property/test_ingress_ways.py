@@ -170,6 +170,14 @@ EVENT = (
 )
 
 
+def test_a_header_that_looks_like_a_request_is_none() -> None:
+    answers, events = fed([b"GET /default/orders HTTP/1.1\r\nhost: test\r\nx: ", EVENT])
+
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.startswith(b"HTTP/1.1 4")
+    assert events == []
+
+
 async def test_nothing_more_is_read_while_a_request_stands_in_line() -> None:
     storing: list[asyncio.Future[None]] = []
 
