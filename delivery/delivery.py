@@ -125,7 +125,9 @@ class Delivery:
 
         ``done`` is told the step, or what comes to it where that takes more than an answer.
         """
-        if self._begin is None or claim.condemned is not None or self._max_age is not None:
+        if self._begin is None or claim.condemned is not None:
+            return None
+        if self._max_age is not None and is_older(claim, self._max_age):
             return None
         try:
             return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
