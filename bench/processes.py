@@ -101,13 +101,13 @@ def family(pid: int) -> Iterator[int]:
 
 
 def processor(pid: int) -> float:
-    """Return the seconds of processor that a process has had, in user mode and in the kernel."""
-    return _processor(Path(f"/proc/{pid}/stat"))
+    """Return the seconds of processor that a process has had, with its threads that have ended."""
+    return time.clock_gettime((~pid << 3) | _PROCESSOR_CLOCK)
 
 
-def _processor(stat: Path) -> float:
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+_PROCESSOR_CLOCK: Final = 2
+"""Linux's clock of a process that another one may read, as `clock_getcpuclockid(3)` has it: in
+nanoseconds, where /proc counts in hundredths of a second."""
 
 
 def threads(pid: int) -> Mapping[int, float]:
@@ -115,7 +115,8 @@ def threads(pid: int) -> Mapping[int, float]:
     found = {}
     for each in family(pid):
         for thread in Path(f"/proc/{each}/task").iterdir():
-            found[int(thread.name)] = _processor(thread / "stat")
+            fields = (thread / "stat").read_text().rpartition(")")[2].split()
+            found[int(thread.name)] = (int(fields[11]) + int(fields[12])) / _TICKS
     return found
 
 

@@ -16,7 +16,7 @@ from bench.__main__ import measured
 from bench.ledger import ACCEPTED, REFUSED, UNANSWERED, Arrived, EventsLost, Sent, balance
 from bench.measure import Places, collect, load, measure
 from bench.page import figures
-from bench.processes import Mesh, Process, minimal, sink
+from bench.processes import Mesh, Process, minimal, processor, sink
 from bench.rows import COLUMNS, Baseline, Row, Target, line, row, write
 from bench.scenarios.parts import LOOP, by_part
 from bench.stage import Stage
@@ -188,6 +188,31 @@ def test_latency_of_an_open_loop_counts_from_when_a_request_was_due(tmp_path: Pa
     assert 50 <= closed.answers[0] < 500
     assert opened.events == 30
     assert opened.answers[1] > 1_000
+
+
+BURNS = """
+import threading, time
+def burn():
+    while time.thread_time() < 0.2:
+        pass
+thread = threading.Thread(target=burn)
+thread.start()
+thread.join()
+print("done", flush=True)
+input()
+"""
+
+
+def test_the_time_of_threads_that_have_ended_counts() -> None:
+    command = [sys.executable, "-c", BURNS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as burnt:
+        assert burnt.stdout is not None
+        assert burnt.stdout.readline() == b"done\n"
+
+        took = processor(burnt.pid)
+
+        burnt.communicate(b"\n")
+    assert 0.2 <= took < 5
 
 
 def test_a_scenario_in_which_an_event_is_missing_fails_and_the_others_go_on(
