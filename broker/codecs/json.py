@@ -30,6 +30,7 @@ _string: Final = msgspec.json.Decoder(str)
 _encoder: Final = msgspec.json.Encoder()
 
 _INTEGER: Final = re.compile(rb"-?[0-9]{1,10}")
+_BLANKS: Final = b" \t\n\r"
 _MEMBER_NAME: Final = re.compile(rb'[ \t\n\r]*("[^"\\]*+(?:\\.[^"\\]*+)*+")[ \t\n\r]*:[ \t\n\r]*')
 _MEMBER_END: Final = re.compile(rb"[ \t\n\r]*[,}]")
 
@@ -80,11 +81,9 @@ def is_json(content_type: str) -> bool:
 
 def _event(text: bytes | msgspec.Raw) -> Event:
     members = _parse(_members, text, "an event, an object")
-    # The names and raw values, without any blanks, are just as long as the whole text only if
-    # nothing was overwritten: twice the speed of walking through the members.
-    least = 1 + len("".join(members)) + len(b"".join(members.values())) + 4 * len(members)
-    if least != len(text):
-        _refuse_duplicates(bytes(text), {name: bytes(raw) for name, raw in members.items()})
+    names, values = "".join(members), b"".join(members.values())
+    if 1 + len(names) + len(values) + 4 * len(members) != len(text):
+        _look_for_duplicates(bytes(text), members, names, values)
 
     data = members.pop("data", None)
     data_base64 = members.pop("data_base64", None)
@@ -164,6 +163,21 @@ def _parse(
         raise InvalidEvent(f"the body is not valid JSON: {error}") from error
     except RecursionError as error:
         raise InvalidEvent("the JSON is nested too deep") from error
+
+
+def _look_for_duplicates(
+    text: bytes, members: Mapping[str, msgspec.Raw], names: str, values: bytes
+) -> None:
+    """Raise `InvalidEvent` if a member of the object ``text`` occurs twice.
+
+    What was kept is, blanks aside, as long as the whole text only if nothing was overwritten:
+    four times the speed of walking through the members.
+    """
+    least = (
+        1 + len(names.replace(" ", "")) + len(values.translate(None, _BLANKS)) + 4 * len(members)
+    )
+    if least != len(text.translate(None, _BLANKS)):
+        _refuse_duplicates(text, {name: bytes(raw) for name, raw in members.items()})
 
 
 def _refuse_duplicates(text: bytes, members: Mapping[str, bytes]) -> None:
