@@ -40,6 +40,13 @@ _OPERATORS_LINGER: Final = timedelta(seconds=1)
 
 _THINGS_MADE: Final = 50_000
 
+_SWITCHED_EVERY: Final = 0.0002
+"""Seconds that a thread which stores events waits for the interpreter behind a busy event loop.
+
+With Python's own 5 ms, at each of a commit's five calls, half of 2,000 events a second took 7 to
+13 ms until they were delivered; with this 3 to 4.
+"""
+
 STOPPED, REFUSED, CANNOT_START = 0, 1, 3
 
 
@@ -48,6 +55,7 @@ def run(settings: Settings) -> int:
 
     0: stopped when asked to; 1: the manifests are refused; 3: it cannot start.
     """
+    sys.setswitchinterval(_SWITCHED_EVERY)
     gc.disable()  # what is made at the start stays, and looking for garbage in it takes a fifth
     try:
         return _start(settings)

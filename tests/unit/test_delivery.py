@@ -225,7 +225,8 @@ async def test_what_takes_more_than_the_subscribers_answer_is_not_begun() -> Non
     condemned = prompt(sink, on_attempt=attempts.append)
     plain = prompt(Accepting(), on_attempt=attempts.append)
 
-    assert old.begin(new_claim(), lambda _: None) is None
+    long_ago = replace(new_claim(), accepted_at=datetime.now(UTC) - timedelta(days=2))
+    assert old.begin(long_ago, lambda _: None) is None
     assert condemned.begin(new_claim(condemned=WHY), lambda _: None) is None
     assert plain.begin(new_claim(), lambda _: None) is None
 
