@@ -270,6 +270,7 @@ def test_a_client_that_asks_and_does_not_wait_is_told_all_the_same(port: DataPor
         b"transfer-encoding: chunked, identity",
         b"content-length : 5",
         b"x: y\r\n folded: z",
+        b"x: y\ncontent-length: 5",
     ],
 )
 def test_a_request_whose_end_is_doubtful_is_refused_and_nothing_behind_it_taken(
