@@ -104,9 +104,12 @@ async def partitions_of(address: str, topic: str) -> int:
 async def configuration(address: str, topic: str) -> Mapping[str, str]:
     async with admin_of(address) as admin:
         resource = ConfigResource(ConfigResourceType.TOPIC, topic)
-        ((answer),) = await admin.describe_configs([resource])
-    ((*_, entries),) = answer.resources
-    return {entry[0]: entry[1] for entry in entries}
+        while True:
+            ((answer),) = await admin.describe_configs([resource])
+            ((*_, entries),) = answer.resources
+            if entries:
+                return {entry[0]: entry[1] for entry in entries}
+            await asyncio.sleep(0.05)  # the server learns of a topic just after it was made
 
 
 # --- what others write ---------------------------------------------------------------------
