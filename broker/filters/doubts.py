@@ -29,6 +29,10 @@ def never_matches(filter: Filter) -> str | None:
     attribute; there are filters that never match and are not found.
     """
     match filter:
+        case Exact() | Prefix() | Suffix():  # each entry of which is about another attribute
+            return None
+        case All((alone,)):
+            return never_matches(alone)
         case Any(filters):
             whys = [never_matches(each) for each in filters]
             return whys[0] if whys and all(whys) else None
