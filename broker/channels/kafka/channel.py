@@ -83,9 +83,13 @@ class KafkaChannel:
     # --- appending -------------------------------------------------------------------------
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
+        await self.submit(events, to=to)
+
+    def submit(self, events: Sequence[Event], *, to: str | None = None) -> asyncio.Future[None]:
+        """See `broker.ports.FutureChannel`."""
         notes = NO_NOTES if to is None else Notes(to=to)
         records = [encode(event, notes) for event in events]
-        await self._producing.append(self._layout.events, records)
+        return self._producing.submit(self._layout.events, records)
 
     async def check(self) -> None:
         self._producing.check()

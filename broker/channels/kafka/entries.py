@@ -16,7 +16,7 @@ _LAST = 253_402_300_799_000
 """The last second of the year 9999. Anybody may write records of any time, or of none: -1."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Entry:
     """One event in a partition.
 

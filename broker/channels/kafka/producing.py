@@ -89,29 +89,62 @@ class Producing:
         Raises `ChannelFull` and, within 5 s, `ChannelUnavailable`, or `TooLarge` where a record
         is larger than the topic takes, so that repeating it is of no use.
         """
+        await self.submit(topic, records, partition=partition)
+
+    def submit(
+        self, topic: str, records: Sequence[Record], *, partition: int | None = None
+    ) -> asyncio.Future[None]:
+        """Do what `append` does, from now on. What that raises, this or the future does."""
+        loop = asyncio.get_running_loop()
         if not records:
-            return
+            nothing: asyncio.Future[None] = loop.create_future()
+            nothing.set_result(None)
+            return nothing
         self.check()
         size = size_of(records[0]) if len(records) == 1 else sum(map(size_of, records))
         self._admit(len(records), size)
         self._pending_records += len(records)
         self._pending_bytes += size
-        try:
-            loop = asyncio.get_running_loop()
-            since = loop.time()
-            found = self._topics.get(topic)
-            # The oldest are first, and finding a topic takes a while.
-            put = self._appends.append if found else self._appends.appendleft
-            found = found or await self._find(topic)
+        since = loop.time()
+        found = self._topics.get(topic)
+        if found is None:
+            stored: asyncio.Future[None] = loop.create_task(
+                self._append_first(topic, records, size, partition, since)
+            )
+        else:
             append = Append(loop.create_future(), topic, since)
-            put(append)
-            for lane in found.spread(append, records, size, partition):
-                if lane.sent is None and lane not in self._ready:
-                    self._let_go(lane)
-            await append.durable
-        finally:
-            self._pending_records -= len(records)
-            self._pending_bytes -= size
+            self._appends.append(append)
+            self._put(append, found, records, size, partition)
+            stored = append.durable
+        stored.add_done_callback(partial(self._forget, len(records), size))
+        return stored
+
+    async def _append_first(
+        self, name: str, records: Sequence[Record], size: int, partition: int | None, since: float
+    ) -> None:
+        """Append to a topic that is not known yet."""
+        topic = await self._find(name)
+        append = Append(asyncio.get_running_loop().create_future(), name, since)
+        self._appends.appendleft(append)  # the oldest are first, and this has taken a while
+        self._put(append, topic, records, size, partition)
+        await append.durable
+
+    def _put(
+        self,
+        append: Append,
+        topic: Topic,
+        records: Sequence[Record],
+        size: int,
+        partition: int | None,
+    ) -> None:
+        for lane in topic.spread(append, records, size, partition):
+            if lane.sent is None and lane not in self._ready:
+                self._let_go(lane)
+
+    def _forget(self, records: int, size: int, _: object) -> None:
+        """Make room for others: these do not wait any more."""
+        self._pending_records -= records
+        self._pending_bytes -= size
 
     @property
     def is_out(self) -> bool:
