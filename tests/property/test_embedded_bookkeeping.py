@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -254,8 +255,7 @@ class Story:
 
 async def _between_commits(store: Store, data: Path, image: Path) -> None:
     """Copy the files as a process that dies now leaves them: in the only thread that writes."""
-    loop = asyncio.get_running_loop()
-    await loop.run_in_executor(store._writing, shutil.copytree, data, image)
+    await store._writing.do(partial(shutil.copytree, data, image))
 
 
 def _key(number: int) -> str | None:
