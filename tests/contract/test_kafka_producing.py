@@ -112,6 +112,20 @@ async def test_appends_that_come_while_one_is_on_its_way_share_a_batch(
     assert len(batches) <= 20
 
 
+async def test_what_is_submitted_is_durable_once_its_future_is_done(kafka: str) -> None:
+    topic = await new_topic(kafka)
+    async with Producing(options(kafka)) as producing:
+        first = producing.submit(topic, [record("first")])  # while the topic is not known yet
+        nothing = producing.submit(topic, [])
+        await first
+        others = [producing.submit(topic, [record(str(number))]) for number in range(3)]
+        done_at_once = [each.done() for each in (nothing, *others)]
+        await asyncio.gather(nothing, *others)
+
+        assert done_at_once == [True, False, False, False]
+        assert await stored(kafka, topic) == [["first", "0", "1", "2"]]
+
+
 async def test_what_one_append_sends_to_a_partition_is_one_batch(
     kafka: str, batches: list[int]
 ) -> None:
@@ -399,6 +413,23 @@ async def test_a_server_that_never_answers_is_told_of_within_5_s() -> None:
 
 
 # --- cancelling ------------------------------------------------------------------------------
+
+
+async def test_what_is_submitted_and_cancelled_makes_room_for_others(kafka: str) -> None:
+    topic = await new_topic(kafka)
+    async with Producing(options(kafka)) as producing:
+        await producing.append(topic, [record("first")])
+        large = [record(b"x" * 900_000)]
+        submitted = [producing.submit(topic, large) for _ in range(74)]
+        with pytest.raises(ChannelFull):
+            await producing.submit(topic, large)
+        for each in submitted:
+            each.cancel()
+        await asyncio.wait(submitted)
+
+        await producing.submit(topic, [record("last")])
+
+    assert await stored(kafka, topic) == [["first", "last"]]
 
 
 async def test_a_cancelled_append_leaves_those_that_share_its_batch_alone(kafka: str) -> None:
