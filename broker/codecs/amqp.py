@@ -233,9 +233,11 @@ def _decode_binary(headers: Headers, body: bytes, media_type: object) -> Event:
 
 def _in_order(attributes: dict[str, str], names: Sequence[str]) -> dict[str, str]:
     """Return the attributes as they were, if these are their names: RabbitMQ may sort headers."""
-    if attributes.keys() != set(names):
+    try:
+        ordered = {name: attributes[name] for name in names}
+    except KeyError:
         return attributes
-    return {name: attributes[name] for name in names}
+    return ordered if len(ordered) == len(attributes) else attributes
 
 
 def _with_prefix(headers: Headers) -> Headers:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import aiormq
 import pytest
 from aiormq import spec
+from aiormq.abc import ConsumerCallback, DeliveredMessage
 from aiormq.connection import ReceivedFrame
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pamqp import frame
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
+from pamqp.heartbeat import Heartbeat
 
-from broker.channels.rabbitmq.incoming import Incoming
+from broker.channels.rabbitmq.incoming import Incoming, at_once
 
 MARK = b"zqxj"
 NO_TEXT = b"\xff\xfea\xff"
@@ -57,7 +61,7 @@ def reading(data: bytes) -> Incoming:
     reader = asyncio.StreamReader()
     reader.feed_data(data)
     reader.feed_eof()
-    return Incoming(reader)
+    return Incoming(reader, {})
 
 
 def read(data: bytes) -> list[ReceivedFrame]:
@@ -69,6 +73,48 @@ def read(data: bytes) -> list[ReceivedFrame]:
 
 def header_frame(**told: Any) -> bytes:  # noqa: ANN401
     return frame.marshal(ContentHeader(properties=spec.Basic.Properties(**told)), 1)
+
+
+class Channel(aiormq.Channel):
+    """What of a channel tells who receives a message."""
+
+    is_closed = False
+
+    def __init__(self, **consumers: ConsumerCallback) -> None:
+        self.consumers = consumers
+
+
+def delivered(
+    tag: str, body: bytes = b"", sent: spec.Basic.Properties | None = None, size: int = 100
+) -> list[bytes]:
+    """Return the frames of a message for that consumer, by channel 5."""
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    header = ContentHeader(body_size=len(body), properties=sent)
+    method = spec.Basic.Deliver(tag, 7, True, "b.shop.orders", "a key")
+    marshalled = [frame.marshal(each, 5) for each in (method, header)]
+    return marshalled + [frame.marshal(ContentBody(part), 5) for part in parts]
+
+
+def received(pieces: Iterable[bytes], channel: aiormq.Channel) -> list[ReceivedFrame]:
+    """Return what is left to aiormq of all that comes, in these pieces, until the end."""
+
+    async def come(reader: asyncio.StreamReader) -> None:
+        for each in pieces:
+            reader.feed_data(each)
+            await asyncio.sleep(0)
+        reader.feed_eof()
+
+    async def frames() -> list[ReceivedFrame]:
+        reader = asyncio.StreamReader()
+        coming = asyncio.ensure_future(come(reader))
+        found: list[ReceivedFrame] = []
+        with suppress(aiormq.AMQPConnectionError):  # which is how it tells the end
+            async for each in Incoming(reader, {5: channel}):
+                found.append(each)  # noqa: PERF401 - what came before the end counts
+        await coming
+        return found
+
+    return asyncio.run(frames())
 
 
 def headers(received: ReceivedFrame) -> spec.Basic.Properties:
@@ -206,3 +252,121 @@ def test_a_connection_that_ends_within_a_frame_is_lost() -> None:
 def test_other_frames_that_cannot_be_read_end_the_connection() -> None:
     with pytest.raises(aiormq.exceptions.InvalidFrameError):
         read(struct.pack(">BHI", 1, 1, 4) + b"\xff" * 4 + b"\xce")
+
+
+@settings(max_examples=50)
+@given(properties, st.binary(max_size=400), st.integers(1, 150), st.integers(1, 700))
+def test_a_message_that_is_received_at_once_is_the_one_that_aiormq_would_make(
+    sent: spec.Basic.Properties, body: bytes, frame_size: int, piece: int
+) -> None:
+    frames = delivered("now", body, sent, frame_size)
+    other = frame.marshal(ContentBody(b"of another channel"), 6)
+    data = other.join([*frames, frames[0], *frames[1:]])
+    _, _, header = frame.unmarshal(frames[1])
+    assert isinstance(header, ContentHeader)
+    messages: list[DeliveredMessage] = []
+
+    channel = Channel(now=at_once(messages.append))
+    left = received((data[at : at + piece] for at in range(0, len(data), piece)), channel)
+
+    assert [each.body for each in messages] == [body, body]
+    for message in messages:
+        assert message.header.properties == header.properties
+        assert message.header.body_size == len(body)
+        assert (message.consumer_tag, message.delivery_tag, message.redelivered) == ("now", 7, True)
+        assert (message.exchange, message.routing_key) == ("b.shop.orders", "a key")
+        assert message.channel is channel
+    others = [each for _, number, each in left if number == 6 and isinstance(each, ContentBody)]
+    assert [each.value for each in others] == [b"of another channel"] * (2 * len(frames) - 1)
+    assert all(isinstance(each, Heartbeat) for _, number, each in left if number != 6)
+
+
+def test_a_message_for_anybody_else_is_left_to_aiormq() -> None:
+    messages: list[DeliveredMessage] = []
+
+    async def later(message: DeliveredMessage) -> None:
+        messages.append(message)
+
+    left = received([b"".join(delivered("later", b"x") + delivered("gone"))], Channel(later=later))
+
+    kinds = [spec.Basic.Deliver, ContentHeader, ContentBody, spec.Basic.Deliver, ContentHeader]
+    assert [type(each) for _, _, each in left] == kinds
+    assert messages == []
+
+
+def test_messages_that_are_received_are_a_sign_of_life() -> None:
+    data = b"".join(delivered("now", b"x") * 3)
+
+    left = received([data, data], Channel(now=at_once(lambda _: None)))
+
+    assert [(number, type(each)) for _, number, each in left] == [(0, Heartbeat), (0, Heartbeat)]
+
+
+def test_a_closed_channel_receives_nothing() -> None:
+    messages: list[DeliveredMessage] = []
+    channel = Channel(now=at_once(messages.append))
+    channel.is_closed = True
+
+    received([b"".join(delivered("now", b"x"))], channel)
+
+    assert messages == []
+
+
+def test_whoever_fails_to_receive_a_message_receives_the_next(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    messages: list[DeliveredMessage] = []
+
+    def receive(message: DeliveredMessage) -> None:
+        messages.append(message)
+        if len(messages) == 1:
+            raise LookupError("a fault")
+
+    received([b"".join(delivered("now", b"x") * 2)], Channel(now=at_once(receive)))
+
+    assert len(messages) == 2
+    [record] = caplog.records
+    assert (record.getMessage(), record.exc_info and record.exc_info[0]) == (
+        "message not received",
+        LookupError,
+    )
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 2), (0, 0), (0, 1, 1), (0, 1, 0)], ids=["body", "message", "header", "within"]
+)
+def test_frames_of_a_message_in_another_order_end_the_connection(order: tuple[int, ...]) -> None:
+    frames = delivered("now", b"x")
+
+    with pytest.raises(aiormq.exceptions.InvalidFrameError, match="within a message"):
+        received([b"".join(frames[each] for each in order)], Channel(now=at_once(lambda _: None)))
+
+
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_a_frame_of_a_message_that_does_not_end_as_frames_do_ends_the_connection(
+    broken: int,
+) -> None:
+    frames = delivered("now", b"x")
+    frames[broken] = frames[broken][:-1] + b"\xcd"
+
+    with pytest.raises(aiormq.exceptions.InvalidFrameError, match="0xcd"):
+        received([b"".join(frames)], Channel(now=at_once(lambda _: None)))
+
+
+@given(st.binary(max_size=60).map(b"\0\x3c\0\0\0\0\0\0\0\0\0\0".__add__))
+def test_a_header_is_refused_at_once_as_it_is_later(payload: bytes) -> None:
+    header = struct.pack(">BHI", 2, 5, len(payload)) + payload + b"\xce"
+    messages: list[DeliveredMessage] = []
+    channel = Channel(now=at_once(messages.append))
+    try:
+        [expected] = read(header)
+    except aiormq.AMQPError:
+        with pytest.raises(aiormq.exceptions.InvalidFrameError):
+            received([delivered("now")[0] + header], channel)
+        assert messages == []
+        return
+
+    received([delivered("now")[0] + header], channel)
+
+    [message] = messages
+    assert message.header.properties == headers(expected)

@@ -73,7 +73,8 @@ class Connection(aiormq.Connection):
         return await aiormq.Connection._rpc(request, writer, answers, wait_response)
 
     async def _Connection__reader(self, frame_receiver: FrameReceiver) -> None:  # noqa: N802
-        await super()._Connection__reader(Incoming(frame_receiver.reader))  # type: ignore[misc]
+        incoming = Incoming(frame_receiver.reader, self.channels)
+        await super()._Connection__reader(incoming)  # type: ignore[misc]
 
     # aiormq handles both frames in methods of its own, and tells nobody.
 

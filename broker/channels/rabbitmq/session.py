@@ -15,6 +15,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.channels.rabbitmq.acks import Acks
 from broker.channels.rabbitmq.connecting import reported
+from broker.channels.rabbitmq.incoming import at_once
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.trouble import Trouble
@@ -117,7 +118,7 @@ class Session:
                 await self._channel.basic_qos(prefetch_count=prefetch)
                 await self._channel.basic_consume(
                     queue,
-                    partial(self._receive, consumer),
+                    at_once(partial(self._receive, consumer)),
                     consumer_tag=queue,
                     # What waits in line or for its time may do so for long.
                     arguments={"x-consumer-timeout": _FOR_EVER},
@@ -165,7 +166,7 @@ class Session:
 
     # --- what comes in ---------------------------------------------------------------------
 
-    async def _receive(self, consumer: Consumer, message: DeliveredMessage) -> None:
+    def _receive(self, consumer: Consumer, message: DeliveredMessage) -> None:
         consumer.received += 1
         if self.consumers.get(consumer.queue) is not consumer:
             self.give_back([tag_of(message)])
