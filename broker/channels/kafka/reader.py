@@ -21,6 +21,7 @@ from broker.errors import ChannelUnavailable
 _CHUNK: Final = 500  # records, swept in about 10 ms: nothing else runs meanwhile
 _POLL: Final = 0.5
 _TRIES_EVERY: Final = 0.5
+_IDLE_WAIT: Final = timedelta(seconds=_POLL)
 
 
 class Sweeping(Protocol):
@@ -40,8 +41,8 @@ class Reader:
     """One consumer, of no group, that is opened again after a fault.
 
     ``delay`` is how long the records of a topic are held back, counted from their timestamps.
-    ``wait`` is how long a fetch waits for something new: a partition that was not part of it, as
-    it had records held back, waits as long for its next ones.
+    ``wait`` is how long a fetch waits for something new while there are records at hand: a
+    partition that was not part of it, as it had records held back, waits as long for its next ones.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Reader:
         open_ = [each for each in self._partitions if each not in self._held_back]
         try:
             found = await self._poll(consumer, open_, min([_POLL, *held_back]))
+            self._set_wait(consumer, idle=not (found or held_back))
         except (UnicodeDecodeError, CorruptRecordException):  # which, depends on aiokafka's build
             await self._read_past(open_)
             return
@@ -129,6 +131,14 @@ class Reader:
                 return
             await self._take(partition, records, reached)
             await asyncio.sleep(0)  # what has been fetched is handed out without any waiting
+
+    def _set_wait(self, consumer: AIOKafkaConsumer, *, idle: bool) -> None:
+        """Ask less often while nothing comes: all partitions are part of each fetch then.
+
+        aiokafka takes 2 ms of processor for one of 70 partitions, if all of them are empty.
+        """
+        wait = _IDLE_WAIT if idle else self._wait
+        consumer._fetcher._fetch_max_wait_ms = wait // timedelta(milliseconds=1)
 
     async def _read_past(self, partitions: Sequence[TopicPartition]) -> None:
         """Read by other means where a header's name is no UTF-8, which aiokafka cannot.
@@ -166,6 +176,8 @@ class Reader:
     async def _take(self, partition: TopicPartition, records: Sequence[Read], reached: int) -> None:
         """Sweep what need not be held back any longer."""
         due = 0
+        if not self._delay(partition.topic):
+            due = len(records)
         while due < len(records) and self._left(partition.topic, records[due]) <= 0:
             due += 1
         if due < len(records):
@@ -178,5 +190,4 @@ class Reader:
 
     def _left(self, topic: str, record: Read) -> float:
         """Return for how many seconds the record is to be held back."""
-        delay = self._delay(topic).total_seconds()
-        return record.timestamp / 1000 + delay - time.time() if delay else 0
+        return record.timestamp / 1000 + self._delay(topic).total_seconds() - time.time()
