@@ -27,7 +27,7 @@ class Log(Protocol[E_co]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would take three times as long to make
 class Held(Generic[E]):
     """An event that is claimed, or was and will be again."""
 
