@@ -99,13 +99,14 @@ def test_all_that_is_done_with_is_acked_and_nothing_else(
     assert server.returned == back
 
 
-def test_acks_of_one_moment_are_one_write_and_those_up_to_a_tag_one_frame() -> None:
+def test_what_is_told_in_one_moment_is_one_write_and_acks_up_to_a_tag_are_one_frame() -> None:
     async def tell() -> list[bytes]:
         channel = Channel()
         acks = Acks(channel, Settings(host="here", port=5672, tls=False, vhost="/"))
         running = asyncio.ensure_future(acks.run())
-        for tag in (3, 1, 2, 5):
+        for tag in (4, 1, 3, 6):
             acks.ack([tag])
+        acks.give_back([2])
         await acks.written()
         running.cancel()
         await asyncio.wait([running])
@@ -113,8 +114,8 @@ def test_acks_of_one_moment_are_one_write_and_those_up_to_a_tag_one_frame() -> N
 
     [written] = asyncio.run(tell())
 
-    first, second = spec.Basic.Ack(3, multiple=True), spec.Basic.Ack(5)
-    assert written == frame.marshal(first, 3) + frame.marshal(second, 3)
+    told = (spec.Basic.Nack(2), spec.Basic.Ack(4, multiple=True), spec.Basic.Ack(6))
+    assert written == b"".join(frame.marshal(each, 3) for each in told)
 
 
 def test_nothing_is_written_to_a_channel_that_is_being_closed() -> None:

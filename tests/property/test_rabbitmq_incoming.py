@@ -256,6 +256,7 @@ def test_other_frames_that_cannot_be_read_end_the_connection() -> None:
 
 @settings(max_examples=50)
 @given(properties, st.binary(max_size=400), st.integers(1, 150), st.integers(1, 700))
+@example(spec.Basic.Properties(), bytes(range(250)), 100, 64)
 def test_a_message_that_is_received_at_once_is_the_one_that_aiormq_would_make(
     sent: spec.Basic.Properties, body: bytes, frame_size: int, piece: int
 ) -> None:
