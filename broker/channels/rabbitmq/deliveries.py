@@ -14,6 +14,7 @@ from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.channels.rabbitmq.connecting import at, reported, said
+from broker.channels.rabbitmq.incoming import at_once
 from broker.channels.rabbitmq.settings import Settings
 from broker.codecs.amqp import decode
 from broker.codecs.notes import Notes
@@ -110,7 +111,9 @@ class Deliveries:
             await self._channel.basic_qos(prefetch_count=self._ahead)
             self._channel.closing.add_done_callback(self._end)
             self._channel.on_consumer_cancel_callbacks.add(self._end)
-            await self._channel.basic_consume(self._stream, self._take, arguments={_OFFSET: offset})
+            await self._channel.basic_consume(
+                self._stream, at_once(self._take), arguments={_OFFSET: offset}
+            )
 
     def __aiter__(self) -> Self:
         return self
@@ -170,7 +173,7 @@ class Deliveries:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _take(self, message: DeliveredMessage) -> None:
+    def _take(self, message: DeliveredMessage) -> None:
         self._arrived.append(message)
         self._changed.set()
 

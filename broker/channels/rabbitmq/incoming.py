@@ -2,9 +2,9 @@
 
 Anybody may publish text that is no UTF-8, or a time after the year 9999. aiormq would end the
 connection for it, and the next one as well, as the message is still there. What a message comes
-in is decoded here, and handed to those who take it `at_once`; everything else aiormq decodes, and
-hands out, itself. That spares a message three frames by way of two queues, and a task: two thirds
-of the processor that it took.
+in is decoded here, and handed to whoever takes it `at_once`; everything else aiormq decodes, or
+hands out, itself. It has two queues and a task for each message, which take some 70 µs of
+processor: as much as all else that is done from there until it is settled.
 """
 
 from __future__ import annotations
