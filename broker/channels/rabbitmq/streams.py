@@ -106,7 +106,7 @@ class Stream:
 
         From a time on, that begins with the entries that were appended together with the first
         one of that second. ``end`` is one that `end` returned. Holds some hundred entries at a
-        time; takes 0.13 ms of processor for each.
+        time; takes 0.06 ms of processor for each.
         """
         if end == 0:
             return
