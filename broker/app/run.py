@@ -39,8 +39,8 @@ More where the operator takes larger events than that leaves room for.
 _OPERATORS_LINGER: Final = timedelta(seconds=1)
 
 _THINGS_MADE: Final = 5_000
-"""More than that there are seldom, less what is gone again, unless events wait. Looking through them
-takes 3 ms; through ten times as many, 30, for which everything would wait.
+"""More than what is gone again: it takes events that wait. To look through them takes 3 ms, through
+ten times as many 30, in which nothing else is done.
 """
 
 _SWITCHED_EVERY: Final = 0.0002
