@@ -62,6 +62,10 @@ class Pausing:
 
     async def _store_the_gone(self) -> None:
         for key, (run, pause) in list(self._gone.items()):
+            now = self._now(run)
+            if now.pause is not None or now.trigger.subscriber.url != pause.destination:
+                del self._gone[key]  # somebody has paused it since, or changed its subscriber
+                continue
             try:
                 await run.channel.pauses.put(key, pause)
             except CemeshError as error:  # it stays paused here, and is stored as soon as can be
@@ -71,13 +75,21 @@ class Pausing:
                 await self._stored(run, pause)
 
     async def _stored(self, run: TriggerRun, pause: Pause) -> None:
-        """Heed the pause that is stored, unless somebody resumed the trigger meanwhile."""
+        """Heed the pause that is stored, unless somebody paused or resumed it meanwhile."""
         key = run.trigger.key
-        if self._gone.pop(key, None) is not None:
-            run.heed(pause)
-        else:
-            with suppress(CemeshError):  # then it is paused, as is shown, and resumed once more
+        is_gone, now = self._gone.pop(key, None) is not None, self._now(run)
+        with suppress(CemeshError):  # then it is as is shown, and paused or resumed once more
+            if now.pause is not None:
+                await run.channel.pauses.put(key, now.pause)
+            elif not is_gone:
                 await run.channel.pauses.remove(key)
+            else:
+                run.heed(pause)
+
+    def _now(self, run: TriggerRun) -> TriggerRun:
+        """Return what runs in place of a run, or the run itself, if that is nothing."""
+        key = run.trigger.key
+        return next((each for each in self._runs() if each.trigger.key == key), run)
 
 
 async def _known(channel: Channel) -> Mapping[str, Pause] | None:

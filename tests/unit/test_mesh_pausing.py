@@ -12,6 +12,7 @@ import pytest
 from broker.errors import ChannelUnavailable, UnknownTrigger
 from broker.mesh import Mesh, pausing
 from broker.ports import Pause
+from broker.status import TriggerState
 from broker.trigger import Desired, Trigger
 from tests.services.subscribers import Subscriber, after, reply
 from tests.unit.meshes import BROKER, Store, install, make_event, make_mesh, make_trigger, until
@@ -296,3 +297,55 @@ async def test_a_pause_that_is_there_before_the_trigger_holds_from_the_start(
         assert mesh._triggers[KEY].gate.state.why == ASKED
         assert await waiting(mesh) == 1
         assert got(subscriber) == []
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_subscriber_that_was_gone_before_a_change_undoes_no_pause_by_hand(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pausing, "_LOOKS_EVERY", 1_000.0)
+    subscriber.answers("/orders", [410])
+    async with running(make_trigger("orders", subscriber.url("/orders"))) as mesh:
+        await post(mesh, "1")
+        await until(lambda: bool(mesh._pausing._gone))
+        await mesh.apply(desired(make_trigger("orders", subscriber.url("/elsewhere"))))
+        await mesh.pause(KEY, ASKED)
+        await mesh._pausing._store_the_gone()
+        await mesh._pausing.heed(mesh._triggers.values())
+
+        stored = await paused(mesh)
+        assert stored is not None
+        assert stored.why == ASKED
+        assert (await state(mesh)).phase == "paused"
+
+
+@pytest.mark.usefixtures("store")
+async def test_a_pause_by_hand_that_falls_into_the_storing_of_a_410_stays(
+    subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pausing, "_LOOKS_EVERY", 1_000.0)
+    subscriber.answers("/orders", [410])
+    async with running(make_trigger("orders", subscriber.url("/orders"))) as mesh:
+        pauses = mesh.channel(BROKER.key).pauses
+        put = pauses.put
+
+        async def put_late(trigger: str, pause: Pause) -> None:
+            monkeypatch.setattr(pauses, "put", put)
+            await mesh.pause(KEY, ASKED)
+            await put(trigger, pause)
+
+        await post(mesh, "1")
+        await until(lambda: bool(mesh._pausing._gone))
+        monkeypatch.setattr(pauses, "put", put_late)
+        await mesh._pausing._store_the_gone()
+        await mesh._pausing.heed(mesh._triggers.values())
+
+        stored = await paused(mesh)
+        assert stored is not None
+        assert stored.why == ASKED
+
+
+async def state(mesh: Mesh) -> TriggerState:
+    (broker,) = (await mesh.status()).brokers
+    (trigger,) = broker.triggers
+    return trigger.state
