@@ -101,12 +101,16 @@ async def test_what_waits_for_a_paused_trigger_is_delivered_when_it_goes_on(
             assert not any(each.startswith("second") for each in taken(subscriber))
 
             await ask(mesh, "resume")
-            done = await mesh.until(
-                lambda status: told_of(status, TRIGGER).delivered == 2 * EVENTS, within=SOON
+            done = await mesh.until(  # on RabbitMQ, what waits is known some time later
+                lambda status: (
+                    (told_of(status, TRIGGER).delivered, told_of(status, TRIGGER).waiting)
+                    == (2 * EVENTS, 0)
+                ),
+                within=SOON,
             )
 
     assert taken(subscriber) == {each.id for each in first + second}
-    assert (told_of(done, TRIGGER).waiting, told_of(done, TRIGGER).dead_lettered) == (0, 0)
+    assert told_of(done, TRIGGER).dead_lettered == 0
     assert "Traceback" not in mesh.output()
 
 

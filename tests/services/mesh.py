@@ -39,13 +39,17 @@ HOST = "127.0.0.1"
 # is free stays free, also while the mesh is down between two starts.
 _PORTS = range(12_000, 32_000)
 
+_random = random.SystemRandom()  # Hypothesis begins the other one anew, the same in each worker
+
 _NO_ANSWER = (OSError, http.client.HTTPException)
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on, and that no client will be given."""
+    """Return a port that nothing listens on, and that no client and no other worker is given."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
-        port = random.choice(_PORTS)
+        port = _random.choice(_PORTS[worker % workers :: workers])
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
