@@ -1,7 +1,7 @@
 """The one thread that writes, told what to do and heard of with as little ado as may be.
 
 An executor makes a future of its own with a lock for each call, and chains it to one of the event
-loop: some 100 µs for each commit where commits are small, as they are at low rates.
+loop: 107 µs of processor a call, where this takes 52.
 """
 
 from __future__ import annotations

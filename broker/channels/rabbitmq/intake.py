@@ -80,6 +80,9 @@ class Intake:
             await self._shared.consume(place, queue, prefetch)
             return
         session = await self._open_session()
+        if self._is_over:  # and the session is one of the next connection
+            await session.close()
+            raise ChannelUnavailable("the connection was lost just now")
         self._own[queue] = session
         self._running[queue] = asyncio.ensure_future(self._run(place, queue, session))
         await session.consume(place, queue, prefetch)
