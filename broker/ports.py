@@ -400,11 +400,35 @@ class Stored:
     to: str | None = None
 
 
-class Channel(Protocol):
-    """The events of one broker, durable, and who has got how far in them."""
+class Archive(Protocol):
+    """What a broker keeps, as it can be looked at."""
 
     @property
     def dead_letters(self) -> DeadLetters: ...
+
+    async def history(
+        self,
+        *,
+        since: datetime | None = None,
+        after: str | None = None,
+        id: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[Stored]:
+        """Return up to ``limit`` of the events that are still kept, oldest first.
+
+        Those accepted at ``since`` or later, behind the position ``after``, with that ``id``:
+        whatever is given. Raises `ChannelUnavailable`, and `ValueError` where ``after`` is no
+        position.
+        """
+        ...
+
+    def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Follow what is appended from now on. An observer that is slow misses events."""
+        ...
+
+
+class Channel(Archive, Protocol):
+    """The events of one broker, durable, and who has got how far in them."""
 
     @property
     def pauses(self) -> Pauses: ...
@@ -451,26 +475,6 @@ class Channel(Protocol):
         """Return if events can be stored now; raise `ChannelUnavailable` with the cause if not."""
         ...
 
-    async def history(
-        self,
-        *,
-        since: datetime | None = None,
-        after: str | None = None,
-        id: str | None = None,
-        limit: int = 1000,
-    ) -> Sequence[Stored]:
-        """Return up to ``limit`` of the events that are still kept, oldest first.
-
-        Those accepted at ``since`` or later, behind the position ``after``, with that ``id``:
-        whatever is given. Raises `ChannelUnavailable`, and `ValueError` where ``after`` is no
-        position.
-        """
-        ...
-
-    def tail(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Follow what is appended from now on. An observer that is slow misses events."""
-        ...
-
     async def accepted(self) -> int:
         """Return how many events were appended since the broker first ran.
 
@@ -499,12 +503,18 @@ class BackendOptions:
     """What every backend is told.
 
     ``retention_age`` and ``retention_bytes`` bound the history that is kept of events that
-    no trigger waits for; events that one waits for are kept whatever they say.
+    no trigger waits for; events that one waits for are kept whatever they say. ``shard`` is which
+    process of the mesh this is, counted from 0: each has a part of a store that only one process
+    at a time can have, and ids that no other shard has.
     """
 
     data_dir: str
     retention_age: timedelta
     retention_bytes: int
+    shard: int = 0
+
+
+MAX_SHARDS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -530,7 +540,8 @@ class Backend(AbstractAsyncContextManager["Backend"], Protocol):
     """A storage system: holds the channels of any number of brokers while entered.
 
     ``shared`` says whether other processes, with backends of their own, can have the same
-    channels at the same time; it is taken for True where it is missing.
+    channels at the same time; it is taken for True where it is missing. One that is not may have
+    ``shards(url, options)``, which returns how many shards there are already.
     """
 
     shared: ClassVar[bool] = True

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, Protocol
 
 from broker.errors import Problem
-from broker.ports import Books, Channel, Pause, Refusal
+from broker.ports import Archive, Books, Pause, Refusal
 from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
 
@@ -94,16 +95,62 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeshStatus:
-    """What runs in one process: the whole mesh, or ``parts`` of it.
+class Tally:
+    """The attempts of one trigger: by verdict, by bucket of how long they took, and in all."""
 
-    ``problems`` are those of the last change of the files that was refused.
+    verdicts: Mapping[str, int]
+    buckets: Sequence[int]
+    seconds: float
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            verdicts=Counter(self.verdicts) + Counter(other.verdicts),
+            buckets=[sum(each) for each in zip(self.buckets, other.buckets, strict=True)],
+            seconds=self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a process counts that no channel does, since it started.
+
+    ``refused`` are requests by broker and status, ``attempts`` those of each trigger.
+    """
+
+    refused: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    attempts: Mapping[str, Tally] = field(default_factory=dict)
+
+    def __add__(self, other: Counts) -> Counts:
+        attempts = dict(self.attempts)
+        for trigger, tally in other.attempts.items():
+            attempts[trigger] = attempts[trigger] + tally if trigger in attempts else tally
+        refused = Counter(self.refused) + Counter(other.refused)
+        return Counts(refused=refused, attempts=attempts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One of the processes that share the work of a mesh. ``pid`` is None while it does not run."""
+
+    number: int
+    pid: int | None
+    state: Literal["running", "starting"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshStatus:
+    """What runs in one process: the whole mesh, or ``parts`` of it; or in all of its ``workers``.
+
+    ``problems`` are those of the last change of the files that was refused. ``elsewhere`` is what
+    the workers beside this process have counted.
     """
 
     brokers: Sequence[BrokerStatus]
     sources: Sequence[SourceStatus]
     problems: Sequence[Problem]
     parts: frozenset[Part] = WHOLE
+    workers: Sequence[WorkerStatus] = ()
+    elsewhere: Counts = Counts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +170,8 @@ class Operated(Protocol):
 
     async def status(self) -> MeshStatus: ...
 
-    def channel(self, broker: str) -> Channel:
-        """Return the channel of the broker ``namespace/name``; raises `UnknownBroker`."""
+    def channel(self, broker: str) -> Archive:
+        """Return what the broker ``namespace/name`` keeps; raises `UnknownBroker`."""
         ...
 
     def triggers(self, broker: str) -> Sequence[Trigger]:
@@ -146,14 +193,14 @@ class Operated(Protocol):
         """Return once it is durable that the trigger goes on. Raises as `pause` does."""
         ...
 
-    def parked(self, trigger: str) -> Sequence[Parked]:
+    async def parked(self, trigger: str) -> Sequence[Parked]:
         """Return what the trigger ``namespace/name`` has parked in this process, oldest first.
 
         Raises `UnknownTrigger`, and `NotParked` where the trigger does not run here.
         """
         ...
 
-    def order(
+    async def order(
         self, trigger: str, order: Order, *, id: str | None, source: str | None
     ) -> Sequence[Parked]:
         """Have that done, within seconds, with the parked event of that id, or with all.

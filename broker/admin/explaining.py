@@ -18,7 +18,7 @@ from broker.errors import InvalidEvent
 from broker.event import Event, shown
 from broker.ingress.hops import take_in
 from broker.ingress.intake import Intake
-from broker.ports import Channel, Stored
+from broker.ports import Archive, Stored
 from broker.status import Operated
 
 _MAX_REQUEST: Final = 16 << 20
@@ -81,7 +81,7 @@ def only_event(headers: Headers, body: bytes) -> Event:
     return events[0]
 
 
-async def _stored(request: Request, channel: Channel) -> Stored:
+async def _stored(request: Request, channel: Archive) -> Stored:
     """Return the newest event of the id, and the source, that the query names."""
     wanted, source = request.query_params.get("id"), request.query_params.get("source")
     if not wanted:
@@ -109,7 +109,7 @@ async def _stored(request: Request, channel: Channel) -> Stored:
             raise HTTPException(HTTPStatus.BAD_REQUEST, detail)
 
 
-async def _newest_by_source(channel: Channel, id: str, source: str | None) -> dict[str, Stored]:
+async def _newest_by_source(channel: Archive, id: str, source: str | None) -> dict[str, Stored]:
     newest: dict[str, Stored] = {}
     after: str | None = None
     while True:

@@ -24,7 +24,7 @@ class ParkedRoutes:
 
     async def list(self, request: Request) -> Response:
         trigger = trigger_key(request)
-        return document(ParkedList.of(trigger, self._mesh.parked(trigger)))
+        return document(ParkedList.of(trigger, await self._mesh.parked(trigger)))
 
     async def retry(self, request: Request) -> Response:
         return await self._order(request, "retry")
@@ -36,7 +36,7 @@ class ParkedRoutes:
         trigger = trigger_key(request)
         wanted = await _wanted(request)
         order = Order(verb=verb, why=wanted.why)
-        meant = self._mesh.order(trigger, order, id=wanted.id, source=wanted.source)
+        meant = await self._mesh.order(trigger, order, id=wanted.id, source=wanted.source)
         return document(ParkedList.of(trigger, meant), HTTPStatus.ACCEPTED)
 
 

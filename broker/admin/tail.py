@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker.codecs.json import encode_event
 from broker.event import Event
-from broker.ports import Channel
+from broker.ports import Archive
 
 MEDIA_TYPE: Final = "application/x-ndjson"
 
@@ -24,7 +24,7 @@ class Tail(Response):
     server would otherwise wait for it for ever.
     """
 
-    def __init__(self, channel: Channel, closing: asyncio.Event) -> None:
+    def __init__(self, channel: Archive, closing: asyncio.Event) -> None:
         super().__init__(media_type=MEDIA_TYPE)
         del self.headers["content-length"]
         self._channel = channel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from broker.cesql.compile import Run, compiled, type_of
@@ -73,6 +73,10 @@ class Expression:
     def shortfalls(self, attributes: Mapping[str, str]) -> tuple[Shortfall, ...]:
         """Return the smallest parts that keep such an event out; nothing if it passes."""
         return shortfalls(self.tree, self.text, attributes)
+
+    def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
+        """Let another process parse the text: what it was compiled to cannot be pickled."""
+        return parse, (self.text,)
 
     def __str__(self) -> str:
         """Return the canonical text, which says the same with no needless parentheses."""

@@ -9,11 +9,12 @@ from datetime import timedelta
 from typing import Final, Self
 
 from broker.callbacks import Callbacks
+from broker.channels.shard import ShardChannel, Upstream
 from broker.errors import ChannelUnavailable
 from broker.ingress import Entrance
 from broker.mesh.announcing import Announcing
 from broker.mesh.making import Maker
-from broker.mesh.parts import of_parts, refuse_unshared
+from broker.mesh.parts import of_parts, refuse_unshared, share_of
 from broker.mesh.pausing import Pausing
 from broker.mesh.resources import Resources
 from broker.mesh.running import OpenBroker, Running
@@ -33,7 +34,8 @@ class Mesh(Running):
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
     Of that, ``parts`` run here, the others in processes of their own; ``callbacks`` are those that
-    the ingress of this process takes, where there is one. To be entered, changed and left by one
+    the ingress of this process takes, where there is one. It is one of so many ``workers``, of
+    which the others reach the first by their ``upstream``. To be entered, changed and left by one
     and the same task.
     """
 
@@ -47,10 +49,15 @@ class Mesh(Running):
         parts: frozenset[Part] = WHOLE,
         network: Network = Network(loopback=True),
         callbacks: Callbacks | None = None,
+        workers: int = 1,
+        upstream: Upstream | None = None,
     ) -> None:
         super().__init__(
-            Resources(channel=channel, options=options, emit_to=self._emit_to), parts=parts
+            Resources(channel=channel, options=options, emit_to=self._emit_to, upstream=upstream),
+            parts=parts,
         )
+        self._workers = workers
+        self._is_worker = upstream is not None
         self._drain_timeout = drain_timeout
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
@@ -91,9 +98,14 @@ class Mesh(Running):
         and has changed nothing, if a channel cannot be opened or a sink not be made;
         `InvalidManifest` if a part of the mesh would run apart on a channel of one process.
         """
-        refuse_unshared(desired, self._parts, self._resources)
-        here = of_parts(desired, self._parts)
-        brokers = {key: await self._open(broker) for key, broker in desired.brokers.items()}
+        if not self._is_worker:
+            refuse_unshared(desired, self._parts, self._resources)
+        here = share_of(of_parts(desired, self._parts), self._workers)
+        in_order = {trigger.broker for trigger in here.triggers.values() if trigger.ordered}
+        brokers = {
+            key: await self._open(broker, keeps_order=key in in_order)
+            for key, broker in desired.brokers.items()
+        }
         runs = await self._new_runs(here, brokers)
 
         for key, source in list(self._sources.items()):
@@ -116,8 +128,10 @@ class Mesh(Running):
                 run.start(self._tasks)
         self._phase = None
 
-    async def _open(self, broker: Broker) -> OpenBroker:
+    async def _open(self, broker: Broker, *, keeps_order: bool) -> OpenBroker:
         channel = await self._resources.channel(broker)
+        if isinstance(channel, ShardChannel):
+            channel.keeps_order = keeps_order
         # That of a `FutureChannel` needs no task for each request.
         entrance = Entrance(broker=broker, emit=getattr(channel, "submit", channel.append))
         return OpenBroker(broker=broker, channel=channel, entrance=entrance)

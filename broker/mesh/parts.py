@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from broker.errors import InvalidManifest, Problem
 from broker.mesh.resources import Resources
+from broker.policy import Rate
 from broker.settings import WHOLE, Part
-from broker.trigger import Desired
+from broker.trigger import Desired, Trigger
 
 
 def of_parts(desired: Desired, parts: frozenset[Part]) -> Desired:
@@ -14,6 +17,31 @@ def of_parts(desired: Desired, parts: frozenset[Part]) -> Desired:
         brokers=desired.brokers,
         triggers=desired.triggers if Part.DISPATCHER in parts else {},
         sources=desired.sources if Part.SOURCES in parts else {},
+    )
+
+
+def share_of(desired: Desired, workers: int) -> Desired:
+    """Return the share of one of so many processes in what bounds each trigger.
+
+    Of attempts under way each has one at least.
+    """
+    if workers == 1:
+        return desired
+    triggers = {key: _share(trigger, workers) for key, trigger in desired.triggers.items()}
+    return replace(desired, triggers=triggers)
+
+
+def _share(trigger: Trigger, workers: int) -> Trigger:
+    limits = trigger.delivery.limits
+    if limits.rate is not None:
+        per_second, burst = limits.rate.per_second / workers, max(1, limits.rate.burst // workers)
+        limits = replace(limits, rate=Rate(per_second=per_second, burst=burst))
+    if limits.bytes_in_flight is not None:
+        limits = replace(limits, bytes_in_flight=max(1, limits.bytes_in_flight // workers))
+    return replace(
+        trigger,
+        parallelism=max(1, trigger.parallelism // workers),
+        delivery=replace(trigger.delivery, limits=limits),
     )
 
 

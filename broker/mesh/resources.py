@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from broker import plugins
+from broker.channels.shard import ShardChannel, Upstream
 from broker.errors import CemeshError
 from broker.ports import Backend, BackendOptions, Channel, Emit, Sink, SinkOptions, Sinks
 from broker.trigger import Broker, Target
@@ -19,12 +20,20 @@ DEFAULT_CHANNEL = "sqlite:"
 class Resources:
     """Open backends and sinks; all close when the context ends, the sinks first.
 
-    To be used from the task that entered the context.
+    Where there is an ``upstream``, channels that processes cannot share are shards. To be used
+    from the task that entered the context.
     """
 
     def __init__(
-        self, *, channel: str | None, options: BackendOptions, emit_to: Callable[[str], Emit]
+        self,
+        *,
+        channel: str | None,
+        options: BackendOptions,
+        emit_to: Callable[[str], Emit],
+        upstream: Upstream | None = None,
     ) -> None:
+        self._upstream = upstream
+        self._shards: dict[str, tuple[Channel, ShardChannel]] = {}
         self._default = channel or DEFAULT_CHANNEL
         self._options = options
         self._backends: dict[str, Backend] = {}
@@ -60,6 +69,15 @@ class Resources:
         backend = plugins.channel_backend(self.channel_scheme(broker))
         return getattr(backend, "shared", True)
 
+    def shards(self, broker: Broker) -> int:
+        """Return how many shards there are of the broker's channel, which is 1 for most.
+
+        Raises `PluginNotFound`.
+        """
+        backend = plugins.channel_backend(self.channel_scheme(broker))
+        count: Callable[[str, BackendOptions], int] | None = getattr(backend, "shards", None)
+        return 1 if count is None else count(self.channel_url(broker), self._options)
+
     async def channel(self, broker: Broker) -> Channel:
         """Return the broker's channel.
 
@@ -70,7 +88,14 @@ class Resources:
         if url not in self._backends:
             backend = plugins.channel_backend(_scheme(url)).from_url(url, self._options)
             self._backends[url] = await self._open_backends.enter_async_context(backend)
-        return await self._backends[url].channel(broker.key, broker.config, broker.secret)
+        channel = await self._backends[url].channel(broker.key, broker.config, broker.secret)
+        if self._upstream is None or self.is_shared(broker):
+            return channel
+        former, shard = self._shards.get(broker.key, (None, None))
+        if shard is None or former is not channel:
+            shard = ShardChannel(broker.key, channel, self._upstream)
+            self._shards[broker.key] = channel, shard
+        return shard
 
     async def sink(self, target: Target, options: SinkOptions) -> Sink:
         """Return the sink for that target. Raises a `CemeshError` if there can be none."""

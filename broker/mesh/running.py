@@ -180,10 +180,10 @@ class Running:
             raise UnknownTrigger(f"the mesh has no trigger {trigger}{hint}")
         return found
 
-    def parked(self, trigger: str) -> Sequence[Parked]:
+    async def parked(self, trigger: str) -> Sequence[Parked]:
         return self._run_of(trigger).parked
 
-    def order(
+    async def order(
         self, trigger: str, order: Order, *, id: str | None, source: str | None
     ) -> Sequence[Parked]:
         run = self._run_of(trigger)

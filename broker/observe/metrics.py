@@ -6,7 +6,8 @@ every scrape and counted nowhere else, so that the metrics and the books cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final, get_args
@@ -14,15 +15,14 @@ from typing import Final, get_args
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
-    Counter,
     ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from broker.observe.attempts import Attempts
-from broker.status import MeshStatus, Phase, TriggerStatus
+from broker.observe.attempts import Attempts, AttemptsCollector
+from broker.status import Counts, MeshStatus, Phase, TriggerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -36,16 +36,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._refused = Counter(
-            "cemesh_refused_requests_total",
-            "Requests to the data port that were answered with an error.",
-            ["broker", "status"],
-            registry=self._registry,
-        )
+        self._refused: Counter[tuple[str, int]] = Counter()
         self._attempts = Attempts()
-        self._registry.register(self._attempts)
-        # Looking a child up by its labels takes a lock and some 2 µs.
-        self._refused_of: dict[tuple[str, int], Counter] = {}
 
     def refused(self, broker: str | None, status: int) -> None:
         """Count a request that was refused with ``status``.
@@ -53,31 +45,50 @@ class Metrics:
         ``broker`` is the key of a broker that runs, or None where the request named none: a
         name that a client made up must not become a label.
         """
-        key = (broker or NO_BROKER, status)
-        child = self._refused_of.get(key)
-        if child is None:
-            child = self._refused_of[key] = self._refused.labels(key[0], str(status))
-        child.inc()
+        self._refused[broker or NO_BROKER, status] += 1
 
     def attempted(self, trigger: str, verdict: str, seconds: float) -> None:
         """Count one delivery attempt, what it came to, and how long it took."""
         self._attempts.count(trigger, verdict, seconds)
 
+    def counted(self) -> Counts:
+        """Return what has been counted in this process until now."""
+        return Counts(refused=dict(self._refused), attempts=self._attempts.counted())
+
     def render(self, status: MeshStatus) -> bytes:
         """Return the scrape, in Prometheus' text format (`CONTENT_TYPE`)."""
         self._forget_all_but(status)
-        books = CollectorRegistry()
-        books.register(_Books(status, datetime.now(UTC)))
-        return generate_latest(books) + generate_latest(self._registry)
+        told = CollectorRegistry()
+        told.register(_Books(status, datetime.now(UTC)))
+        counts = self.counted() + status.elsewhere
+        told.register(_Refused(counts.refused))
+        told.register(AttemptsCollector(counts.attempts))
+        return generate_latest(told) + generate_latest(self._registry)
 
     def _forget_all_but(self, status: MeshStatus) -> None:
         """Drop the series of brokers and triggers that are gone, or they would pile up."""
         brokers = {broker.key for broker in status.brokers} | {NO_BROKER}
         triggers = {trigger.key for broker in status.brokers for trigger in broker.triggers}
-        for broker, code in [key for key in self._refused_of if key[0] not in brokers]:
-            del self._refused_of[broker, code]
-            self._refused.remove(broker, str(code))
+        for key in [key for key in self._refused if key[0] not in brokers]:
+            del self._refused[key]
         self._attempts.forget_all_but(triggers)
+
+
+class _Refused(Collector):
+    """Requests that were refused, as metrics."""
+
+    def __init__(self, counts: Mapping[tuple[str, int], int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "cemesh_refused_requests",
+            "Requests to the data port that were answered with an error.",
+            labels=["broker", "status"],
+        )
+        for (broker, status), count in self._counts.items():
+            family.add_metric([broker, str(status)], count)
+        yield family
 
 
 class _Books(Collector):

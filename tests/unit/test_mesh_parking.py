@@ -128,8 +128,15 @@ def got(subscriber: Subscriber, path: str = "/orders") -> list[str | None]:
     return [each.header("ce-id") for each in subscriber.received if each.path == path]
 
 
-def parked(mesh: Mesh) -> list[str]:
-    return [each.id for each in mesh.parked(KEY)]
+async def parked(mesh: Mesh) -> list[str]:
+    return [each.id for each in await mesh.parked(KEY)]
+
+
+async def until_parked(mesh: Mesh, *ids: str) -> None:
+    """Return once these are parked, and nothing else."""
+    async with asyncio.timeout(10):
+        while sorted(await parked(mesh)) != list(ids):
+            await asyncio.sleep(0.005)
 
 
 async def waiting(mesh: Mesh) -> int:
@@ -173,7 +180,7 @@ async def test_a_parked_event_holds_its_key_up_and_nothing_else(
         await post(mesh, "a1", "a2", "b1", "a3", "b2")
         await settled(mesh, delivered=2, dead=0, waiting=3)
 
-        [event] = mesh.parked(KEY)
+        [event] = await mesh.parked(KEY)
         [status] = (await mesh.status()).brokers[0].triggers
 
     assert got(subscriber).count("a1") == 1
@@ -190,9 +197,9 @@ async def test_what_has_used_up_its_retries_is_parked_too(
     refusing(subscriber, "a1", status=503)
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2")
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
 
-        [event] = mesh.parked(KEY)
+        [event] = await mesh.parked(KEY)
 
     assert got(subscriber) == ["a1"] * 3
     assert (event.why.reason, event.why.attempts) == ("503 Service Unavailable", 3)
@@ -206,7 +213,7 @@ async def test_an_event_without_a_key_is_given_up_as_ever(
         await mesh.channel(BROKER.key).append([make_event("1"), make_event("2")])
         await settled(mesh, delivered=1, dead=1, waiting=0)
 
-        assert parked(mesh) == []
+        assert await parked(mesh) == []
 
 
 # --- what operators do with it -------------------------------------------------------------
@@ -218,14 +225,15 @@ async def test_a_retry_gives_a_parked_event_fresh_attempts_before_its_key_goes_o
     refused = refusing(subscriber, "a1", status=503)
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2", "a3")
-        await until(lambda: parked(mesh) == ["a1"])
-        ordered = mesh.order(KEY, RETRY, id="a1", source=None)
-        await until(lambda: len(got(subscriber)) == 6 and parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
+        ordered = await mesh.order(KEY, RETRY, id="a1", source=None)
+        await until(lambda: len(got(subscriber)) == 6)
+        await until_parked(mesh, "a1")
         refused.clear()
-        mesh.order(KEY, RETRY, id="a1", source="/tests")
+        await mesh.order(KEY, RETRY, id="a1", source="/tests")
         await settled(mesh, delivered=3, dead=0, waiting=0)
 
-        assert parked(mesh) == []
+        assert await parked(mesh) == []
 
     assert [each.id for each in ordered] == ["a1"]
     assert got(subscriber) == ["a1"] * 7 + ["a2", "a3"]
@@ -237,12 +245,12 @@ async def test_a_skip_gives_a_parked_event_up_and_its_key_goes_on(
     refusing(subscriber, "a1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2", "a3")
-        await until(lambda: parked(mesh) == ["a1"])
-        mesh.order(KEY, SKIP, id="a1", source=None)
+        await until_parked(mesh, "a1")
+        await mesh.order(KEY, SKIP, id="a1", source=None)
         await settled(mesh, delivered=2, dead=1, waiting=0)
         letter = await dead_letter(mesh)
 
-        assert parked(mesh) == []
+        assert await parked(mesh) == []
 
     assert got(subscriber) == ["a1", "a2", "a3"]
     said = "422 Unprocessable Entity; skipped by an operator: it was a test order"
@@ -257,8 +265,8 @@ async def test_what_is_skipped_goes_to_the_dead_letter_sink_until_that_takes_it(
     letters = Target(url=subscriber.answers("/letters", [503, 200]))
     async with meshes.running(orders(subscriber, replace(PARKS, dead_letter=letters))) as mesh:
         await post(mesh, "a1", "a2")
-        await until(lambda: parked(mesh) == ["a1"])
-        mesh.order(KEY, SKIP, id="a1", source=None)
+        await until_parked(mesh, "a1")
+        await mesh.order(KEY, SKIP, id="a1", source=None)
         await settled(mesh, delivered=1, dead=1, waiting=0)
 
     assert [each.path for each in subscriber.received] == [
@@ -277,9 +285,9 @@ async def test_all_that_is_parked_is_retried_at_once(
     refused = refusing(subscriber, "a1", "b1", "c1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "b1", "c1", "a2", "b2", "c2")
-        await until(lambda: sorted(parked(mesh)) == ["a1", "b1", "c1"])
+        await until_parked(mesh, "a1", "b1", "c1")
         refused.clear()
-        mesh.order(KEY, RETRY, id=None, source=None)
+        await mesh.order(KEY, RETRY, id=None, source=None)
         await settled(mesh, delivered=6, dead=0, waiting=0)
 
     for key in "abc":
@@ -295,19 +303,19 @@ async def test_what_is_not_parked_here_is_refused(meshes: Meshes, subscriber: Su
     async with meshes.running(orders(subscriber)) as mesh:
         twin = Event({**keyed("a1").attributes, "source": "/others", "partitionkey": "b"})
         await mesh.channel(BROKER.key).append([keyed("a1"), twin])
-        await until(lambda: len(parked(mesh)) == 2)
+        await until_parked(mesh, "a1", "a1")
 
         with pytest.raises(NotParked, match="no event a2 is parked here: ask the dispatcher"):
-            mesh.order(KEY, SKIP, id="a2", source=None)
+            await mesh.order(KEY, SKIP, id="a2", source=None)
         with pytest.raises(NotParked, match="no event a1 of /other is parked here"):
-            mesh.order(KEY, SKIP, id="a1", source="/other")
+            await mesh.order(KEY, SKIP, id="a1", source="/other")
         with pytest.raises(NotParked, match="name the source: /others, /tests"):
-            mesh.order(KEY, SKIP, id="a1", source=None)
+            await mesh.order(KEY, SKIP, id="a1", source=None)
         with pytest.raises(UnknownTrigger, match="default/order"):
-            mesh.order("default/order", SKIP, id="a1", source=None)
-        mesh.order(KEY, SKIP, id="a1", source="/others")
+            await mesh.order("default/order", SKIP, id="a1", source=None)
+        await mesh.order(KEY, SKIP, id="a1", source="/others")
         await settled(mesh, delivered=0, dead=1, waiting=1)
-        assert [each.source for each in mesh.parked(KEY)] == ["/tests"]
+        assert [each.source for each in await mesh.parked(KEY)] == ["/tests"]
 
 
 async def test_a_process_that_runs_no_triggers_says_who_does(
@@ -318,7 +326,7 @@ async def test_a_process_that_runs_no_triggers_says_who_does(
         await mesh.apply(desired(orders(subscriber)))
 
         with pytest.raises(NotParked, match=f"{KEY} does not run here: ask a dispatcher"):
-            mesh.order(KEY, RETRY, id=None, source=None)
+            await mesh.order(KEY, RETRY, id=None, source=None)
 
 
 # --- restarts and changes ------------------------------------------------------------------
@@ -330,16 +338,16 @@ async def test_what_is_parked_stays_so_over_restarts_with_why_and_without_an_att
     refused = refusing(subscriber, "a1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2")
-        await until(lambda: parked(mesh) == ["a1"])
-        [before] = mesh.parked(KEY)
+        await until_parked(mesh, "a1")
+        [before] = await mesh.parked(KEY)
 
     async with meshes.running(orders(subscriber)) as mesh:
-        await until(lambda: parked(mesh) == ["a1"])
-        [after] = mesh.parked(KEY)
+        await until_parked(mesh, "a1")
+        [after] = await mesh.parked(KEY)
         assert await waiting(mesh) == 2
         assert got(subscriber) == ["a1"]
         refused.clear()
-        mesh.order(KEY, RETRY, id="a1", source=None)
+        await mesh.order(KEY, RETRY, id="a1", source=None)
         await settled(mesh, delivered=2, dead=0, waiting=0)
 
     assert after.why == before.why
@@ -353,11 +361,11 @@ async def test_a_change_of_the_trigger_keeps_what_is_parked(
     trigger = orders(subscriber)
     async with meshes.running(trigger) as mesh:
         await post(mesh, "a1", "a2")
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
         await mesh.apply(desired(replace(trigger, parallelism=3)))
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
 
-        mesh.order(KEY, SKIP, id="a1", source=None)
+        await mesh.order(KEY, SKIP, id="a1", source=None)
         await settled(mesh, delivered=1, dead=1, waiting=0)
 
     assert got(subscriber) == ["a1", "a2"]
@@ -369,7 +377,7 @@ async def test_a_trigger_that_parks_no_more_gives_up_what_it_had_parked(
     refusing(subscriber, "a1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2")
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
         await mesh.apply(desired(orders(subscriber, NO_WAIT)))
         await settled(mesh, delivered=1, dead=1, waiting=0)
         letter = await dead_letter(mesh)
@@ -384,11 +392,11 @@ async def test_a_parked_event_that_grows_too_old_is_given_up(
     limits = Limits(max_age=timedelta(milliseconds=300))
     async with meshes.running(orders(subscriber, replace(PARKS, limits=limits))) as mesh:
         await post(mesh, "a1")
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
         await settled(mesh, delivered=0, dead=1, waiting=0)
         letter = await dead_letter(mesh)
 
-        assert parked(mesh) == []
+        assert await parked(mesh) == []
 
     assert letter.why.reason.startswith("422 Unprocessable Entity; parked, and now older than 0.3")
 
@@ -403,7 +411,7 @@ async def test_a_parked_event_is_no_attempt_and_pauses_nothing(
     breaker = Breaker(failures=4, pause=timedelta(minutes=1))
     async with meshes.running(orders(subscriber, replace(PARKS, breaker=breaker))) as mesh:
         await post(mesh, "a1")  # three failures
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
         looked = mesh._triggers[KEY].parking._places["/tests", "a1"].seen
         await until(lambda: mesh._triggers[KEY].parking._places["/tests", "a1"].seen > looked)
         await post(mesh, "b1")
@@ -418,11 +426,11 @@ async def test_what_is_ordered_of_a_paused_trigger_is_done_when_it_goes_on(
     refused = refusing(subscriber, "a1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2")
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
         await mesh.pause(KEY, "asked")
         refused.clear()
-        mesh.order(KEY, RETRY, id="a1", source=None)
-        await until(lambda: parked(mesh) == [])
+        await mesh.order(KEY, RETRY, id="a1", source=None)
+        await until_parked(mesh)
         assert got(subscriber) == ["a1"]
 
         await mesh.resume(KEY)
@@ -436,13 +444,13 @@ async def test_what_a_paused_trigger_has_parked_stays_listed(
     refusing(subscriber, "a1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1")
-        await until(lambda: parked(mesh) == ["a1"])
+        await until_parked(mesh, "a1")
         await mesh.pause(KEY, "asked")
         await post(mesh, "b1")  # which waits at the gate, and whatever else comes behind it
         place = mesh._triggers[KEY].parking._places["/tests", "a1"]
         await until(lambda: time.monotonic() - place.seen > 0.3)
 
-        assert parked(mesh) == ["a1"]
+        assert await parked(mesh) == ["a1"]
 
 
 async def test_each_step_is_a_line_in_the_log_and_an_event(
@@ -453,10 +461,11 @@ async def test_each_step_is_a_line_in_the_log_and_an_event(
     with caplog.at_level(logging.INFO, "cemesh.delivery"):
         async with meshes.running(orders(subscriber), watch) as mesh:
             await post(mesh, "a1")
-            await until(lambda: parked(mesh) == ["a1"])
-            mesh.order(KEY, RETRY, id="a1", source=None)
-            await until(lambda: len(got(subscriber)) == 2 and parked(mesh) == ["a1"])
-            mesh.order(KEY, SKIP, id="a1", source=None)
+            await until_parked(mesh, "a1")
+            await mesh.order(KEY, RETRY, id="a1", source=None)
+            await until(lambda: len(got(subscriber)) == 2)
+            await until_parked(mesh, "a1")
+            await mesh.order(KEY, SKIP, id="a1", source=None)
             await settled(mesh, delivered=0, dead=1, waiting=0)
             await until(lambda: len(got(subscriber, "/watch")) == 4)
 

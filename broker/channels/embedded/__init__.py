@@ -18,7 +18,7 @@ from broker.channels.embedded.loading import last_place, load_broker, new_place,
 from broker.channels.embedded.place import StoredPlace
 from broker.channels.embedded.retention import keep_bounds
 from broker.channels.embedded.store import Store
-from broker.ports import BackendOptions, Fault
+from broker.ports import MAX_SHARDS, BackendOptions, Fault
 
 __all__ = ["EmbeddedBackend"]
 
@@ -33,7 +33,7 @@ class EmbeddedBackend:
     shared: ClassVar[bool] = False
 
     def __init__(self, folder: Path, options: BackendOptions) -> None:
-        self._folder = folder
+        self._folder = _of_shard(folder, options.shard)
         self._options = options
         self._channels: dict[str, EmbeddedChannel] = {}
         self._opening = asyncio.Lock()
@@ -42,8 +42,14 @@ class EmbeddedBackend:
 
     @classmethod
     def from_url(cls, url: str, options: BackendOptions) -> Self:
-        folder = url.partition(":")[2].removeprefix("//")
-        return cls(Path(folder or options.data_dir), options)
+        return cls(_folder(url, options), options)
+
+    @classmethod
+    def shards(cls, url: str, options: BackendOptions) -> int:
+        """Return how many shards the folder holds, at least 1."""
+        folder = _folder(url, options)
+        used = (each for each in range(1, MAX_SHARDS) if _of_shard(folder, each).exists())
+        return 1 + max(used, default=0)
 
     @classmethod
     def check(
@@ -53,7 +59,7 @@ class EmbeddedBackend:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as resources:
-            self._store = Store(self._folder)
+            self._store = Store(self._folder, self._options.shard)
             self._channels.clear()
             await self._store.open()
             resources.push_async_callback(self._store.close)
@@ -86,3 +92,11 @@ class EmbeddedBackend:
     def _new_place(self, trigger: str, filter: str, swept: int) -> StoredPlace:
         self._last_place += 1
         return new_place(self._last_place, trigger, filter, swept)
+
+
+def _folder(url: str, options: BackendOptions) -> Path:
+    return Path(url.partition(":")[2].removeprefix("//") or options.data_dir)
+
+
+def _of_shard(folder: Path, shard: int) -> Path:
+    return folder / f"shard-{shard}" if shard else folder

@@ -56,7 +56,7 @@ def _number(id: str | None) -> int:
 def _letter(row: tuple[int, str, int, str, int, str, bytes | None]) -> DeadLetter:
     number, trigger, at, why, hops, head, data = row
     return DeadLetter(
-        id=f"{number:016d}",
+        id=f"{number:018d}",
         trigger=trigger,
         event=decode_event(head, data, hops),
         why=decode_refusal(why),

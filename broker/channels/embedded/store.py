@@ -74,8 +74,9 @@ class _Connections(threading.local):
 class Store:
     """The file, open. `open` it, `start` it; `stop` it, `close` it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shard: int = 0) -> None:
         self.path = folder / FILE_NAME
+        self._shard = shard
         self.outage: str | None = None
         self._folder = folder
         self._channels: list[Changing] = []
@@ -214,7 +215,8 @@ class Store:
         if not taken and self.outage is None:
             return
         try:
-            await self.write(lambda writer: write_changes(writer, list(taken.values())))
+            stored = list(taken.values())
+            await self.write(lambda writer: write_changes(writer, stored, shard=self._shard))
         except ChannelUnavailable as error:
             self.outage = str(error)
             for channel in taken:

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeVar
 
+from broker.ports import MAX_SHARDS
+
 T = TypeVar("T")
 Row = tuple[object, ...]
+
+_SHARDS: Final = MAX_SHARDS
 
 _ROWS_AT_ONCE: Final = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """Rows in one statement; few different ones, so that SQLite's cache keeps them prepared."""
@@ -40,8 +44,14 @@ def transaction(writer: sqlite3.Connection, change: Callable[[sqlite3.Connection
     return result
 
 
-def write_changes(writer: sqlite3.Connection, all_changes: Sequence[Changes]) -> None:
-    """Store the changes of all brokers, within a transaction."""
+def write_changes(
+    writer: sqlite3.Connection, all_changes: Sequence[Changes], *, shard: int
+) -> None:
+    """Store the changes of all brokers, within a transaction.
+
+    The ids of dead letters sort by their times, those of all shards together, and tell the shard
+    (`shard_of`).
+    """
     if not all_changes:  # after an outage: does the disk take anything again?
         writer.execute("UPDATE broker SET tail = tail")
     for changes in all_changes:
@@ -71,8 +81,10 @@ def write_changes(writer: sqlite3.Connection, all_changes: Sequence[Changes]) ->
             "DELETE FROM deferred WHERE place = ? AND position = ?", changes.undeferred
         )
         writer.executemany(
-            "INSERT INTO dead_letter (broker, trigger, at, why, hops, head, data) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO dead_letter (id, broker, trigger, at, why, hops, head, data) VALUES ("
+            f"max(?3 * {_SHARDS} + {shard}, {_SHARDS} + coalesce("
+            "(SELECT seq FROM sqlite_sequence WHERE name = 'dead_letter'), 0)),"
+            " ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             changes.buried,
         )
 
