@@ -17,9 +17,10 @@ from broker.codecs.http import (
     encode_binary,
     encode_structured,
 )
-from broker.codecs.json import decode_batch, decode_event, encode_event, is_json
+from broker.codecs.json import decode_batch, decode_event, encode_event
 from broker.errors import InvalidEvent, UnsupportedContent
 from broker.event import Event
+from broker.formats import is_json
 from broker.trigger import ContentMode
 
 REQUIRED = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order"}
