@@ -7,7 +7,7 @@ shell can read and query them; the payload is its bytes.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -34,7 +34,7 @@ OVERHEAD: Final = 64
 """Bytes that a row takes beside its head and data, roughly."""
 
 
-class Record(NamedTuple):  # made in a third of a frozen dataclass's time
+class Record(msgspec.Struct, frozen=True):  # made in a tenth of a frozen dataclass's time
     """One event in the log. ``at`` is when it was accepted, in microseconds since 1970."""
 
     position: int
