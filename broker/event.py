@@ -6,9 +6,11 @@ Follows the CloudEvents specification 1.0.2, sections "Context Attributes" and "
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Final, Literal, assert_never
 
 from broker.errors import InvalidEvent
@@ -141,31 +143,33 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
         _check_each(attributes)
 
 
-def are_plain(events: Sequence[Mapping[str, str]]) -> bool:
+def are_plain(events: Iterable[Mapping[str, str]]) -> bool:
     """Return True only if `check_attributes` finds nothing in any of these attributes.
 
     What is odd is False, though it may be right. A tenth of the time: events that come together
     have their names in common and many of their values, and each of those is looked at once.
     """
-    shapes = set(map(tuple, events))
-    if not all(map(_is_plain_shape, shapes)):
+    shapes = defaultdict(list)
+    for each in events:
+        shapes[tuple(each)].append(each.values())
+    return all(_is_plain_shape(names, values) for names, values in shapes.items())
+
+
+def _is_plain_shape(names: tuple[str, ...], events: Iterable[Iterable[str]]) -> bool:
+    """Return whether the events with these values of these attributes are plain."""
+    if sum(map(len, names)) > _SHORT or not _can_be_all(names):
         return False
-    if not "".join([value for each in events for value in each.values()]).isprintable():
-        return False  # nothing forbidden is
-    for name in {name for shape in shapes for name in shape} & _PLAIN.keys():
-        values = {each[name] for each in events if name in each}
-        if not all(map(_PLAIN[name], values)):
-            return False
-    return True
-
-
-def _is_plain_shape(names: tuple[str, ...]) -> bool:
-    return sum(map(len, names)) <= _SHORT and _known_shape(names)
+    columns = [set(column) for column in zip(*events, strict=True)]
+    return "".join(chain.from_iterable(columns)).isprintable() and all(  # nothing forbidden is
+        all(map(_PLAIN[name], column))
+        for name, column in zip(names, columns, strict=True)
+        if name in _PLAIN
+    )
 
 
 @lru_cache(maxsize=1024)
-def _known_shape(names: tuple[str, ...]) -> bool:
-    """Return whether a valid event can have just these attributes."""
+def _can_be_all(names: tuple[str, ...]) -> bool:
+    """Return whether these are all attributes that some valid event has."""
     return (
         all(map(names.__contains__, REQUIRED))
         and all(map(_NAME.fullmatch, names))

@@ -6,9 +6,8 @@ Each call into msgspec, and each check, is made once for all of them. Of 33 µs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain
-from typing import Final
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, cast
 
 import msgspec
 
@@ -33,12 +32,13 @@ def decode_alike(text: bytes) -> list[Event] | None:
     try:
         documents = _documents.decode(text)
         payloads = [each.pop("data", None) for each in documents]
-        values = [value for each in documents for value in each.values()]
-        strings = _strings.decode(b"[" + b",".join(values) + b"]")
+        values = b",".join([value for each in documents for value in each.values()])
+        strings = iter(_strings.decode(b"[%b]" % values))
     except (msgspec.DecodeError, RecursionError):
         return None
-    following = iter(strings)
-    every = [dict(zip(each, following, strict=False)) for each in documents]
+    every = cast("list[dict[str, str]]", documents)
+    for each in every:  # still of the values' texts; a new dictionary takes twice the time
+        each.update(zip(each, strings, strict=False))
     data = [None if each is None else bytes(each) for each in payloads]
     if not (are_plain(every) and _has_no_other_member(text, every, values, data)):
         return None
@@ -61,23 +61,25 @@ def json_payload(data: bytes, attributes: dict[str, str]) -> bytes:
 
 def _has_no_other_member(
     text: bytes,
-    events: Sequence[Iterable[str]],
-    values: Sequence[msgspec.Raw],
+    events: Sequence[Collection[str]],
+    values: bytes,
     payloads: Iterable[bytes | None],
 ) -> bool:
     """Return True only if ``text`` has no member that another one of its name has replaced.
 
-    What was kept is, blanks aside, as long as the whole text only if nothing was.
+    What was kept is, blanks aside, as long as the whole text only if nothing was. ``values`` are
+    those of all members but ``data``, with a comma between each and the next.
     """
-    names, others = "".join(chain.from_iterable(events)), b"".join(values)
     data = [each for each in payloads if each is not None]
-    # Braces, quotation marks, colons and commas.
-    signs = 1 + 2 * len(events) + 4 * len(values) + (len(_DATA) + 1) * len(data)
-    if len(names) + len(others) + sum(map(len, data)) + signs == len(text):
+    names = sum(map(len, map("".join, events)))
+    # Brackets, braces, quotation marks, colons and commas; those between ``values`` are in them.
+    signs = 2 + 2 * len(events) + 3 * sum(map(len, events)) + (len(_DATA) + 1) * len(data)
+    least = names + signs
+    if least + len(values) + sum(map(len, data)) == len(text):
         return True
     around = _without(data, text)
     return around is not None and len(around.translate(None, BLANKS)) == (
-        len(names) + len(others.translate(None, BLANKS)) + signs
+        least + len(values.translate(None, BLANKS))
     )
 
 
