@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from secrets import token_urlsafe
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
@@ -22,9 +23,13 @@ class Consenting(Protocol):
 
 
 class Callbacks:
-    """Who waits for a consent in this process, as long as anybody keeps them."""
+    """Who waits for a consent in this process, as long as anybody keeps them.
+
+    ``elsewhere`` does what `take_here` does for those who wait in other processes of the mesh.
+    """
 
     def __init__(self) -> None:
+        self.elsewhere: Callable[[str, bytes | None], Awaitable[str | None]] = _nowhere
         self._waiting: WeakValueDictionary[str, Consenting] = WeakValueDictionary()
 
     def expect(self, consenting: Consenting) -> str:
@@ -36,3 +41,24 @@ class Callbacks:
     def at(self, path: str) -> Consenting | None:
         """Return who waits there, or None where nobody does, any more or at all."""
         return self._waiting.get(path)
+
+    def take_here(self, path: str, allowed_rate: bytes | None) -> str | None:
+        """Hand the consent to who waits there; see `Consenting.take`.
+
+        Raises `LookupError` where nobody does.
+        """
+        consenting = self.at(path)
+        if consenting is None:
+            raise LookupError(path)
+        return consenting.take(allowed_rate)
+
+    async def take(self, path: str, allowed_rate: bytes | None) -> str | None:
+        """Do the same, also where it is another process in which somebody waits."""
+        try:
+            return self.take_here(path, allowed_rate)
+        except LookupError:
+            return await self.elsewhere(path, allowed_rate)
+
+
+async def _nowhere(path: str, allowed_rate: bytes | None) -> str | None:
+    raise LookupError(path)

@@ -42,6 +42,7 @@ class Settings:
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
     ``allow``, ``proxy``, ``no_proxy`` and ``ca_certs`` are those of `Network`.
+    ``workers`` is the number of processes that take events, this one among them.
     """
 
     paths: tuple[Path, ...]
@@ -61,6 +62,7 @@ class Settings:
     retention_bytes: int = 1 << 30
     max_event_bytes: int = 1 << 20
     drain_timeout: timedelta = timedelta(seconds=30)
+    workers: int = 1
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
 

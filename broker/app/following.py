@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from broker.errors import CemeshError, InvalidManifest, Problem
 from broker.manifest import load
-from broker.mesh import Mesh
 from broker.settings import Settings
+from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
@@ -19,8 +19,16 @@ _RETRY: Final = timedelta(seconds=2)
 """How long until a good change that the mesh could not take up is tried again."""
 
 
+class Changeable(Protocol):
+    """A mesh that can be changed; see `broker.mesh.Mesh`."""
+
+    problems: Sequence[Problem]
+
+    async def apply(self, desired: Desired) -> None: ...
+
+
 async def follow(
-    settings: Settings, mesh: Mesh, changed: AsyncIterator[None], stopping: asyncio.Event
+    settings: Settings, mesh: Changeable, changed: AsyncIterator[None], stopping: asyncio.Event
 ) -> None:
     """Apply every good change of the files; tell of every bad one, which changes nothing."""
     news = asyncio.Event()
@@ -47,7 +55,7 @@ async def follow(
             task.cancel()
 
 
-async def _reload(settings: Settings, mesh: Mesh) -> bool:
+async def _reload(settings: Settings, mesh: Changeable) -> bool:
     """Return whether nothing is left to be tried again."""
     try:
         loaded = await asyncio.to_thread(load, settings.paths, resolve=settings.resolve)

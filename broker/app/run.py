@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import sys
@@ -16,39 +15,19 @@ import uvloop
 
 from broker.admin.app import admin
 from broker.app.following import follow, tell
+from broker.app.household import Household
+from broker.app.making import Made, collect_rarely, hurried_interpreter, options
 from broker.app.serving import listening, served, url
-from broker.callbacks import Callbacks
 from broker.errors import CemeshError, InvalidManifest
-from broker.ingress import Door, ingress
 from broker.manifest import Loaded, changes, load
-from broker.mesh import Mesh
+from broker.mesh.parts import processes
 from broker.observe.logging import configure
-from broker.observe.metrics import Metrics
-from broker.ports import BackendOptions
 from broker.settings import WHOLE, Part, Settings
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
-MAX_PENDING_BYTES: Final = 256 << 20
-"""Request bodies that may be read or stored at once; beyond, the ingress answers 429.
-
-More where the operator takes larger events than that leaves room for.
-"""
-
 _OPERATORS_LINGER: Final = timedelta(seconds=1)
-
-_THINGS_MADE: Final = 5_000
-"""More than what is gone again: it takes events that wait. To look through them takes 3 ms, through
-ten times as many 30, in which nothing else is done.
-"""
-
-_SWITCHED_EVERY: Final = 0.0002
-"""Seconds that a thread which stores events waits for the interpreter behind a busy event loop.
-
-With Python's own 5 ms, at each of a commit's five calls, half of 2,000 events a second took 7 to
-13 ms until they were delivered; with this 3 to 4.
-"""
 
 STOPPED, REFUSED, CANNOT_START = 0, 1, 3
 
@@ -58,12 +37,8 @@ def run(settings: Settings) -> int:
 
     0: stopped when asked to; 1: the manifests are refused; 3: it cannot start.
     """
-    sys.setswitchinterval(_SWITCHED_EVERY)
-    gc.disable()  # what is made at the start stays, and looking for garbage in it takes a fifth
-    try:
+    with hurried_interpreter():
         return _start(settings)
-    finally:
-        gc.enable()
 
 
 def _start(settings: Settings) -> int:
@@ -84,66 +59,43 @@ def _start(settings: Settings) -> int:
 
 
 async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None]) -> None:
-    metrics = Metrics()
-    callbacks = Callbacks() if Part.INGRESS in settings.parts else None
-    mesh = Mesh(
-        channel=settings.channel,
-        options=BackendOptions(
-            data_dir=str(settings.data_dir),
-            retention_age=settings.retention_age,
-            retention_bytes=settings.retention_bytes,
-        ),
-        drain_timeout=settings.drain_timeout,
-        metrics=metrics,
-        parts=settings.parts,
-        network=settings.network,
-        callbacks=callbacks,
-    )
+    count = 1
+    if settings.parts == WHOLE:
+        count = processes(
+            loaded.desired, settings.workers, channel=settings.channel, options=options(settings)
+        )
+    made = Made.of(settings, parts=settings.parts, processes=count)
+    household = Household(made, settings, range(1, count))
     stopping, closing = asyncio.Event(), asyncio.Event()
-    door = Door(
-        mesh.find,
-        clients=mesh.clients,
-        max_event_bytes=settings.max_event_bytes,
-        max_pending_bytes=max(MAX_PENDING_BYTES, 2 * settings.max_event_bytes),
-        on_refused=metrics.refused,
-    )
-    producers = ingress(door, callbacks=callbacks)
-    operators = admin(mesh, metrics, closing)
+    operators = admin(household.mesh, made.metrics, closing)
     taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []
     async with AsyncExitStack() as running:
         hurry = running.enter_context(_signals(stopping))
-        hurry.append(mesh.hurry)
+        hurry.append(household.hurry)
         data_ports = [running.enter_context(listening(*each)) for each in taking_events]
         admin_port = running.enter_context(listening(settings.admin_host, settings.admin_port))
-        await running.enter_async_context(mesh)
+        await running.enter_async_context(made.mesh)
+        await running.enter_async_context(household)
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
-        await mesh.apply(loaded.desired)
-        ports = [
-            await running.enter_async_context(
-                served(producers, each, linger=settings.drain_timeout, door=door)
-            )
-            for each in data_ports
-        ]
+        await household.mesh.apply(loaded.desired)
+        ports = [await running.enter_async_context(household.open(each)) for each in data_ports]
         hurry += [port.break_off for port in ports]
-        _welcome(settings, loaded.desired, [url(each) for each in data_ports], url(admin_port))
-        _collect_rarely()
-        await follow(settings, mesh, changed, stopping)
+        _welcome(
+            settings,
+            loaded.desired,
+            [url(each) for each in data_ports],
+            url(admin_port),
+            processes=count,
+        )
+        collect_rarely()
+        await follow(settings, household.mesh, changed, stopping)
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
         for port in ports:
             port.close()
-        await mesh.drain()
+        household.stop()
+        await made.mesh.drain()
     _log.info("stopped")
-
-
-def _collect_rarely() -> None:
-    """Look for garbage again, but not in what is there now, and not each time 700 things are made.
-
-    What an event makes is gone with it. Under load, looking took a sixth of the processor's time.
-    """
-    gc.freeze()
-    gc.set_threshold(_THINGS_MADE)
-    gc.enable()
 
 
 @contextmanager
@@ -169,7 +121,12 @@ def _signals(stopping: asyncio.Event) -> Iterator[list[Callable[[], None]]]:
 
 
 def _welcome(
-    settings: Settings, desired: Desired, data_ports: Sequence[str], admin_port: str
+    settings: Settings,
+    desired: Desired,
+    data_ports: Sequence[str],
+    admin_port: str,
+    *,
+    processes: int,
 ) -> None:
     runs = [
         (Part.INGRESS, "broker", desired.brokers),
@@ -183,7 +140,11 @@ def _welcome(
     )
     whole = settings.parts == WHOLE
     command = " ".join(["cemesh", *(part.value for part in settings.parts if not whole)])
-    lines = [f"{command} runs {counts}"]
+    several = "" if processes == 1 else f" in {processes} processes"
+    lines = [f"{command} runs {counts}{several}"]
+    if processes > settings.workers:
+        idle = processes - settings.workers
+        lines += [f"  {idle} of them only deliver what is left of a run with more --workers"]
     lines += [f"  POST events to  {port}/{key}" for port in data_ports for key in desired.brokers]
     lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
     if whole or settings.channel:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final, cast
@@ -59,9 +59,32 @@ class Port:
 
     def __init__(self, server: _Server) -> None:
         self._server = server
+        self._on_close: list[Callable[[], None]] = []
+        self._taking: set[asyncio.Task[None]] = set()
+
+    def take(self, connection: socket.socket) -> bool:
+        """Serve a connection that somebody else has accepted; return True."""
+        if self._server.should_exit:
+            connection.close()
+        else:
+            task = asyncio.ensure_future(self._serve(connection))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+        return True
+
+    async def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # the client has gone
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(self._server.protocol, connection)
+
+    def on_close(self, call: Callable[[], None]) -> None:
+        """Have this called when it is to take no more requests."""
+        self._on_close.append(call)
 
     def close(self) -> None:
         """Take no more requests. Those under way are answered."""
+        for call in self._on_close:
+            call()
         self._server.should_exit = True
 
     def break_off(self) -> None:
@@ -91,9 +114,9 @@ def configured(app: Starlette, *, linger: timedelta, door: Door | None = None) -
 
 @asynccontextmanager
 async def served(
-    app: Starlette, listener: socket.socket, *, linger: timedelta, door: Door | None = None
+    app: Starlette, listener: socket.socket | None, *, linger: timedelta, door: Door | None = None
 ) -> AsyncIterator[Port]:
-    """Serve the application while the context lasts.
+    """Serve the application while the context lasts: to whoever comes to the ``listener``, if any.
 
     Where there is a ``door``, events go through it, and only the rest to the application. At the
     end of the context, or when it is closed before, the listener closes, and requests under way
@@ -102,7 +125,7 @@ async def served(
     server = _Server(configured(app, linger=linger, door=door))
     refused: CemeshError | None = None
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve(sockets=[listener]))
+        tasks.create_task(server.serve(sockets=[listener] if listener else []))
         await server.ready.wait()
         try:
             yield Port(server)
@@ -128,3 +151,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    def protocol(self) -> asyncio.Protocol:
+        """Return what serves one connection, made as uvicorn makes it for its own listeners."""
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )

@@ -20,6 +20,7 @@ from broker.cli.options import (
     resolve_option,
 )
 from broker.cli.values import Duration, Size
+from broker.ports import MAX_SHARDS
 from broker.settings import LogFormat, LogLevel, Settings
 
 
@@ -82,6 +83,15 @@ from broker.settings import LogFormat, LogLevel, Settings
     help="How much of them is kept for each broker.",
 )
 @max_event_size_option
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_SHARDS),
+    default=1,
+    show_default=True,
+    envvar="CEMESH_WORKERS",
+    show_envvar=True,
+    help="How many processes share the work: up to one for each core.",
+)
 @drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
 @log_options
 @click.pass_context
@@ -103,6 +113,7 @@ def run(
     retention_age: timedelta,
     retention_size: int,
     max_event_size: int,
+    workers: int,
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
@@ -129,6 +140,7 @@ def run(
         retention_age=retention_age,
         retention_bytes=retention_size,
         max_event_bytes=max_event_size,
+        workers=workers,
         drain_timeout=drain_timeout,
         log_format=log_format,
         log_level=log_level,

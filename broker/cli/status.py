@@ -12,7 +12,12 @@ from broker.cli.options import admin_address, output_option
 from broker.settings import Part
 
 if TYPE_CHECKING:
-    from broker.admin.models import BrokerDocument, StatusDocument, TriggerDocument
+    from broker.admin.models import (
+        BrokerDocument,
+        StatusDocument,
+        TriggerDocument,
+        WorkerDocument,
+    )
 
 _RUNS: Final = {
     Part.INGRESS: "ingress",
@@ -65,6 +70,8 @@ def _print(found: StatusDocument) -> None:
     if elsewhere:
         here = ", ".join(found.parts)
         click.echo(f"cemesh {here}: {' and '.join(elsewhere)} run in other processes\n")
+    if found.workers:
+        click.echo(f"{_told_of_workers(found.workers)}\n")
     if not found.brokers:
         click.echo("No brokers.")
     for broker in found.brokers:
@@ -89,6 +96,14 @@ def _print(found: StatusDocument) -> None:
             place = f"{problem.file or ''}{f':{problem.line}' if problem.line else ''}"
             parts = (place, problem.subject, problem.path, problem.message)
             click.echo("  " + ": ".join(part for part in parts if part))
+
+
+def _told_of_workers(workers: Sequence[WorkerDocument]) -> str:
+    starting = [str(each.number) for each in workers if each.state != "running"]
+    running = f"{len(workers) - len(starting)} of {len(workers)} processes run"
+    if not starting:
+        return running
+    return click.style(f"{running}, starting: {', '.join(starting)}", fg="yellow")
 
 
 def _heading(broker: BrokerDocument) -> str:

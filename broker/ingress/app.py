@@ -107,16 +107,18 @@ class _Consents:
         self._callbacks = callbacks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(Request(scope))(scope, receive, send)
+        answer = await self._answer(Request(scope))
+        await answer(scope, receive, send)
 
-    def _answer(self, request: Request) -> Response:
-        consenting = self._callbacks.at(request.scope["path"])
-        if consenting is None:
-            return problem(404, "nobody asks for consent here, or not any more")
+    async def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "POST"):
             return problem(405, "consent is given by GET or POST", headers={"Allow": "GET, POST"})
         rate = request.headers.get("webhook-allowed-rate")
-        fault = consenting.take(None if rate is None else rate.encode("latin-1"))
+        allowed_rate = None if rate is None else rate.encode("latin-1")
+        try:
+            fault = await self._callbacks.take(request.scope["path"], allowed_rate)
+        except LookupError:
+            return problem(404, "nobody asks for consent here, or not any more")
         if fault is not None:
             return problem(400, fault)
         return Response("You have consented to get events.\n", media_type="text/plain")

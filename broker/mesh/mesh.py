@@ -149,6 +149,10 @@ class Mesh(Running):
         await self._pausing.heed(runs)
         return runs
 
+    async def heed(self) -> None:
+        """Let all triggers pause, or go on, as their channels say now."""
+        await self._pausing.heed(list(self._triggers.values()))
+
     def _changed(self, run: TriggerRun, state: TriggerState) -> None:
         self._pausing.changed(run, state)
         if self._triggers.get(run.trigger.key) is run:  # and not one that is only being made

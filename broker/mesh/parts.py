@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.errors import InvalidManifest, Problem
+from broker.errors import InvalidManifest, Problem, UnknownBroker
 from broker.mesh.resources import Resources
 from broker.policy import Rate
+from broker.ports import BackendOptions, Emit
 from broker.settings import WHOLE, Part
 from broker.trigger import Desired, Trigger
 
@@ -43,6 +44,36 @@ def _share(trigger: Trigger, workers: int) -> Trigger:
         parallelism=max(1, trigger.parallelism // workers),
         delivery=replace(trigger.delivery, limits=limits),
     )
+
+
+def processes(
+    desired: Desired, workers: int, *, channel: str | None, options: BackendOptions
+) -> int:
+    """Return how many processes a mesh takes: more than ``workers`` where more had a shard before.
+
+    Raises `InvalidManifest` where there shall be several, and a channel is of one process alone.
+    """
+    resources = Resources(channel=channel, options=options, emit_to=_emit_nowhere)
+    count = max([workers, *map(resources.shards, desired.brokers.values())])
+    problems = [
+        Problem(
+            file=None,
+            line=None,
+            subject=f"Broker {broker.key}",
+            message=f"its channel '{resources.channel_scheme(broker)}' is of one process alone: "
+            "run it without --workers, or choose one that several processes can have "
+            "(--channel sqlite:, kafka://HOST:PORT or amqp://HOST:PORT)",
+        )
+        for broker in desired.brokers.values()
+        if count > 1 and not resources.has_shards(broker)
+    ]
+    if problems:
+        raise InvalidManifest(problems)
+    return count
+
+
+def _emit_nowhere(broker: str) -> Emit:
+    raise UnknownBroker(broker)
 
 
 def refuse_unshared(desired: Desired, parts: frozenset[Part], resources: Resources) -> None:

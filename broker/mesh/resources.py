@@ -69,6 +69,14 @@ class Resources:
         backend = plugins.channel_backend(self.channel_scheme(broker))
         return getattr(backend, "shared", True)
 
+    def has_shards(self, broker: Broker) -> bool:
+        """Return whether each process can have the broker's channel, or a shard of it.
+
+        Raises `PluginNotFound`.
+        """
+        backend = plugins.channel_backend(self.channel_scheme(broker))
+        return self.is_shared(broker) or hasattr(backend, "shards")
+
     def shards(self, broker: Broker) -> int:
         """Return how many shards there are of the broker's channel, which is 1 for most.
 

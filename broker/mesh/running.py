@@ -129,11 +129,18 @@ class Running:
             ],
         )
 
+    def is_shared(self, broker: str) -> bool:
+        """Return whether all processes have the same channel of that broker, or each a shard."""
+        return self._resources.is_shared(self._open_broker(broker).broker)
+
     def channel(self, broker: str) -> Channel:
+        return self._open_broker(broker).channel
+
+    def _open_broker(self, broker: str) -> OpenBroker:
         running = self._brokers.get(broker)
         if running is None:
             raise UnknownBroker(f"the mesh has no broker {broker}")
-        return running.channel
+        return running
 
     def triggers(self, broker: str) -> Sequence[Trigger]:
         self.channel(broker)  # which says so where there is none

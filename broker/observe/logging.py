@@ -43,9 +43,12 @@ _FAINT: Final = "\x1b[2m"
 _PLAIN: Final = "\x1b[0m"
 
 
-def configure(format: Format, level: Level, *, stream: TextIO | None = None) -> None:
+def configure(
+    format: Format, level: Level, *, stream: TextIO | None = None, worker: int | None = None
+) -> None:
     """Send every log record to ``stream`` (standard error), in place of what was set up before.
 
+    Where this is a ``worker`` of a mesh, its number is a field of each line.
     ``level`` holds for cemesh's own loggers. Libraries are heard from warnings upwards, so
     that what they tell about themselves does not drown what the mesh tells; and the clients of
     Kafka and RabbitMQ only at level debug: they tell of an outage again and again, or with
@@ -57,6 +60,8 @@ def configure(format: Format, level: Level, *, stream: TextIO | None = None) -> 
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(TextFormatter(colour=stream.isatty() and not _no_colour()))
+    if worker is not None:
+        handler.addFilter(_OfWorker(worker))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(logging.WARNING, _LEVELS[level]))
@@ -69,6 +74,18 @@ def configure(format: Format, level: Level, *, stream: TextIO | None = None) -> 
     for name in ("aiokafka", "aiormq"):
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
     logging.captureWarnings(capture=True)
+
+
+class _OfWorker(logging.Filter):
+    """Lets every record pass, and adds which worker it is of."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._number
+        return True
 
 
 def _no_colour() -> bool:

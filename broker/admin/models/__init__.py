@@ -30,6 +30,7 @@ from broker.admin.models.status import (
     SourceDocument,
     StatusDocument,
     TriggerDocument,
+    WorkerDocument,
 )
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "TriggerFilters",
     "TriggersDocument",
     "WaitDocument",
+    "WorkerDocument",
 ]

@@ -8,7 +8,7 @@ from datetime import datetime
 from broker.admin.models.base import Document
 from broker.errors import Problem
 from broker.settings import Part
-from broker.status import BrokerStatus, MeshStatus, SourceStatus, TriggerStatus
+from broker.status import BrokerStatus, MeshStatus, SourceStatus, TriggerStatus, WorkerStatus
 from broker.urls import without_credentials
 
 
@@ -112,13 +112,29 @@ class ManifestProblem(Document, frozen=True, kw_only=True):
         )
 
 
+class WorkerDocument(Document, frozen=True, kw_only=True):
+    """One of the processes of a mesh that runs in several; ``pid`` is null while it is starting."""
+
+    number: int
+    pid: int | None
+    state: str
+
+    @classmethod
+    def of(cls, worker: WorkerStatus) -> WorkerDocument:
+        return cls(number=worker.number, pid=worker.pid, state=worker.state)
+
+
 class StatusDocument(Document, frozen=True, kw_only=True):
-    """``parts`` are those of the mesh that run in this process, all of them by `cemesh run`."""
+    """``parts`` are those of the mesh that run in this process, all of them by `cemesh run`.
+
+    ``workers`` are empty where that is one process.
+    """
 
     parts: Sequence[str] = tuple(part.value for part in Part)
     brokers: Sequence[BrokerDocument]
     sources: Sequence[SourceDocument]
     problems: Sequence[ManifestProblem]
+    workers: Sequence[WorkerDocument] = ()
 
     @classmethod
     def of(cls, status: MeshStatus) -> StatusDocument:
@@ -127,4 +143,5 @@ class StatusDocument(Document, frozen=True, kw_only=True):
             brokers=[BrokerDocument.of(broker) for broker in status.brokers],
             sources=[SourceDocument.of(source) for source in status.sources],
             problems=[ManifestProblem.of(problem) for problem in status.problems],
+            workers=[WorkerDocument.of(worker) for worker in status.workers],
         )
