@@ -200,8 +200,7 @@ class Consuming:
         """Find out how much is in the queues. Raises `ChannelUnavailable`."""
         intake = self._intake
         if intake is not None:
-            for consumer in intake.consumers:
-                await intake.count(consumer)
+            await intake.count_all()
 
     # --- what is lost ----------------------------------------------------------------------
 

@@ -115,6 +115,17 @@ class Intake:
         """
         await self._session(consumer.queue).count(consumer)
 
+    async def count_all(self) -> None:
+        """Find out how much all queues have left, beside what has come.
+
+        Of a queue that keeps nothing back the server is not asked: each time is two round trips.
+        Raises `ChannelUnavailable`.
+        """
+        await self._shared.sync()
+        for consumer in self.consumers:
+            if consumer.queue in self._own or not consumer.is_drained:
+                await self.count(consumer)
+
     def _session(self, queue: str) -> Session:
         return self._own.get(queue, self._shared)
 

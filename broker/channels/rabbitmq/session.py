@@ -36,7 +36,27 @@ class Consumer:
     queue: str
     prefetch: int
     received: int = 0
+    unacked: int = 0
     in_doubt: deque[DeliveredMessage] = field(default_factory=deque)
+    _drained_up_to: int = 0
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that was ever in the queue has been sent, to this consumer or to others.
+
+        The queue was found empty, and what has come since was too little for the prefetch to keep
+        anything back. It holds of what was in the queue before the last `Session.sync`, and not of
+        a single active consumer, which may not be the active one.
+        """
+        return self.received < self._drained_up_to
+
+    def found(self, left: int, unacked: int) -> None:
+        """Note how many are left in the queue; at most ``unacked`` that have come were not acked.
+
+        That is what was found when the last one came that has.
+        """
+        self.place.ready[self.queue] = left
+        self._drained_up_to = 0 if left else self.received + self.prefetch - unacked
 
     def let_go(self) -> int:
         """Forget what is in doubt: it is the server's again. Return how many that were."""
@@ -77,6 +97,7 @@ class Session:
         self._acks = Acks(channel, settings)
         self._doubt = asyncio.Event()
         self._consuming = asyncio.Lock()
+        self._came_by: dict[int, Consumer] = {}  # what was not acked, by its tag
 
     @property
     def is_open(self) -> bool:
@@ -137,11 +158,19 @@ class Session:
 
     def ack(self, tags: Sequence[int]) -> None:
         """Be done with these messages."""
+        self._forget(tags)
         self._acks.ack(tags)
 
     def give_back(self, tags: Sequence[int]) -> None:
         """Let the server deliver these messages again, to anybody."""
+        self._forget(tags)
         self._acks.give_back(tags)
+
+    def _forget(self, tags: Sequence[int]) -> None:
+        for tag in tags:
+            consumer = self._came_by.pop(tag, None)
+            if consumer is not None:
+                consumer.unacked -= 1
 
     async def sync(self) -> None:
         """Return once the server has seen all acks, and what it had sent before has come.
@@ -156,18 +185,22 @@ class Session:
         Raises `ChannelUnavailable`.
         """
         for _ in range(_TRIES):
-            received = consumer.received
+            received, unacked = consumer.received, consumer.unacked
             with reported(self._settings):
                 found = await self._channel.queue_declare(consumer.queue, passive=True)
             await self.sync()
-            consumer.place.ready[consumer.queue] = found.message_count or 0
+            left = found.message_count or 0
             if consumer.received == received:
+                consumer.found(left, unacked)
                 return
+            consumer.place.ready[consumer.queue] = left
 
     # --- what comes in ---------------------------------------------------------------------
 
     def _receive(self, consumer: Consumer, message: DeliveredMessage) -> None:
         consumer.received += 1
+        consumer.unacked += 1
+        self._came_by[tag_of(message)] = consumer
         if self.consumers.get(consumer.queue) is not consumer:
             self.give_back([tag_of(message)])
         elif message.redelivered or consumer.in_doubt:
@@ -204,6 +237,7 @@ class Session:
     def _cancelled(self, frame: spec.Basic.Cancel) -> None:
         consumer = self.consumers.pop(str(frame.consumer_tag), None)
         if consumer is not None:
+            self._came_by = {t: each for t, each in self._came_by.items() if each is not consumer}
             self._on_gone(consumer)
 
 
