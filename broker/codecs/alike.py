@@ -21,6 +21,7 @@ _strings: Final = msgspec.json.Decoder(list[str])
 _string: Final = msgspec.json.Decoder(str)
 
 _DATA: Final = b'"data":'
+_BLANK: Final = 0x20
 
 
 def decode_alike(text: bytes) -> list[Event] | None:
@@ -68,7 +69,7 @@ def _has_no_other_member(
     """Return True only if ``text`` has no member that another one of its name has replaced.
 
     What was kept is, blanks aside, as long as the whole text only if nothing was. ``values`` are
-    those of all members but ``data``, with a comma between each and the next.
+    those of all members but ``data``, with a comma between each and the next; names are ASCII.
     """
     data = [each for each in payloads if each is not None]
     names = sum(map(len, map("".join, events)))
@@ -91,11 +92,12 @@ def _without(payloads: Iterable[bytes], text: bytes) -> bytes | None:
     parts: list[bytes] = []
     done = 0
     for data in payloads:
-        found = text.find(_DATA, done)
-        start = found + len(_DATA)
-        if found >= 0 and not text.startswith(data, start):
+        start = text.find(_DATA, done) + len(_DATA)
+        if start < len(_DATA):
+            return None
+        if text[start] == _BLANK:
             start += 1
-        if found < 0 or not text.startswith(data, start):
+        if not text.startswith(data, start):
             return None
         parts.append(text[done:start])
         done = start + len(data)
