@@ -14,9 +14,10 @@ import pytest
 from broker.channels.kafka import holding, leaving
 from broker.channels.kafka.cursor import PutOff
 from broker.channels.kafka.delays import Delays
+from broker.errors import ChannelUnavailable
 from broker.filters import EVERYTHING
 from broker.ports import Channel, Cursor, Outcome, Pause
-from tests.contract.kafka import SOON, admin_of, new_broker, opened
+from tests.contract.kafka import SOON, TOPIC, admin_of, new_broker, opened
 from tests.contract.test_channel import TRIGGER, events, numbers, reading
 from tests.services.relay import Relay
 
@@ -241,3 +242,34 @@ async def test_what_a_process_puts_off_again_while_it_leaves_comes_back_once(
 
         assert len(put_off) == 2
         await until_balanced(1, channel)
+
+
+async def test_what_kafka_has_stored_twice_hides_nothing_that_is_put_off_later(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, put_all_off = 0, Delays.put_all_off
+
+    async def unanswered_at_first(delays: Delays, deliveries: Sequence[PutOff]) -> None:
+        nonlocal stored
+        await put_all_off(delays, deliveries)
+        stored += 1
+        if stored == 1:
+            raise ChannelUnavailable("nobody has answered")
+
+    monkeypatch.setattr(Delays, "put_all_off", unanswered_at_first)
+    one = {**TOPIC, "default.topic.partitions": "1"}
+    async with opened(kafka, new_broker(), one) as channel, reading(channel) as reader:
+        await channel.append(events(1))
+        reader.cursor.defer(await reader.claim(), timedelta(0), attempts=1, condemned=None)
+        await reader.settle(*await reader.take(2))
+        await until_balanced(2, channel)
+
+        await channel.append(events(1, 1))
+        later = timedelta(seconds=0.9)  # by the second of its steps, the first has been counted
+        reader.cursor.defer(await reader.claim(), later, attempts=1, condemned=None)
+        async with asyncio.timeout(SOON):
+            while stored < 4:
+                await asyncio.sleep(0.02)
+            assert (await channel.books())[TRIGGER].waiting == 1
+        await reader.settle(await reader.claim())
+        await until_balanced(3, channel)

@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from broker.channels import backlog, lines
-from broker.channels.kafka.account import account
+from broker.channels.kafka.account import Places, account, count_again
 from broker.channels.kafka.cursor import KafkaCursor, PutOff
 from broker.channels.kafka.entries import Entry
 from broker.channels.kafka.partition import Partition, StoredPartition, stored_swept
@@ -217,6 +217,9 @@ class Process:
         for entry in self.cluster.logs[name][start : start + count]:
             partition.sweep(entry)
 
+        if name == DELAYS:
+            count_again(self._places())
+
     def flush(self, values: int) -> None:
         for name, partition in self.partitions.items():
             changes = list(partition.take_changes().items())
@@ -227,9 +230,11 @@ class Process:
                 partition.stored()
 
     def books(self) -> Books:
-        main = self.partitions[MAIN].places()[TRIGGER]
-        delays = self.partitions[DELAYS].places()[TRIGGER]
-        return account([(main, [delays])])
+        return account([self._places()])
+
+    def _places(self) -> Places:
+        main, delays = (self.partitions[name].places()[TRIGGER] for name in (MAIN, DELAYS))
+        return main, [delays]
 
 
 @dataclass
@@ -347,6 +352,10 @@ class Story:
                 return
         raise AssertionError("something waits for ever")
 
+    async def put_one_more_off(self) -> None:
+        for act in (Append(1, 0), Sweep(MAIN, 1), Take(1), End("defer", 0)):
+            await self.play(act)
+
 
 def _key(number: int) -> str | None:
     """Return the partition key of an event: of each four, two share one, and one has none."""
@@ -380,6 +389,20 @@ def test_a_crash_loses_nothing(acts: list[Act]) -> None:
     asyncio.run(_play(story, acts))
 
     assert set(story.settled) | set(story.cluster.buried) == set(story.accepted)
+
+
+@example([Append(1, 0), Sweep(MAIN, 1), Take(1), End("defer", 0), Crash()])
+@given(acts=st.lists(st.one_of(STORMY), max_size=40))
+def test_what_a_crash_repeats_hides_nothing_that_waits_later(acts: list[Act]) -> None:
+    story = Story()
+
+    async def and_later() -> None:
+        await _play(story, acts)
+        await story.put_one_more_off()
+
+    asyncio.run(and_later())
+
+    assert story.process.books().waiting == 1
 
 
 @example([Append(7, 0), Sweep(MAIN, 7), Take(1), End("defer", 0), Flush(), Crash()])

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from broker.channels.kafka.account import account, count_again
 from broker.channels.kafka.entries import Entry
 from broker.channels.kafka.partition import Partition, StoredPartition, stored_swept
 from broker.channels.kafka.place import KafkaPlace, PlaceRecord, stored_place
@@ -242,6 +243,29 @@ async def test_a_crash_while_a_delivery_is_put_off_repeats_it_with_the_new_attem
 
     assert (before.open, before.put_off) == ([(0, 3, WHY)], 0)
     assert (after.open, after.put_off) == ([], 1)
+
+
+async def test_what_comes_back_before_its_storing_is_answered_is_counted_once() -> None:
+    work, entries = Work(), [entry(0)]
+    events, delays = partition(work), partition(work)
+    place, after = enter(events, work), enter(delays, work)
+    sweep(events, entries)
+    taken(place)
+    answered = asyncio.Event()
+
+    async def store() -> None:
+        await answered.wait()
+
+    place.defer(0, 1, None, store)
+    sweep(delays, [entry(0, TRIGGER, attempts=1)])
+    count_again((place, [after]))
+    answered.set()
+    await work.done()
+    taken(after)
+    after.settle(0, Outcome.DELIVERED)
+
+    books = account([(place, [after])])
+    assert (books.matched, books.delivered, books.waiting) == (1, 1, 0)
 
 
 async def test_what_could_not_be_stored_is_stored_the_next_time() -> None:

@@ -21,7 +21,7 @@ from broker.channels.kafka.partition import Partition, StoredPartition
 from broker.channels.kafka.reader import Reader, Sweeping
 from broker.channels.kafka.rereading import LogOfTrigger, Rereading
 from broker.channels.kafka.settings import ClientOptions
-from broker.channels.kafka.shares import Names
+from broker.channels.kafka.shares import Names, Share
 from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.subscriptions import Subscriptions
 from broker.channels.kafka.sweeping import SweepingDelays, SweepingEvents
@@ -157,11 +157,11 @@ class Dispatching:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _read(self, shares: Iterable[Mapping[TopicPartition, Partition]]) -> None:
+    def _read(self, shares: Iterable[Share]) -> None:
         events: dict[TopicPartition, Sweeping] = {}
         delays: dict[TopicPartition, Sweeping] = {}
         for share in shares:
-            for at, partition in share.items():
+            for at, partition in share.partitions.items():
                 if at.topic == self._layout.events:
                     events[at] = SweepingEvents(partition, self._dead_letters, self._trouble)
                 else:
@@ -171,6 +171,7 @@ class Dispatching:
                         self._delays,
                         self._dead_letters,
                         self._trouble,
+                        came_back=share.came_back,
                     )
         self._events_reader.assign(events)
         self._delays_reader.assign(delays)
@@ -190,10 +191,4 @@ class Dispatching:
         return {trigger: self._account(trigger) for trigger, _ in self.subscriptions.items()}
 
     def _account(self, trigger: str) -> Books:
-        return account(
-            (
-                share.events.places()[trigger],
-                [each.places()[trigger] for each in share.delays if trigger in each.places()],
-            )
-            for share in self._holding.shares()
-        )
+        return account(share.places(trigger) for share in self._holding.shares())

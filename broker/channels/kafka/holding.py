@@ -40,7 +40,7 @@ class Holding:
     """What of a broker's topic this process sweeps and delivers from.
 
     ``open_partition`` makes a `Partition` of what is stored of it. ``kept_from`` returns from
-    which offset on each partition of events is kept. ``on_held`` is told the partitions to read
+    which offset on each partition of events is kept. ``on_held`` is told the shares to read
     whenever they are others. ``cursors`` yields all that may have claims out.
     """
 
@@ -51,7 +51,7 @@ class Holding:
         names: Names,
         open_partition: Open,
         kept_from: Callable[[], Awaitable[Mapping[int, int]]],
-        on_held: Callable[[Iterable[Mapping[TopicPartition, Partition]]], None],
+        on_held: Callable[[Iterable[Share]], None],
         cursors: Callable[[], Iterable[KafkaCursor]],
         trouble: Trouble,
     ) -> None:
@@ -188,7 +188,7 @@ class Holding:
         _log.warning("partition taken over by another process", extra={"partition": share.number})
 
     def _tell(self) -> None:
-        self._on_held([share.partitions for share in self.shares()])
+        self._on_held(self.shares())
 
     # --- subscriptions ---------------------------------------------------------------------
 

@@ -165,6 +165,11 @@ class KafkaPlace(Place[Entry]):
         return self.subscribed and not self.backlog.behind
 
     @property
+    def putting_off(self) -> int:
+        """How many deliveries are being put off, and may come back before that is counted."""
+        return self._going - self._burying
+
+    @property
     def going(self) -> int:
         """How many deliveries are being stored elsewhere."""
         return self._going
@@ -219,6 +224,13 @@ class KafkaPlace(Place[Entry]):
 
         self._burying += 1
         self._store_elsewhere(position, store, stored)
+
+    def count_again(self, deliveries: int) -> None:
+        """Count so many as matched, and put off, that nobody here knew of before."""
+        if deliveries:
+            self.backlog.tally.matched += deliveries
+            self.put_off += deliveries
+            self._changed()
 
     @property
     def dead_lettered(self) -> int:

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from aiokafka import TopicPartition
 
+from broker.channels.kafka.account import Places, count_again
 from broker.channels.kafka.partition import Partition, StoredPartition, stored_swept
 from broker.channels.kafka.state import StateTopic
 
@@ -143,6 +144,17 @@ class Share:
 
     def __iter__(self) -> Iterator[Partition]:
         return iter(self.partitions.values())
+
+    def places(self, trigger: str) -> Places:
+        """Return those of a trigger that has one in the partition of events."""
+        delays = [each.places()[trigger] for each in self.delays if trigger in each.places()]
+        return self.events.places()[trigger], delays
+
+    def came_back(self, triggers: Iterable[str]) -> None:
+        """Note that deliveries to these have been swept that were put off."""
+        for trigger in triggers:
+            if trigger in self.events.places():
+                count_again(self.places(trigger))
 
     def of_events(self) -> Iterable[tuple[TopicPartition, Partition]]:
         """Return the partition of events alone, and which it is."""

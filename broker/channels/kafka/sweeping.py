@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -60,7 +60,8 @@ class SweepingEvents:
 class SweepingDelays:
     """Offers what was put off and is due to its trigger, and puts off again what is not.
 
-    ``step`` is for how long the partition's topic delays.
+    ``step`` is for how long the partition's topic delays; ``came_back`` is told which triggers
+    something was offered to.
     """
 
     def __init__(
@@ -70,7 +71,10 @@ class SweepingDelays:
         delays: Delays,
         dead_letters: KafkaDeadLetters,
         trouble: Trouble,
+        *,
+        came_back: Callable[[Collection[str]], None],
     ) -> None:
+        self._came_back = came_back
         self._partition = partition
         self._step = step
         self._delays = delays
@@ -104,6 +108,7 @@ class SweepingDelays:
                 await _insist(lambda: self._delays.put_all_off(later), self._trouble)
             for entry in due:
                 self._partition.sweep(entry)
+            self._came_back({entry.to for entry in due if entry.to is not None})
             self._partition.skip(reached)
 
 
