@@ -17,11 +17,11 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.producer import message_accumulator, producer
-from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as PlainBuilder
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from broker.channels.kafka import KafkaBackend
+from broker.channels.kafka.sessions import Fetch
 from broker.errors import CemeshError, ChannelUnavailable, TooLarge
 from broker.event import Event
 from broker.ports import Channel, DeadLetter
@@ -300,28 +300,28 @@ async def test_an_event_larger_than_the_topic_takes_is_too_large_and_no_other_is
 async def test_the_topics_of_delays_are_asked_more_often_while_something_waits_in_them(
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[int] = []
+    waits: dict[AIOKafkaClient, int] = {}
     send = AIOKafkaClient.send
 
     async def noted(self: AIOKafkaClient, node: int, request: Any, **others: Any) -> Any:  # noqa: ANN401 - aiokafka has no types
-        if isinstance(request, FetchRequest) and len(request.topics) > 1:
-            waits.append(request._max_wait_ms)
+        if isinstance(request, Fetch):
+            waits[self] = request.max_wait_ms
         return await send(self, node, request, **others)
 
-    async def asked(wait: int) -> None:
+    async def asked(*expected: int) -> None:
         async with asyncio.timeout(SOON):
-            while waits[-1:] != [wait]:
+            while sorted(waits.values()) != [*expected]:
                 await asyncio.sleep(0.01)
 
     monkeypatch.setattr(AIOKafkaClient, "send", noted)
     async with opened(kafka, new_broker()) as channel, reading(channel) as reader:
         await channel.append([event("late")])
         first = await reader.claim()
-        await asked(500)
+        await asked(500, 500)
         reader.cursor.defer(first, timedelta(seconds=1), attempts=1, condemned=None)
-        await asked(100)
+        await asked(100, 500)
         second = await reader.claim()
-        await asked(500)
+        await asked(500, 500)
 
     assert (second.event.id, second.attempts) == ("late", 1)
 

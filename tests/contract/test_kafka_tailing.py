@@ -9,10 +9,11 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 
 from broker.channels.kafka import reader
-from broker.channels.kafka.compacted import open_consumer
+from broker.channels.kafka.connecting import open_client
 from broker.channels.kafka.offsets import Offsets
 from broker.channels.kafka.settings import ClientOptions, from_url, settings
 from broker.channels.kafka.tailing import LOOKS_EVERY, Tailing
@@ -108,17 +109,17 @@ async def test_what_is_appended_from_now_on_is_seen_whoever_appends_it(kafka: st
             assert await seen(events, 1) == ["7"]
 
 
-async def test_many_who_follow_share_a_consumer_that_is_closed_when_nobody_does(
+async def test_many_who_follow_share_a_client_that_is_closed_when_nobody_does(
     kafka: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened_consumers: list[AIOKafkaConsumer] = []
+    opened_clients: list[AIOKafkaClient] = []
 
-    async def counted(*args: object, **kwargs: object) -> AIOKafkaConsumer:
-        consumer = await open_consumer(*args, **kwargs)  # type: ignore[arg-type]
-        opened_consumers.append(consumer)
-        return consumer
+    async def counted(*args: object, **kwargs: object) -> AIOKafkaClient:
+        client = await open_client(*args, **kwargs)  # type: ignore[arg-type]
+        opened_clients.append(client)
+        return client
 
-    monkeypatch.setattr(reader, "open_consumer", counted)
+    monkeypatch.setattr(reader, "open_client", counted)
     topic = await new_topic(kafka)
     async with appending(kafka, topic) as append, tailing(kafka, topic) as opened:
         async with opened.tail() as one:
@@ -128,9 +129,9 @@ async def test_many_who_follow_share_a_consumer_that_is_closed_when_nobody_does(
             await append(event("2"))
             assert await seen(one, 1) == ["2"]
 
-        [consumer] = opened_consumers
+        [client] = opened_clients
         async with asyncio.timeout(SOON):
-            while not consumer._closed:
+            while any(connection.connected() for connection in client._conns.values()):
                 await asyncio.sleep(0)
 
 

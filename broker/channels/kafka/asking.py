@@ -25,7 +25,9 @@ from broker.channels.kafka.compacted import Read
 # a time would read 50,000 of 1 KiB in 1.65 s instead of 1.9.
 _FETCH_BYTES: Final = 256 << 10
 
-_READ_UNCOMMITTED: Final = 0
+READ_UNCOMMITTED: Final = 0
+"""As aiokafka's consumers: Kafka hands out records of transactions that are not committed."""
+
 _EARLIEST: Final = -2
 _LATEST: Final = -1
 
@@ -44,7 +46,7 @@ async def fetch(
         max_wait_time=wait // timedelta(milliseconds=1),
         min_bytes=1,
         max_bytes=_FETCH_BYTES,
-        isolation_level=_READ_UNCOMMITTED,  # as aiokafka's consumers
+        isolation_level=READ_UNCOMMITTED,
         topics=[(partition.topic, [(partition.partition, offset, _FETCH_BYTES)])],
     )
     answer = await client.send(leader, request)
@@ -72,20 +74,25 @@ async def _leader(client: AIOKafkaClient, partition: TopicPartition) -> int:
     return leader
 
 
+async def beginning(client: AIOKafkaClient, leader: int, partition: TopicPartition) -> int:
+    """Return where the log begins. Raises `KafkaError`."""
+    return await _limit(client, leader, partition, _EARLIEST)
+
+
 async def _edge(client: AIOKafkaClient, leader: int, partition: TopicPartition, offset: int) -> int:
     """Return where the log begins, if that is behind the offset, or else where it ends.
 
     One that has grown up to the offset by now does not lead past it.
     """
-    beginning = await _limit(client, leader, partition, _EARLIEST)
-    if beginning > offset:
-        return beginning
+    begins = await beginning(client, leader, partition)
+    if begins > offset:
+        return begins
     return min(offset, await _limit(client, leader, partition, _LATEST))
 
 
 async def _limit(client: AIOKafkaClient, leader: int, partition: TopicPartition, which: int) -> int:
     topics = [(partition.topic, [(partition.partition, which)])]
-    answer = await client.send(leader, OffsetRequest(-1, _READ_UNCOMMITTED, topics))
+    answer = await client.send(leader, OffsetRequest(-1, READ_UNCOMMITTED, topics))
     [(_, [(_, code, _, offset, *_)])] = answer.topics
     error = for_code(code)
     if error is not NoError:

@@ -120,6 +120,17 @@ def unavailable(topic: str, options: ClientOptions, error: BaseException) -> Cha
     return ChannelUnavailable(f"the topic {topic} of {at(options)} cannot be read: {said(error)}")
 
 
+def unreadable(
+    partition: TopicPartition, offset: int, options: ClientOptions, error: BaseException
+) -> ChannelUnavailable:
+    """Return that there is a batch that cannot be taken apart, and why."""
+    return ChannelUnavailable(
+        f"{at(options)} has a batch of records in the topic {partition.topic}, partition "
+        f"{partition.partition}, at offset {offset}, that cannot be read, and nothing behind it "
+        f"is read before it can be, or is removed: {said(error)}"
+    )
+
+
 class Following:
     """A compacted topic: read to its end, and followed from there, whatever outages there are.
 

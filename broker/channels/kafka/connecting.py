@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     BrokerResponseError,
@@ -101,14 +102,31 @@ async def start(client: Any) -> None:  # noqa: ANN401 - aiokafka has no types
     Whoever cancels this waits up to 2 s for it to have started: where aiokafka is cancelled as it
     asks for the cluster's servers, it forgets the connection that it asks by.
     """
-    starting = asyncio.create_task(client.start())
+    await _ended(client.start())
+
+
+async def _ended(starting: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(starting)
     try:
-        await asyncio.shield(starting)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([starting], timeout=_STARTS_WITHIN)
-        starting.cancel()
-        await asyncio.wait([starting])
+        await asyncio.wait([task], timeout=_STARTS_WITHIN)
+        task.cancel()
+        await asyncio.wait([task])
         raise
+
+
+async def open_client(options: ClientOptions, *, answers_within: timedelta) -> AIOKafkaClient:
+    """Return a client that knows the servers. Raises `ChannelUnavailable` or `KafkaError`."""
+    await check_reachable(options)  # which says why not
+    timeout = answers_within // timedelta(milliseconds=1)
+    client = AIOKafkaClient(**options, request_timeout_ms=timeout)
+    try:
+        await _ended(client.bootstrap())
+    except BaseException:
+        await client.close()
+        raise
+    return client
 
 
 async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  # noqa: ANN401 - aiokafka has no types

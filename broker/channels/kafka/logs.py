@@ -24,8 +24,8 @@ from aiokafka.errors import (
 )
 
 from broker.channels.kafka.asking import fetch
-from broker.channels.kafka.compacted import PATIENCE, Read, unavailable
-from broker.channels.kafka.connecting import ANSWER_WITHIN, at, check_reachable, said
+from broker.channels.kafka.compacted import PATIENCE, Read, unavailable, unreadable
+from broker.channels.kafka.connecting import ANSWER_WITHIN, at, check_reachable
 from broker.channels.kafka.settings import ClientOptions
 from broker.errors import ChannelUnavailable
 
@@ -147,11 +147,7 @@ class Logs:
                     await self._look_for_leaders()
                     await asyncio.sleep(_PAUSE)
         except (CorruptRecordException, UnsupportedCodecError) as error:
-            raise ChannelUnavailable(
-                f"{at(self._options)} has a batch of records in the topic {partition.topic}, "
-                f"partition {partition.partition}, at offset {offset}, that cannot be read, and "
-                f"nothing behind it is read before it can be, or is removed: {said(error)}"
-            ) from error
+            raise unreadable(partition, offset, self._options, error) from error
         except TimeoutError as error:
             self._connected = False
             raise unavailable(partition.topic, self._options, passing or error) from error

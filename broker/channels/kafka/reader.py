@@ -6,22 +6,23 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka import TopicPartition
+from aiokafka.errors import CorruptRecordException, KafkaError, UnsupportedCodecError
 
-from broker.channels.kafka.compacted import Read, close_consumer, open_consumer
-from broker.channels.kafka.connecting import at, said
-from broker.channels.kafka.logs import Logs
+from broker.channels.kafka.batches import handfuls_in
+from broker.channels.kafka.compacted import PATIENCE, Read, unreadable
+from broker.channels.kafka.connecting import at, open_client, said
+from broker.channels.kafka.fetches import Fetches
+from broker.channels.kafka.sessions import Fetched
 from broker.channels.kafka.settings import ClientOptions
 from broker.channels.trouble import Trouble
 from broker.errors import ChannelUnavailable
 
-_CHUNK: Final = 500  # records, swept in about 10 ms: nothing else runs meanwhile
-_POLL: Final = 0.5
+_AT_ONCE: Final = 500  # records, swept in about 10 ms: nothing else runs meanwhile
+_WAIT: Final = timedelta(milliseconds=500)
 _TRIES_EVERY: Final = 0.5
-_IDLE_WAIT: Final = timedelta(seconds=_POLL)
 
 
 class Sweeping(Protocol):
@@ -38,11 +39,12 @@ class Sweeping(Protocol):
 
 
 class Reader:
-    """One consumer, of no group, that is opened again after a fault.
+    """One client that fetches, and is opened again after a fault.
 
-    ``delay`` is how long the records of a topic are held back, counted from their timestamps.
-    ``wait`` is how long a fetch waits for something new while there are records at hand: a
-    partition that was not part of it, as it had records held back, waits as long for its next ones.
+    ``fetch_bytes`` are fetched of a partition before they are swept. ``delay`` is how long the
+    records of a topic are held back, counted from their timestamps. ``wait`` is how long a fetch
+    waits for something new while there are records at hand: a partition that was not part of it,
+    as it had records held back, waits as long for its next ones.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Reader:
         options: ClientOptions,
         *,
         fetch_bytes: int,
-        wait: timedelta = timedelta(seconds=_POLL),
+        wait: timedelta = _WAIT,
         delay: Callable[[str], timedelta] = lambda _: timedelta(0),
     ) -> None:
         self._options = options
@@ -58,120 +60,100 @@ class Reader:
         self._wait = wait
         self._delay = delay
         self._partitions: Mapping[TopicPartition, Sweeping] = {}
+        self._positions: dict[TopicPartition, int] = {}
         self._held_back: dict[TopicPartition, Sequence[Read]] = {}
-        self._logs = Logs(options)
         self._trouble = Trouble()
-        self._changed = asyncio.Event()
-        self._polling: asyncio.Task[Any] | None = None
+        self._assigned = asyncio.Event()
+        self._news = asyncio.Event()
+        self._changed = False
 
     def assign(self, partitions: Mapping[TopicPartition, Sweeping]) -> None:
         """Read these partitions from now on, and no others."""
         self._partitions = dict(partitions)
-        self._changed.set()
-        if self._polling is not None:
-            self._polling.cancel()
+        self._changed = True
+        self._assigned.set()
+        self._news.set()
 
     async def run(self) -> None:
         """Read until cancelled, whatever outages there are."""
-        try:
-            while True:
-                await self._changed.wait()
-                try:
-                    await self._read_on()
-                except (KafkaError, OSError) as error:
-                    why = ChannelUnavailable(f"{at(self._options)}: {said(error)}")
-                    self._trouble.met("cannot read", why)
-                except ChannelUnavailable as error:
-                    self._trouble.met("cannot read", error)
-                await asyncio.sleep(_TRIES_EVERY)
-        finally:
-            await self._logs.close()
+        while True:
+            await self._assigned.wait()
+            try:
+                await self._read_on()
+            except (KafkaError, OSError) as error:
+                why = ChannelUnavailable(f"{at(self._options)}: {said(error)}")
+                self._trouble.met("cannot read", why)
+            except ChannelUnavailable as error:
+                self._trouble.met("cannot read", error)
+            await asyncio.sleep(_TRIES_EVERY)
 
     async def _read_on(self) -> None:
-        consumer = await open_consumer(
-            self._options, fetch_bytes=self._fetch_bytes, wait=self._wait
-        )
-        self._changed.set()
+        client = await open_client(self._options, answers_within=PATIENCE)
+        fetches = Fetches(client, partition_bytes=self._fetch_bytes, on_news=self._news.set)
+        self._changed = True
         try:
             while True:
-                if self._changed.is_set():
-                    self._changed.clear()
-                    self._seek(consumer)
-                if not self._partitions:
-                    await self._changed.wait()
-                    continue
-                await self._turn(consumer)
+                if self._changed:
+                    self._begin(fetches)
+                await self._turn(fetches)
         finally:
-            self._changed.set()
-            await close_consumer(consumer)
+            await fetches.close()
 
-    def _seek(self, consumer: AIOKafkaConsumer) -> None:
+    def _begin(self, fetches: Fetches) -> None:
         """Begin anew where each partition was swept: nothing that was fetched before counts."""
+        self._changed = False
         self._held_back.clear()
-        consumer.assign(list(self._partitions))
-        for partition, sweeping in self._partitions.items():
-            consumer.seek(partition, sweeping.next)
+        self._positions = {each: sweeping.next for each, sweeping in self._partitions.items()}
+        fetches.of(self._partitions)
 
-    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+    async def _turn(self, fetches: Fetches) -> None:
         for partition, records in list(self._held_back.items()):
             await self._take(partition, records, records[-1].offset)
-            if self._changed.is_set():
+            if self._changed:
                 return
-        held_back = [self._left(at_.topic, rest[0]) for at_, rest in self._held_back.items()]
-        open_ = [each for each in self._partitions if each not in self._held_back]
+        wanted = {
+            each: offset for each, offset in self._positions.items() if each not in self._held_back
+        }
+        fetches.ask(wanted, self._wait if self._held_back else _WAIT)
+        await self._wait_for_news()
+        errors: list[ChannelUnavailable | KafkaError] = []
+        for partition, fetched in fetches.take().items():
+            # What was asked for before the assignment changed may be of no use any more.
+            if self._positions.get(partition) == fetched.asked:
+                try:
+                    await self._hand_out(partition, fetched)
+                except (ChannelUnavailable, KafkaError) as error:
+                    errors.append(error)
+            if self._changed:
+                return
+        if errors:  # all others have what is theirs by now
+            raise errors[0]
+
+    async def _wait_for_news(self) -> None:
+        """Return once something was fetched or assigned, or is to be held back no longer."""
+        due: asyncio.TimerHandle | None = None
+        if self._held_back:
+            left = min(self._left(at_.topic, rest[0]) for at_, rest in self._held_back.items())
+            due = asyncio.get_running_loop().call_later(max(0, left), self._news.set)
+        await self._news.wait()
+        self._news.clear()
+        if due is not None:
+            due.cancel()
+
+    async def _hand_out(self, partition: TopicPartition, fetched: Fetched) -> None:
+        if fetched.error is not None and not fetched.error.retriable:
+            raise fetched.error
+        self._positions[partition] = fetched.begins
         try:
-            found = await self._poll(consumer, open_, min([_POLL, *held_back]))
-            self._set_wait(consumer, idle=not (found or held_back))
-        except (UnicodeDecodeError, CorruptRecordException):  # which, depends on aiokafka's build
-            await self._read_past(open_)
-            return
-        for partition, records in found.items():
-            reached = await consumer.position(partition) - 1
-            if self._changed.is_set():
-                return
-            await self._take(partition, records, reached)
-            await asyncio.sleep(0)  # what has been fetched is handed out without any waiting
-
-    def _set_wait(self, consumer: AIOKafkaConsumer, *, idle: bool) -> None:
-        """Ask less often while nothing comes: all partitions are part of each fetch then.
-
-        aiokafka takes 2 ms of processor for one of 70 partitions, if all of them are empty.
-        """
-        wait = _IDLE_WAIT if idle else self._wait
-        consumer._fetcher._fetch_max_wait_ms = wait // timedelta(milliseconds=1)
-
-    async def _read_past(self, partitions: Sequence[TopicPartition]) -> None:
-        """Read by other means where a header's name is no UTF-8, which aiokafka cannot.
-
-        It does not say where that was, and has lost what stands before it.
-        """
-        for partition in partitions:
-            begins = self._partitions[partition].next
-            records, on = await self._logs.read(partition, begins)
-            if self._changed.is_set():
-                return
-            if on > begins:
+            for records, on in handfuls_in(fetched.batches, partition, fetched.begins, _AT_ONCE):
+                self._positions[partition] = on
                 await self._take(partition, records, on - 1)
-        self._changed.set()  # the consumer has to go on from there
-
-    async def _poll(
-        self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition], seconds: float
-    ) -> Mapping[TopicPartition, Sequence[Read]]:
-        """Return the next records, nothing once the assignment has changed."""
-        if not partitions:
-            await asyncio.sleep(max(0, seconds))
-            return {}
-        polling = self._polling = asyncio.ensure_future(
-            consumer.getmany(
-                *partitions, timeout_ms=max(0, round(seconds * 1000)), max_records=_CHUNK
-            )
-        )
-        try:
-            await asyncio.wait([polling])
-        finally:
-            self._polling = None
-            polling.cancel()
-        return {} if polling.cancelled() else polling.result()
+                await asyncio.sleep(0)  # others have their turn
+                if self._changed:
+                    return
+        except (CorruptRecordException, UnsupportedCodecError) as error:
+            offset = self._positions[partition]
+            raise unreadable(partition, offset, self._options, error) from error
 
     async def _take(self, partition: TopicPartition, records: Sequence[Read], reached: int) -> None:
         """Sweep what need not be held back any longer."""
@@ -185,7 +167,7 @@ class Reader:
             reached = records[due].offset - 1
         else:
             self._held_back.pop(partition, None)
-        if due:
+        if due or not records:
             await self._partitions[partition].take(records[:due], reached)
 
     def _left(self, topic: str, record: Read) -> float:
