@@ -129,9 +129,11 @@ def open_reader(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA locking_mode = NORMAL")
+    # Of a new file. Many events in a commit take a quarter less than with 4 KiB, few take the same.
+    connection.execute("PRAGMA page_size = 8192")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")  # 16 MiB: fewer, longer checkpoints
+    connection.execute("PRAGMA wal_autocheckpoint = 2000")  # 16 MiB: fewer, longer checkpoints
     connection.execute("PRAGMA journal_size_limit = 67108864")
     connection.execute("PRAGMA cache_size = -16384")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
