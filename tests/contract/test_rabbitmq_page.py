@@ -28,7 +28,7 @@ _MANIFEST: Final = re.compile(
     r"^<!-- file: shop.yaml -->\n```yaml\n(?P<text>(?:.*\n)*?)```", re.MULTILINE
 )
 _ROW: Final = re.compile(r"^\| `([bt]\.[^`]+)` \| (exclusive queue|[a-z]+)", re.MULTILINE)
-_BINDING: Final = re.compile(rf"^{EXCHANGE} -> (\S+) +(.+)$", re.MULTILINE)
+_BINDING: Final = re.compile(rf"^({EXCHANGE}\S*) -> (\S+) +(.+)$", re.MULTILINE)
 
 NAMES: Final[dict[str, str]] = dict(_ROW.findall(PAGE))
 """What the page's table has, and what it calls each."""
@@ -53,17 +53,19 @@ class Exchange(msgspec.Struct):
 class Binding(msgspec.Struct):
     source: str
     destination: str
+    routing_key: str
     arguments: dict[str, str]
 
     @property
-    def shown(self) -> tuple[str, str]:
+    def shown(self) -> tuple[str, str, str]:
         """As the page shows it. Of a header with any value, the server says ``undefined``."""
         texts = [
             name if value == "undefined" else f"{name} = {value}"
             for name, value in sorted(self.arguments.items())
             if name != "x-match"
         ]
-        return self.destination, ", ".join(texts) or "everything"
+        shown = self.routing_key or ", ".join(texts) or "everything"
+        return self.source, self.destination, shown
 
 
 async def test_a_broker_with_three_triggers_has_what_the_page_shows(
@@ -103,7 +105,7 @@ async def test_a_broker_with_three_triggers_has_what_the_page_shows(
             bindings = rabbitmq_management.get(list[Binding], "bindings", vhost)
 
     assert kinds == NAMES
-    bound = [each.shown for each in bindings if each.source == EXCHANGE]
+    bound = [each.shown for each in bindings if each.source in NAMES and "#wait" not in each.source]
     assert sorted(bound) == sorted(_BINDING.findall(PAGE))
 
 

@@ -26,6 +26,7 @@ from broker.channels.rabbitmq.outgoing import Outgoing
 from broker.channels.rabbitmq.pauses import RabbitmqPauses
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.publishing import Publishing
+from broker.channels.rabbitmq.routing import key
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.rabbitmq.stamps import Stamps, time_of
 from broker.channels.rabbitmq.state import State
@@ -86,12 +87,12 @@ class RabbitmqChannel:
             state = self._state = State(link, publishing, topology.state, stamps)
             self._feeding = Feeding(topology, state, Filling(events, publishing, stamps))
             upkeep = self._upkeep = Upkeep(topology, events, state, self._feeding, self._options)
-            is_new = not await topology.has_exchange()
+            missing = await topology.missing()
             await upkeep.declare()
             await enter(publishing)
             await enter(state)
-            if is_new:
-                await upkeep.rebind()
+            if missing:
+                await upkeep.rebind(all=topology.exchange in missing)
             self.dead_letters = await enter(
                 RabbitmqDeadLetters(link, publishing, topology.dead_letters, stamps)
             )
@@ -113,7 +114,8 @@ class RabbitmqChannel:
                 )
             )
             self._tasks = await enter(asyncio.TaskGroup())
-            resources.callback(self._tasks.create_task(link.keep(upkeep.watch)).cancel)
+            for watch in (upkeep.watch, upkeep.watch_exchanges):
+                resources.callback(self._tasks.create_task(link.keep(watch)).cancel)
             resources.callback(self._dispatching.stop)
             self._resources = resources.pop_all()
         return self
@@ -131,7 +133,12 @@ class RabbitmqChannel:
             await self._append_to(events, to)
             return
         outgoing: Sequence[Outgoing] = [
-            Outgoing(message=encode(event), stamp=stamp, exchange=self._topology.exchange)
+            Outgoing(
+                message=encode(event),
+                stamp=stamp,
+                exchange=self._topology.exchange,
+                routing_key=key(event.attributes),
+            )
             for event, stamp in zip(events, self._stamps.several(len(events)), strict=True)
         ]
         unroutable = await self._publishing.publish(outgoing)

@@ -45,7 +45,9 @@ class Place:
 
     When it returns, its queue is to be filled with what was accepted at ``since`` (microseconds
     since 1970) or later, but for what was ``settled`` of that already. ``queues`` are those that
-    it has, and ``bindings`` the headers that the last of them is bound by.
+    it has. The last of them is bound by the headers ``bindings``, and by ``keys`` where there are
+    any (see `routing.Routes`); while that is ``changing``, by what it was and will be bound by, as
+    far as that was done. Older versions of the mesh know of the headers alone.
     """
 
     gone: bool = False
@@ -53,6 +55,8 @@ class Place:
     settled: Sequence[str] = field(default_factory=list)
     queues: Sequence[str] = field(default_factory=list)
     bindings: Sequence[Mapping[str, str | None]] = field(default_factory=list)
+    keys: Sequence[str] = field(default_factory=list)
+    changing: bool = False
 
 
 class Summary(msgspec.Struct, frozen=True):

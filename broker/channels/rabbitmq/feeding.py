@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from broker.channels.clock import now
 from broker.channels.rabbitmq.entries import Place as Noted
 from broker.channels.rabbitmq.filling import MARGIN, Filling
 from broker.channels.rabbitmq.place import Place
+from broker.channels.rabbitmq.routing import Routes, routes
 from broker.channels.rabbitmq.state import State
-from broker.channels.rabbitmq.topology import Topology, bindings
+from broker.channels.rabbitmq.topology import Topology
 from broker.filters import Filter
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -33,8 +35,8 @@ class Feeding:
     async def queues(self, place: Place, filter: Filter, *, ordered: bool) -> Sequence[str]:
         """Return the queues of the place, which are there now: one is bound as the filter demands.
 
-        That is the one for ordered triggers, or the one for others; it is the last, if it was not
-        needed before. From here on the place judges by that filter.
+        That is the one for ordered triggers, or the one for others; it is the last. From here on
+        the place judges by that filter.
         """
         queue = self._topology.queue(place.trigger, ordered=ordered)
         noted = self._noted(place.trigger)
@@ -69,7 +71,7 @@ class Feeding:
         """
         queue = noted.queues[-1]
         if await self._topology.is_there(queue):
-            await self._topology.bind(queue, noted.bindings)
+            await self._bind(queue, noted)
 
     async def remove(self, trigger: str, place: Place | None) -> bool:
         """Delete the trigger's queues, and note where they stood. Return whether it had any."""
@@ -77,9 +79,7 @@ class Feeding:
         if noted is None:
             return False
         since, settled = self._stands(trigger, place, noted)
-        gone = Noted(
-            gone=True, since=since, settled=settled, queues=noted.queues, bindings=noted.bindings
-        )
+        gone = replace(noted, gone=True, since=since, settled=settled)
         await self._state.note({trigger: gone})
         for queue in noted.queues:
             await self._topology.delete(queue)
@@ -87,7 +87,7 @@ class Feeding:
 
     async def _made(self, place: Place, queue: str, filter: Filter, noted: Noted | None) -> Noted:
         """Make the queue of a trigger that is new, or returns."""
-        wanted = bindings(filter)
+        wanted = routes(filter)
         began = now()
         await self._declare(place, queue)
         await self._topology.bind(queue, wanted)
@@ -98,7 +98,7 @@ class Feeding:
                 queue, place.trigger, filter, since=noted.since, is_done=settled.__contains__
             )
             _log.info("trigger returned", extra={"trigger": place.trigger, "events": filled})
-        found = Noted(since=began, queues=[queue], bindings=wanted)
+        found = _place(began, [queue], wanted)
         await self._state.note({place.trigger: found})
         return found
 
@@ -109,7 +109,7 @@ class Feeding:
                 continue
             since, _ = self._stands(place.trigger, place, noted)
             await self._declare(place, queue)
-            await self._topology.bind(queue, noted.bindings)
+            await self._bind(queue, noted)
             filled = await self._filling.fill(
                 queue, place.trigger, place.filter, since=since, is_done=place.recent.__contains__
             )
@@ -122,24 +122,34 @@ class Feeding:
         The new bindings come before the former ones go, and it is noted before what there is, so
         that nothing is missed and nothing forgotten.
         """
-        wanted = bindings(filter)
-        if queue not in noted.queues or noted.bindings != wanted:
-            queues = list(dict.fromkeys([*noted.queues, queue]))
-            former = [each for each in noted.bindings if each not in wanted]
-            both = Noted(since=noted.since, queues=queues, bindings=[*former, *wanted])
-            await self._state.note({place.trigger: both})
-            await self._declare(place, queue)
-            await self._topology.bind(queue, wanted)
+        wanted = routes(filter)
+        others = [each for each in noted.queues if each != queue]
+        final = _place(noted.since, [*others, queue], wanted)
+        if noted == final:
             self._judge(place, filter)
-            await self._topology.unbind(queue, former)
-            for other in queues:
-                if other != queue:
-                    await self._topology.unbind(other, both.bindings)
-            noted = Noted(since=noted.since, queues=queues, bindings=wanted)
-            await self._state.note({place.trigger: noted})
-        else:
-            self._judge(place, filter)
-        return noted
+            return noted
+        former = _routes(noted)
+        both = replace(
+            final,
+            bindings=[*former.headers, *wanted.headers],
+            keys=[*former.keys, *wanted.keys],
+            changing=True,
+        )
+        await self._state.note({place.trigger: both})
+        await self._declare(place, queue)
+        await self._topology.bind(queue, wanted)
+        self._judge(place, filter)
+        await self._topology.unbind(queue, former, but=wanted)
+        for other in others:
+            await self._topology.unbind(other, _routes(both))
+        await self._state.note({place.trigger: final})
+        return final
+
+    async def _bind(self, queue: str, noted: Noted) -> None:
+        """Bind the queue as is noted: while that was changing, by all of it."""
+        await self._topology.bind(queue, _routes(noted))
+        if noted.changing:
+            await self._topology.bind(queue, Routes(headers=noted.bindings))
 
     async def _declare(self, place: Place, queue: str) -> None:
         ordered = self._topology.is_ordered(place.trigger, queue)
@@ -159,3 +169,11 @@ class Feeding:
         since = max(since, noted.since)
         settled = [] if place is None else list(place.recent.since(since))
         return since, [*noted.settled, *settled]
+
+
+def _routes(noted: Noted) -> Routes:
+    return Routes(headers=noted.bindings, keys=noted.keys)
+
+
+def _place(since: int, queues: Sequence[str], routes: Routes) -> Noted:
+    return Noted(since=since, queues=queues, bindings=routes.headers, keys=[*routes.keys])

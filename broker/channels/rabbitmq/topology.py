@@ -2,6 +2,8 @@
 
 ==============================  =====================================================
 ``b.shop.orders``               headers exchange: events come in here
+``b.shop.orders#keyed``         topic exchange: looks up events that have a key
+``b.shop.orders#unkeyed``       headers exchange: compares those that have none
 ``b.shop.orders#events``        stream of all events
 ``t.shop.orders:audit``         queue of the trigger ``shop/audit``, bound by its filter
 ``t.shop.orders:audit#ordered`` the same, with a single active consumer
@@ -17,7 +19,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -27,20 +29,15 @@ from aiormq.abc import AbstractChannel, ArgumentsType
 from broker.channels.rabbitmq.connecting import at, reported
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.names import broker_name, trigger_name
+from broker.channels.rabbitmq.routing import EVERY_KEY, Binding, Routes
 from broker.channels.rabbitmq.settings import QueueType
-from broker.codecs.amqp import STRUCTURED, matching
 from broker.errors import ChannelUnavailable
-from broker.filters import Filter
-from broker.filters.covers import demands
 
 ORDERED: Final = "ordered"
 """The part of a trigger that is its queue with a single active consumer."""
 
 WAIT: Final = "cemesh-wait"
 """The header of a message that is put off: the step, in milliseconds."""
-
-Binding = Mapping[str, str | None]
-"""Headers that a message has to have; None stands for any value."""
 
 # Quorum queues drop what was given back that often, and 4.x has a default of 20.
 _NO_DELIVERY_LIMIT: Final = 1_000_000_000
@@ -53,15 +50,7 @@ _KEEPS_NOTHING: Final[ArgumentsType] = {"x-max-length": 0}
 _UNKNOWN: Final = "NOT_FOUND - no "  # of a queue that is not up yet it says otherwise
 _LONGEST: Final = 240
 _LOOKS_EVERY: Final = 0.2
-
-
-def bindings(filter: Filter) -> Sequence[Binding]:
-    """Return what a message has to have, one of them, to be for a trigger with that filter.
-
-    Messages may have it that are for other triggers only.
-    """
-    found = matching(demands(filter))
-    return [found, STRUCTURED] if found else [{}]
+_LOOKS_FOR_EXCHANGES_EVERY: Final = 1.0
 
 
 class Topology:
@@ -71,7 +60,10 @@ class Topology:
         self.link: Final = link
         self.broker: Final = broker
         self._queue_type = queue_type
+        self._idle: list[AbstractChannel] = []
         self.exchange: Final = broker_name(broker)
+        self.keyed: Final = broker_name(broker, "keyed")
+        self.unkeyed: Final = broker_name(broker, "unkeyed")
         self.events: Final = broker_name(broker, "events")
         self.returned: Final = broker_name(broker, "returned")
         self.wait: Final = broker_name(broker, "wait")
@@ -91,6 +83,16 @@ class Topology:
         """Make what every broker has, apart from its streams, which have to be there."""
         async with self._channel() as channel:
             await channel.exchange_declare(self.exchange, exchange_type="headers", durable=True)
+            await channel.exchange_declare(
+                self.unkeyed, exchange_type="headers", durable=True, internal=True
+            )
+            await channel.exchange_declare(
+                self.keyed,
+                exchange_type="topic",
+                durable=True,
+                internal=True,
+                arguments={"alternate-exchange": self.unkeyed},
+            )
             await channel.exchange_declare(self.wait, exchange_type="headers", durable=True)
             await channel.queue_declare(
                 self.returned,
@@ -99,14 +101,35 @@ class Topology:
             )
         await self.bind_events()
 
-    async def has_exchange(self) -> bool:
-        """Return whether there is the broker's exchange."""
-        return await self._finds(lambda it: it.exchange_declare(self.exchange, passive=True))
+    async def missing(self) -> Collection[str]:
+        """Return which exchanges of those that lead to the queues are not there."""
+        names = (self.exchange, self.keyed, self.unkeyed)
+        return [name for name in names if not await self._has_exchange(name)]
+
+    async def _has_exchange(self, name: str) -> bool:
+        return await self._finds(lambda it: it.exchange_declare(name, passive=True))
+
+    async def watch(self) -> None:
+        """Go on as long as all of these exchanges are there; raise what `is_gone` once one is not.
+
+        Nobody else is told, as what is published still gets into the stream.
+        """
+        async with self._channel() as channel:
+            while True:
+                for name in (self.exchange, self.keyed, self.unkeyed):
+                    await channel.exchange_declare(name, passive=True)
+                await asyncio.sleep(_LOOKS_FOR_EXCHANGES_EVERY)
 
     async def bind_events(self) -> None:
-        """Let all events go to the stream: the exchange and the stream have to be there."""
+        """Let all events go where they have to: the exchanges and the stream have to be there.
+
+        What has a key is for the stream by that alone: so only the rest is ``unkeyed``.
+        """
+        everything: ArgumentsType = {"x-match": "all"}
         async with self._channel() as channel:
-            await channel.queue_bind(self.events, self.exchange, arguments={"x-match": "all"})
+            await channel.queue_bind(self.events, self.exchange, arguments=everything)
+            await channel.queue_bind(self.events, self.keyed, routing_key=EVERY_KEY)
+            await channel.exchange_bind(self.keyed, self.exchange, arguments=everything)
 
     async def declare_step(self, milliseconds: int) -> None:
         """Make the queue in which messages wait for so long."""
@@ -170,19 +193,31 @@ class Topology:
             raise
         return True
 
-    async def bind(self, queue: str, wanted: Sequence[Binding]) -> None:
-        """Let what has one of these go to the queue."""
+    async def bind(self, queue: str, wanted: Routes) -> None:
+        """Let what goes by one of these go to the queue."""
         async with self._channel() as channel:
-            for each in wanted:
-                arguments: ArgumentsType = {"x-match": "all", **each}
-                await channel.queue_bind(queue, self.exchange, arguments=arguments)
+            for key in wanted.keys:
+                await channel.queue_bind(queue, self.keyed, routing_key=key)
+            for headers in wanted.headers:
+                await channel.queue_bind(queue, self._compared_by(wanted), arguments=_all(headers))
 
-    async def unbind(self, queue: str, former: Sequence[Binding]) -> None:
-        """Undo `bind`, as far as it was done."""
+    async def unbind(self, queue: str, former: Routes, *, but: Routes | None = None) -> None:
+        """Undo `bind`, as far as it was done, whichever exchange compares the headers.
+
+        All that is bound ``but`` for these stays.
+        """
+        kept = [] if but is None else [(self._compared_by(but), each) for each in but.headers]
         async with self._channel() as channel:
-            for each in former:
-                arguments: ArgumentsType = {"x-match": "all", **each}
-                await channel.queue_unbind(queue, self.exchange, arguments=arguments)
+            for exchange in (self.exchange, self.unkeyed):
+                for headers in former.headers:
+                    if (exchange, headers) not in kept:
+                        await channel.queue_unbind(queue, exchange, arguments=_all(headers))
+            for key in former.keys:
+                if but is None or key not in but.keys:
+                    await channel.queue_unbind(queue, self.keyed, routing_key=key)
+
+    def _compared_by(self, routes: Routes) -> str:
+        return self.unkeyed if routes.keys else self.exchange
 
     async def delete(self, queue: str) -> int:
         """Delete the queue, if it is there, and return how many messages were in it."""
@@ -201,14 +236,21 @@ class Topology:
 
     @asynccontextmanager
     async def _channel(self) -> AsyncIterator[AbstractChannel]:
-        """Open a channel for a while: whatever is refused closes it."""
-        channel = await self.link.open_channel()
+        """Use a channel for a while, and keep it for the next one unless anything is refused."""
+        self._idle = [each for each in self._idle if not each.is_closed]
+        channel = self._idle.pop() if self._idle else await self.link.open_channel()
         with reported(self.link.settings):
             try:
                 yield channel
-            finally:
+            except BaseException:  # also one who is cancelled, and whom an answer is under way to
                 if not channel.is_closed:
                     await channel.close()
+                raise
+        self._idle.append(channel)
+
+
+def _all(headers: Binding) -> ArgumentsType:
+    return {"x-match": "all", **headers}
 
 
 def is_missing(error: ChannelUnavailable) -> bool:

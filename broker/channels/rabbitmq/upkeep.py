@@ -52,10 +52,13 @@ class Upkeep:
         await self.declare()
         await self.rebind()
 
-    async def rebind(self) -> None:
-        """Bind the queues of all triggers, in case the exchange is another one than it was."""
+    async def rebind(self, *, all: bool = True) -> None:
+        """Bind the queues of all triggers, in case the exchange is another one than it was.
+
+        Or of those alone that are bound by keys.
+        """
         for trigger, noted in self._state.ledger.triggers().items():
-            if not noted.gone:
+            if not noted.gone and (all or noted.keys):
                 await self._feeding.rebind(trigger, noted)
 
     async def ready(self) -> None:
@@ -92,3 +95,16 @@ class Upkeep:
                     raise
             if not await self._topology.is_there(self._topology.events):
                 await self.restore()
+
+    async def watch_exchanges(self, _: AbstractConnection) -> None:
+        """Make the exchanges again when one is deleted, until the connection is lost.
+
+        What the server confirms in between, for the stream has it, may be in no queue.
+        """
+        while True:
+            try:
+                await self._topology.watch()
+            except ChannelUnavailable as error:
+                if not is_gone(error):
+                    raise
+            await self.restore()
