@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from broker.channels.backlog import Backlog, Entry
 from broker.channels.claims import MAX_CONDEMNED, Claims
@@ -154,7 +154,7 @@ class Place(Generic[E]):
         try:
             while self.filter is not None and self.hungry():
                 try:
-                    await self._fill_once(self.filter)
+                    await self._fill_once()
                 except ChannelUnavailable as error:
                     self.tell_unread(error)
                     await asyncio.sleep(_RETRY)
@@ -163,26 +163,33 @@ class Place(Generic[E]):
             self._filling = False
             self.filled()
 
-    async def _fill_once(self, filter: Filter) -> None:
+    async def _fill_once(self) -> None:
+        for step in (self._load, self.fill_with_due, self._read_lines, self._read_backlog):
+            # Meanwhile it may have left, and then where it stands must not move any more.
+            if self.filter is not None:
+                await step()
+        self._changed()
+
+    async def _load(self) -> None:
         if self._claims.unloaded:
             taken_up, gone = await self._claims.load(self._log, self.held_again)
             for entry in taken_up:
                 self._lines.begin(entry)
             self.backlog.tally.matched -= gone
             self._tell_gone(gone)
-        await self.fill_with_due()
+
+    async def _read_lines(self) -> None:
         if self._lines.wants_reading:
-            more, gone = await self._lines.read_on(
-                lambda start, end: self._log.read(filter, start, end)
-            )
+            more, gone = await self._lines.read_on(self._read)
             self.backlog.tally.matched += more - gone
             self._tell_gone(gone)
+
+    async def _read_backlog(self) -> None:
         if self.backlog.wants_reading:
-            gone = await self.backlog.read_chunk(
-                lambda start, end: self._log.read(filter, start, end), self._swept
-            )
-            self._tell_gone(gone)
-        self._changed()
+            self._tell_gone(await self.backlog.read_chunk(self._read, self._swept))
+
+    def _read(self, start: int, end: int) -> Awaitable[tuple[Sequence[E], int]]:
+        return self._log.read(cast("Filter", self.filter), start, end)
 
     def _tell_gone(self, count: int) -> None:
         """Tell of events that waited for the trigger and are not in the log any more.

@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,10 @@ import pytest
 
 from broker.channels.embedded import EmbeddedBackend, retention, store
 from broker.channels.embedded.channel import EmbeddedChannel
+from broker.channels.embedded.deferrals import Deferrals
+from broker.channels.embedded.records import Record
+from broker.channels.embedded.store import Store
+from broker.channels.place import Held
 from broker.errors import ChannelFull, ChannelUnavailable, DataDirectoryInUse
 from broker.event import Event
 from broker.filters import EVERYTHING
@@ -433,3 +437,56 @@ async def test_positions_are_never_used_again(options: BackendOptions) -> None:
     async with running(options) as (_, channel):
         await channel.append([event(3)])
         assert positions(options) == [3]
+
+
+async def test_a_trigger_that_leaves_while_its_log_is_read_goes_on_where_it_was(
+    options: BackendOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_read, goes_on = asyncio.Event(), asyncio.Event()
+    due = Deferrals.due
+
+    async def held_up(
+        deferrals: Deferrals, store: Store, room: int
+    ) -> Sequence[Held[Record] | None]:
+        is_read.set()
+        await goes_on.wait()
+        return await due(deferrals, store, room)
+
+    async with running(options) as (_, channel):
+        async with channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor:
+            await channel.append([event(1)])
+            claim = await first(cursor)
+            monkeypatch.setattr(Deferrals, "due", held_up)
+            cursor.defer(claim, timedelta(0), attempts=1, condemned=None)
+            await is_read.wait()
+        goes_on.set()
+        async with asyncio.timeout(SOON):
+            while channel._places[TRIGGER]._filling:
+                await asyncio.sleep(0.001)
+
+    assert rows(options, "SELECT read, left_at FROM place") == [(1, 1)]
+    async with (
+        running(options) as (_, channel),
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor,
+    ):
+        await channel.append([event(2)])
+        found = [(await first(cursor)).event.id for _ in range(2)]
+    assert sorted(found) == ["1", "2"]
+
+
+async def test_a_file_in_which_a_trigger_left_without_its_place_is_read_from_where_it_left(
+    options: BackendOptions,
+) -> None:
+    async with running(options) as (_, channel):
+        async with channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor:
+            await channel.append([event(1)])
+            cursor.settle(await first(cursor), Outcome.DELIVERED)
+        await channel.append([event(2)])
+    with closing(sqlite3.connect(data_file(options))) as connection, connection:
+        connection.execute("UPDATE place SET read = NULL")  # as earlier versions have left some
+
+    async with (
+        running(options) as (_, channel),
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor,
+    ):
+        assert (await first(cursor)).event.id == "2"

@@ -28,12 +28,12 @@ class StoredBroker:
 def settle_accounts(writer: sqlite3.Connection) -> None:
     """Note where each trigger was when the process before this one ended, however it ended.
 
-    A trigger counts as away from now on, not from then: it is not its fault that nothing ran.
+    A trigger counts as away from now on, not from then: it is not its fault that nothing ran. One
+    that had left had read up to there, where it does not say otherwise.
     """
     swept = "(SELECT swept FROM broker WHERE broker.id = place.broker)"
-    writer.execute(
-        f"UPDATE place SET read = coalesce(read, {swept}), left_at = {swept} WHERE left_at IS NULL"
-    )
+    writer.execute(f"UPDATE place SET left_at = {swept} WHERE left_at IS NULL")
+    writer.execute("UPDATE place SET read = left_at WHERE read IS NULL")
     writer.execute("UPDATE place SET left_time = ? WHERE gone = 0", (now(),))
 
 
