@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from broker.channels.kafka import producing
 from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import ClientOptions, from_url, settings
 from broker.channels.kafka.topics import ensure_topic
@@ -97,6 +98,22 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 # --- batches and partitions ------------------------------------------------------------------
+
+
+async def test_what_comes_soon_after_a_request_goes_out_together(
+    kafka: str, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producing, "_APART", 1.0)
+    topic = await new_topic(kafka)
+    async with Producing(options(kafka)) as opened:
+        await opened.append(topic, [record("first")])
+        others = []
+        for _ in range(3):
+            others.append(opened.submit(topic, [record("x")]))
+            await asyncio.sleep(0.02)  # in which the first of them would be on its way
+        await asyncio.gather(*others)
+
+    assert batches == [1, 3]
 
 
 async def test_appends_that_come_while_one_is_on_its_way_share_a_batch(

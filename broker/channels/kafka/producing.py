@@ -39,6 +39,12 @@ _DOUBTED_AFTER: Final = 3.0
 _PROBED_WITHIN: Final = timedelta(seconds=1)
 _LOOKS_EVERY: Final = 0.25
 
+_APART: Final = 0.002
+"""Seconds between two requests: what comes meanwhile goes out together.
+
+A request takes 0.3 ms of our processor, and more of Kafka's, for one record or for twenty.
+"""
+
 
 class Producing:
     """Stores records in the topics of one cluster while entered; heals by itself.
@@ -190,9 +196,15 @@ class Producing:
     # --- what goes out -------------------------------------------------------------------
 
     async def _send(self) -> None:
+        clock = asyncio.get_running_loop().time
+        earliest = 0.0
         while True:
             await self._to_send.wait()
             await self._producers.opened.wait()  # more gathers meanwhile
+            early = earliest - clock()
+            if early > 0:
+                await asyncio.sleep(early)
+            earliest = clock() + _APART
             self._to_send.clear()
             lanes, self._ready = self._ready, {}
             for lane in lanes:
