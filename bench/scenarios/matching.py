@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Final
 
 from bench.measure import Sample, alternate, measure
+from bench.processes import Mesh, ask
 from bench.rows import Baseline, Row, Target, row
 from bench.stage import Stage
 from tests.e2e.manifests import broker, manifest, trigger
@@ -15,6 +18,8 @@ from tests.e2e.manifests import broker, manifest, trigger
 COPIES: Final = (1, 10, 100)
 TRIGGERS: Final = (1, 100, 1_000)
 _AT_MOST: Final = Target(at_most=1.5)
+_STATUS: Final = "/api/v1/status"
+_SUBSCRIBED_WITHIN: Final = 180.0
 
 
 def fanout(stage: Stage) -> Iterator[Row]:
@@ -40,6 +45,15 @@ def fanout(stage: Stage) -> Iterator[Row]:
         yield row(*named, "deliveries/s", rates)
 
 
+def subscribed(mesh: Mesh, triggers: int) -> None:
+    """Return once so many triggers are: what that takes is no event's cost."""
+    began = time.monotonic()
+    while len(json.loads(ask(mesh.admin_port, _STATUS))["brokers"][0]["triggers"]) < triggers:
+        if time.monotonic() - began > _SUBSCRIBED_WITHIN:
+            raise RuntimeError(f"{triggers:,} triggers are not subscribed")
+        time.sleep(0.5)
+
+
 def triggers(stage: Stage) -> Iterator[Row]:
     """One of 1, 100 and 1,000 triggers matches."""
     path = "/matches"
@@ -55,6 +69,7 @@ def triggers(stage: Stage) -> Iterator[Row]:
                 match = trigger("match", stage.subscriber(path), type="bench")
                 text = manifest(broker(), match, *others)
                 mesh = running.enter_context(stage.mesh(channel, text))
+                subscribed(mesh, count)
                 asked = partial(measure, mesh, stage.folder, to=stage.places(path))
                 asked(seconds=0.3)
                 what[str(count)] = partial(asked, seconds=stage.seconds)
