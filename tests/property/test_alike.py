@@ -20,33 +20,60 @@ Outcome = list[Event] | tuple[str, str | None, int | None]
 
 VALID = {"specversion": "1.0", "id": "1", "source": "/x", "type": "t"}
 
-ODD_NAMES = ["", "data", "data_base64", "Note", "né", "a b", "time", "subject", "note", "x1"]
-ODD_NAMES += ["datacontenttype", "dataschema", *VALID]
-ODD_VALUES = ["", " ", "1.0", "0.3", "\x00", "\xa0", "\ufffe", "é", "/x", "x:", "%", "a/b"]
-ODD_VALUES += ["2026-01-31T12:00:00Z", "2026-02-30T12:00:00Z", "a" * 1025]
+# Of each name, values that are in order, and values that are not.
+VALUES = {
+    "specversion": (["1.0"], ["", "0.3"]),
+    "id": (["1", "2"], ["", "\x00"]),
+    "source": (["/x", "x:y"], ["", "%", " "]),
+    "type": (["t", "u"], [""]),
+    "subject": (["s", "é"], [""]),
+    "time": (["2026-01-31T12:00:00Z"], ["", "2026-02-30T12:00:00Z"]),
+    "dataschema": (["x:y"], ["", "/x"]),
+    "datacontenttype": (["a/b"], ["", "a"]),
+    "note": (["", "n", "a" * 1025], ["\x00", "\ufffe", "\ud800"]),
+}
+ODD_NAMES = ["", "data", "data_base64", "Note", "né", "a b", "a" * 1025]
 
 
 @st.composite
-def attributes(draw: st.DrawFn) -> Mapping[str, str]:
-    """Attributes of an event, most of them in order."""
-    found = {**VALID, "id": draw(st.sampled_from(["1", "2", "3"]))}
-    for name in draw(st.lists(st.sampled_from(ODD_NAMES), max_size=2)):
-        if draw(st.integers(0, 5)) == 0:
-            found.pop(name, None)
-        else:
-            found[name] = draw(st.sampled_from(ODD_VALUES))
+def batches(draw: st.DrawFn) -> list[Mapping[str, str]]:
+    """Attributes of several events, most of which have the same names, and are in order."""
+    names = draw(st.lists(st.sampled_from([*VALUES])))
+    if draw(st.integers(0, 5)) == 0:
+        names.append(draw(st.sampled_from(ODD_NAMES)))
+    found: list[Mapping[str, str]] = []
+    for _ in range(draw(st.integers(1, 4))):
+        each = {name: draw(values(name)) for name in [*VALID, *names]}
+        if draw(st.integers(0, 7)) == 0:
+            each.pop(draw(st.sampled_from([*each])))
+        found.append(each)
     return found
 
 
-@given(st.lists(attributes(), max_size=5))
+def values(name: str) -> st.SearchStrategy[str]:
+    right, wrong = VALUES.get(name, (["x"], ["x"]))
+    return st.integers(0, 19).flatmap(lambda dice: st.sampled_from(right if dice else wrong))
+
+
+@given(batches())
 @example([{}])
-@example([{**VALID, "": "x"}])
-@example([{**VALID, "a" * 1025: "x"}])
-@example([VALID, {**VALID, "note": "\ud800"}])
+@example([VALID, {**VALID, "id": ""}])
+@example([VALID, {**VALID, "data": "x"}])
 def test_what_is_plain_together_is_valid_one_by_one(batch: list[Mapping[str, str]]) -> None:
     if are_plain(batch):
         for each in batch:
             check_attributes(each)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_is_wrong_with_one_of_many_is_seen(name: str) -> None:
+    right, wrong = VALUES[name]
+    many: list[Mapping[str, str]] = [{**VALID, name: value} for value in right * 3]
+
+    assert are_plain(many)
+    for value in wrong:
+        for at in range(len(many)):
+            assert not are_plain([*many[:at], {**VALID, name: value}, *many[at:]])
 
 
 @given(st.lists(events(), min_size=1, max_size=5))
@@ -124,23 +151,48 @@ def is_json_text(text: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-@pytest.mark.parametrize(
-    "data", [None, {}, {"text": 'it has "data": in it'}, '"data":"data":', 1, [" "], " ' \\ ☃"]
-)
-def test_ordinary_batches_are_read_together(separators: tuple[str, str], data: object) -> None:
-    plain = {**VALID, "time": "2026-01-31T12:00:00.5Z", "traceparent": "00-a-b-01"}
+SEPARATORS = [(",", ":"), (", ", ": ")]
+PAYLOADS = [None, {}, {"text": 'it has "data": in it'}, '"data":"data":', 1, [" "], " ' \\ ☃"]
+
+
+def text_of(document: object, separators: tuple[str, str]) -> bytes:
+    return json.dumps(document, separators=separators, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("separators", SEPARATORS)
+@pytest.mark.parametrize("content_type", [{}, {"datacontenttype": "text/plain"}])
+@pytest.mark.parametrize("data", PAYLOADS)
+def test_ordinary_batches_are_read_together(
+    separators: tuple[str, str], content_type: Mapping[str, str], data: object
+) -> None:
+    plain = {**VALID, "time": "2026-01-31T12:00:00.5Z", "note": " a b", **content_type}
     payload = {} if data is None else {"data": data}
     every = [{**plain, **payload, "id": str(number)} for number in range(3)]
     every.append({"subject": "x", **every[0]})
-    batch = json.dumps(every, separators=separators, ensure_ascii=False).encode()
 
-    read = decode_alike(batch)
+    read = decode_alike(text_of(every, separators))
 
     assert read is not None
-    assert read == one_by_one(
-        [json.dumps(each, separators=separators, ensure_ascii=False).encode() for each in every]
-    )
+    assert read == one_by_one([text_of(each, separators) for each in every])
+
+
+@pytest.mark.parametrize("separators", SEPARATORS)
+@pytest.mark.parametrize("data", PAYLOADS)
+@pytest.mark.parametrize(
+    "again", [b'"id":"1"', b'"id" : "22"', b'"note":""', b'"data":{}', b'"\\u0069d":"1"']
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_a_member_that_occurs_twice_is_seen(
+    separators: tuple[str, str], data: object, again: bytes, last: bool
+) -> None:
+    whole = text_of({**VALID, "note": " a b", "data": data}, separators)
+    twice = whole[:-1] + b"," + again + b"}" if last else b"{" + again + b"," + whole[1:]
+
+    found = together(b"[" + b",".join([whole, twice, whole]) + b"]")
+
+    assert found == one_by_one([whole, twice, whole])
+    assert isinstance(found, tuple)
+    assert "occurs twice" in found[0]
 
 
 def test_an_event_keeps_the_order_of_its_attributes() -> None:
