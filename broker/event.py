@@ -146,7 +146,7 @@ def check_attributes(attributes: Mapping[str, str]) -> None:
 def are_plain(events: Iterable[Mapping[str, str]]) -> bool:
     """Return True only if `check_attributes` finds nothing in any of these attributes.
 
-    What is odd is False, though it may be right. A tenth of the time: events that come together
+    What is odd is False, though it may be right. A fifth of the time: events that come together
     have their names in common and many of their values, and each of those is looked at once.
     """
     shapes = defaultdict(list)
