@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -41,7 +41,7 @@ class Process:
         self.started_in = 0.0
         self._log = log
         self._command = command(self.port)
-        self._cores = CORES.measured if measured else CORES.others
+        self._cores: Collection[int] = CORES.measured if measured else CORES.others
         self._ready = ready or _listens
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -155,7 +155,8 @@ def _listens(port: int) -> bool:
 class Mesh(Process):
     """``cemesh run`` on a manifest. The folder takes the manifest, the data and the log.
 
-    ``channel`` is the URL of `--channel`, or None for the embedded one.
+    ``channel`` is the URL of `--channel`, or None for the embedded one. It has a core of its own,
+    unless it is ``spread`` over all.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class Mesh(Process):
         *,
         channel: str | None = None,
         arguments: Sequence[str] = (),
+        spread: bool = False,
     ) -> None:
         folder.mkdir(parents=True)
         file = folder / "mesh.yaml"
@@ -189,6 +191,8 @@ class Mesh(Process):
             ready=lambda _: self._is_ready(),
             environment=ours,
         )
+        if spread:
+            self._cores = ()
 
     def _is_ready(self) -> bool:
         try:

@@ -103,8 +103,10 @@ class Stage:
         return self.folder / f"{what}-{next(self._numbers)}"
 
     @contextmanager
-    def mesh(self, channel: str, manifest: str, *, arguments: Sequence[str] = ()) -> Iterator[Mesh]:
-        """Run a mesh on a channel of its own, by that name."""
+    def mesh(
+        self, channel: str, manifest: str, *, arguments: Sequence[str] = (), spread: bool = False
+    ) -> Iterator[Mesh]:
+        """Run a mesh on a channel of its own, by that name; ``spread`` over all cores."""
         folder = self.new("mesh")
         with ExitStack() as running:
             url: str | None = None
@@ -115,7 +117,8 @@ class Stage:
             elif channel == "rabbitmq":
                 vhost = running.enter_context(self.rabbitmq.management.vhost())
                 url = self.rabbitmq.listeners.url(vhost)
-            yield running.enter_context(Mesh(folder, manifest, channel=url, arguments=arguments))
+            mesh = Mesh(folder, manifest, channel=url, arguments=arguments, spread=spread)
+            yield running.enter_context(mesh)
 
     def _kafka_url(self, name: str) -> str:
         query = {

@@ -15,6 +15,7 @@ from bench.scenarios.latency import latency
 from bench.scenarios.matching import fanout, triggers
 from bench.scenarios.neighbours import neighbours
 from bench.scenarios.parts import parts
+from bench.scenarios.workers import workers
 from bench.stage import Stage
 
 Scenario = Callable[[Stage], Iterator[Row]]
@@ -24,6 +25,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     for scenario in (
         ingress,
         delivered,
+        workers,
         batches,
         latency,
         fanout,
