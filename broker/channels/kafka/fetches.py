@@ -15,7 +15,7 @@ from aiokafka.errors import IncompatibleBrokerVersion, KafkaError
 from broker.channels.kafka.sessions import Fetched, FetchSession, Wanted
 
 _APART: Final = 0.004
-"""Seconds between two fetches that find something: what comes meanwhile comes together.
+"""Seconds between two fetches from a leader: what comes meanwhile comes together.
 
 A fetch takes 0.3 ms of our processor, and about as much of Kafka's, for one record or for twenty.
 """
@@ -76,11 +76,8 @@ class Fetches:
             session = self._sessions[leader] = FetchSession(
                 self._client, leader, partition_bytes=self._partition_bytes
             )
-        began = clock()
-        found = await session.fetch(wanted, wait)
-        if found:
-            self._earliest[leader] = began + _APART
-        return found
+        self._earliest[leader] = clock() + _APART
+        return await session.fetch(wanted, wait)
 
     def take(self) -> Found:
         """Return what has been found since the last time. Raises `KafkaError`.
@@ -111,8 +108,7 @@ class Fetches:
             tasks.append(self._learning)
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)  # of which nobody wants to know
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSED_WITHIN):
                 await self._client.close()
@@ -142,10 +138,12 @@ class Fetches:
             self._learning = asyncio.create_task(self._look())
 
     async def _look(self) -> None:
-        if not await self._client.force_metadata_update():
-            with suppress(KafkaError):  # all servers may be others by now
-                await self._client.bootstrap()
-        await asyncio.sleep(_LOOKS_EVERY)
-        self._learning = None
+        try:
+            if not await self._client.force_metadata_update():
+                with suppress(KafkaError):  # all servers may be others by now
+                    await self._client.bootstrap()
+            await asyncio.sleep(_LOOKS_EVERY)
+        finally:
+            self._learning = None
         self._unfit.clear()
         self._on_news()
