@@ -68,7 +68,8 @@ class Made:
             parts=parts,
             network=settings.network,
             callbacks=callbacks if Part.INGRESS in parts else None,
-            workers=processes,
+            number=number,
+            processes=processes,
             upstream=upstream,
         )
         door = Door(

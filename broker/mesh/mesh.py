@@ -34,9 +34,9 @@ class Mesh(Running):
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
     Of that, ``parts`` run here, the others in processes of their own; ``callbacks`` are those that
-    the ingress of this process takes, where there is one. It is one of so many ``workers``, of
-    which the others reach the first by their ``upstream``. To be entered, changed and left by one
-    and the same task.
+    the ingress of this process takes, where there is one. It is that ``number``, from 0, of so many
+    ``processes``, of which the others reach the first by their ``upstream``. To be entered, changed
+    and left by one and the same task.
     """
 
     def __init__(
@@ -49,14 +49,16 @@ class Mesh(Running):
         parts: frozenset[Part] = WHOLE,
         network: Network = Network(loopback=True),
         callbacks: Callbacks | None = None,
-        workers: int = 1,
+        number: int = 0,
+        processes: int = 1,
         upstream: Upstream | None = None,
     ) -> None:
         super().__init__(
             Resources(channel=channel, options=options, emit_to=self._emit_to, upstream=upstream),
             parts=parts,
         )
-        self._workers = workers
+        self._number = number
+        self._processes = processes
         self._is_worker = upstream is not None
         self._drain_timeout = drain_timeout
         self._tasks = asyncio.TaskGroup()
@@ -100,7 +102,7 @@ class Mesh(Running):
         """
         if not self._is_worker:
             refuse_unshared(desired, self._parts, self._resources)
-        here = share_of(of_parts(desired, self._parts), self._workers)
+        here = share_of(of_parts(desired, self._parts), self._number, self._processes)
         in_order = {trigger.broker for trigger in here.triggers.values() if trigger.ordered}
         brokers = {
             key: await self._open(broker, keeps_order=key in in_order)

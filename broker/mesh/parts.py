@@ -21,29 +21,37 @@ def of_parts(desired: Desired, parts: frozenset[Part]) -> Desired:
     )
 
 
-def share_of(desired: Desired, workers: int) -> Desired:
-    """Return the share of one of so many processes in what bounds each trigger.
+def share_of(desired: Desired, number: int, processes: int) -> Desired:
+    """Return the share of one of so many processes, counted from 0, in what bounds each trigger.
 
     Of attempts under way each has one at least.
     """
-    if workers == 1:
+    if processes == 1:
         return desired
-    triggers = {key: _share(trigger, workers) for key, trigger in desired.triggers.items()}
+    triggers = {
+        key: _share(trigger, number, processes) for key, trigger in desired.triggers.items()
+    }
     return replace(desired, triggers=triggers)
 
 
-def _share(trigger: Trigger, workers: int) -> Trigger:
+def _share(trigger: Trigger, number: int, processes: int) -> Trigger:
     limits = trigger.delivery.limits
     if limits.rate is not None:
-        per_second, burst = limits.rate.per_second / workers, max(1, limits.rate.burst // workers)
-        limits = replace(limits, rate=Rate(per_second=per_second, burst=burst))
+        burst = max(1, _part(limits.rate.burst, number, processes))
+        rate = Rate(per_second=limits.rate.per_second / processes, burst=burst)
+        limits = replace(limits, rate=rate)
     if limits.bytes_in_flight is not None:
-        limits = replace(limits, bytes_in_flight=max(1, limits.bytes_in_flight // workers))
+        limits = replace(limits, bytes_in_flight=max(1, limits.bytes_in_flight // processes))
     return replace(
         trigger,
-        parallelism=max(1, trigger.parallelism // workers),
+        parallelism=max(1, _part(trigger.parallelism, number, processes)),
         delivery=replace(trigger.delivery, limits=limits),
     )
+
+
+def _part(whole: int, number: int, processes: int) -> int:
+    """Return the part of that process; the parts of all are the whole."""
+    return whole // processes + (number < whole % processes)
 
 
 def processes(

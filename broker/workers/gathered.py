@@ -169,13 +169,15 @@ _WORST_FIRST: Final = ("paused", "held", "probing", "recovering", "running")
 def _sum_of_brokers(of_process: Sequence[BrokerStatus], *, is_shared: bool) -> BrokerStatus:
     """Return what the processes tell of one broker, added up.
 
-    Where they share its channel, each tells how many events that has accepted in all.
+    Where they share its channel, each tells how many events that has accepted in all. The first
+    one tells which triggers there are: the others may only be coming to that.
     """
     accepted = [each.accepted for each in of_process]
-    triggers: dict[str, list[TriggerStatus]] = {}
+    triggers: dict[str, list[TriggerStatus]] = {each.key: [] for each in of_process[0].triggers}
     for broker in of_process:
         for trigger in broker.triggers:
-            triggers.setdefault(trigger.key, []).append(trigger)
+            if trigger.key in triggers:
+                triggers[trigger.key].append(trigger)
     return replace(
         of_process[0],
         accepted=max(accepted) if is_shared else sum(accepted),

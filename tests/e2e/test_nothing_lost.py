@@ -105,9 +105,11 @@ def made_up_events() -> Iterator[Event]:
         )
 
 
+@pytest.mark.parametrize("workers", [1, 3])
 async def test_killed_three_times_the_mesh_loses_none_of_2000_events(
     running_mesh: Callable[..., RunningMesh],
     capsys: pytest.CaptureFixture[str],
+    workers: int,
 ) -> None:
     events = list(made_up_events())
     all_ids = {each.id for each in events}
@@ -128,7 +130,9 @@ async def test_killed_three_times_the_mesh_loses_none_of_2000_events(
             ),
         ]
         follower = Follower(subscriber)
-        async with running_mesh(manifest(broker(), steady(), *triggers)) as mesh:
+        several = ("--workers", str(workers))
+        text = manifest(broker(), steady(), *triggers)
+        async with running_mesh(text, arguments=several) as mesh:
             sender = Sender(mesh, events)
 
             # Twice while events come in, once while they are only delivered.
