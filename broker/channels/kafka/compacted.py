@@ -32,6 +32,7 @@ PATIENCE: Final = timedelta(seconds=5)
 
 _PAUSE: Final = timedelta(seconds=0.5)
 _STOPS_WITHIN: Final = 0.25
+_FETCH_BYTES: Final = 4 << 20
 _CHUNK: Final = 500  # records, taken in about 5 ms: nothing else runs meanwhile
 _LARGEST_MESSAGE: Final = 1_048_588  # Kafka's default
 _ADDED_BYTES: Final = 64 << 10
@@ -71,18 +72,16 @@ def configuration(
     }
 
 
-async def open_consumer(
-    options: ClientOptions, *, fetch_bytes: int = 4 << 20, wait: timedelta = _PAUSE
-) -> AIOKafkaConsumer:
-    """Return a consumer of no group that has started; its fetches ``wait`` for something new."""
+async def open_consumer(options: ClientOptions) -> AIOKafkaConsumer:
+    """Return a consumer of no group that has started."""
     consumer = AIOKafkaConsumer(
         **options,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         request_timeout_ms=PATIENCE // timedelta(milliseconds=1),
-        fetch_max_wait_ms=wait // timedelta(milliseconds=1),
-        max_partition_fetch_bytes=fetch_bytes,
+        fetch_max_wait_ms=_PAUSE // timedelta(milliseconds=1),
+        max_partition_fetch_bytes=_FETCH_BYTES,
     )
     try:
         await start(consumer)
