@@ -113,10 +113,11 @@ class _Worker:
         """Take the connections that were handed over."""
         while True:
             try:
-                _, found, _, _ = socket.recv_fds(connections, 1, 1)
+                received, found, _, _ = socket.recv_fds(connections, 1, 1)
             except BlockingIOError:
                 return
-            if not found:
+            if not received:  # nobody is there to hand any over
+                asyncio.get_running_loop().remove_reader(connections)
                 return
             for each in found:
                 port.take(socket.socket(fileno=each))

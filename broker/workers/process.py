@@ -11,11 +11,14 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Final, Self, cast
 
 from broker.errors import CemeshError, ChannelUnavailable
 from broker.settings import Settings
 from broker.workers.link import Handler, Link
+
+_BEGINS: Final = 60.0
+"""Seconds within which a process that was started can be called: that takes one at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,9 @@ class WorkerProcess:
         Raises a `CemeshError` where it ends before.
         """
         here, there = socket.socketpair()
-        connections, handed = socket.socketpair(type=socket.SOCK_DGRAM)
+        # Streams: of datagrams, Linux queues ten, and of many connections that come at a time
+        # the rest would be left to the first process.
+        connections, handed = socket.socketpair()
         here.settimeout(0)
         connections.settimeout(0)
         with there, handed:
@@ -59,8 +64,10 @@ class WorkerProcess:
         started = cls(process, Link(f"worker {assignment.number}", handlers=upstream), connections)
         await started.link.open(here)
         try:
-            await started.link.call("hello")
-        except ChannelUnavailable:
+            async with asyncio.timeout(_BEGINS):
+                await started.link.call("hello")
+        except (ChannelUnavailable, TimeoutError):
+            started.kill()
             await started.ended()
             raise CemeshError(
                 f"worker {assignment.number} has ended before it could be told what to do"

@@ -122,7 +122,7 @@ class Worker:
         await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not ending.done():
-            process.link.tell("stop")  # which one that has only just started has not heard
+            process.link.tell("stop")  # once more, as one that has only just started did not hear
             within = self._drain_timeout.total_seconds() + _GRACE
             await asyncio.wait([ending], timeout=within)
         if not ending.done():
@@ -139,6 +139,7 @@ class Worker:
         if not self._stopping.is_set():
             self._stopping.set()
             self._runs = False
+            self._link.tell("stop")
 
     def hurry(self) -> None:
         """Give it no time to finish any more."""

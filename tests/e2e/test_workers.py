@@ -359,3 +359,38 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def test_connections_that_come_at_a_time_are_shared_out_evenly(
+    running_mesh: Meshes,
+) -> None:
+    count = 90
+    async with running_mesh(manifest(broker()), arguments=WORKERS) as mesh:
+        first, *others = [each.pid for each in (await mesh.status()).workers if each.pid]
+        for pid in (first, *others):
+            os.kill(pid, signal.SIGSTOP)
+        opened = [await asyncio.open_connection(HOST, mesh.port) for _ in range(count)]
+        os.kill(first, signal.SIGCONT)
+        async with asyncio.timeout(SOON):
+            while established(first, mesh.port) != count // 3:
+                await asyncio.sleep(0.05)
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
+            while [established(pid, mesh.port) for pid in (first, *others)] != [count // 3] * 3:
+                await asyncio.sleep(0.05)
+        for _, writer in opened:
+            writer.close()
+
+
+def established(pid: int | None, port: int) -> int:
+    """Return how many connections to that port the process has open."""
+    ours = {
+        fields[9]
+        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if fields[1].endswith(f":{port:04X}") and fields[3] == "01"
+    }
+    found = 0
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found += str(each.readlink()).removeprefix("socket:[").removesuffix("]") in ours
+    return found
