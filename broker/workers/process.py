@@ -49,8 +49,6 @@ class WorkerProcess:
         Raises a `CemeshError` where it ends before.
         """
         here, there = socket.socketpair()
-        # Streams: of datagrams, Linux queues ten, and of many connections that come at a time
-        # the rest would be left to the first process.
         connections, handed = socket.socketpair()
         here.settimeout(0)
         connections.settimeout(0)
