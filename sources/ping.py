@@ -17,9 +17,9 @@ from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from broker.codecs.json import is_json
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent, did_you_mean
 from broker.event import Event, check_attributes
+from broker.formats import is_json
 from broker.ports import Emit
 
 logger = logging.getLogger("cemesh.sources.ping")

@@ -131,14 +131,14 @@ class StandIn:
         self.trigger(trigger)
         await self.mesh_channel.pauses.remove(trigger)
 
-    def parked(self, trigger: str) -> Sequence[Parked]:
+    async def parked(self, trigger: str) -> Sequence[Parked]:
         self.trigger(trigger)
         return self.waits
 
-    def order(
+    async def order(
         self, trigger: str, order: Order, *, id: str | None, source: str | None
     ) -> Sequence[Parked]:
-        found = meant(self.parked(trigger), id=id, source=source)
+        found = meant(await self.parked(trigger), id=id, source=source)
         self.orders.append((order, found))
         return found
 
