@@ -514,9 +514,6 @@ class BackendOptions:
     shard: int = 0
 
 
-MAX_SHARDS: Final = 64
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What is wrong, or doubtful, at one key of a broker's ConfigMap or Secret.

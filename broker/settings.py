@@ -30,6 +30,9 @@ class Part(Enum):
 
 _CREDENTIALS: Final = re.compile(r"(?<=://).*@")
 
+MAX_SHARDS: Final = 64
+"""Processes that one mesh may run in: as many as ids of dead letters tell apart."""
+
 WHOLE: Final = frozenset(Part)
 """All parts in one process: ``cemesh run``."""
 

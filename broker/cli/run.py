@@ -20,8 +20,7 @@ from broker.cli.options import (
     resolve_option,
 )
 from broker.cli.values import Duration, Size
-from broker.ports import MAX_SHARDS
-from broker.settings import LogFormat, LogLevel, Settings
+from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings
 
 
 @click.command(

@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol
 from broker.channels.observers import Observers
 from broker.errors import ChannelUnavailable
 from broker.event import Event
-from broker.ports import MAX_SHARDS, Archive, DeadLetter, DeadLetters, Stored
+from broker.ports import Archive, DeadLetter, DeadLetters, Stored
+from broker.settings import MAX_SHARDS
 
 _BETWEEN: Final = "."
 

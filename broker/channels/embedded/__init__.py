@@ -18,7 +18,8 @@ from broker.channels.embedded.loading import last_place, load_broker, new_place,
 from broker.channels.embedded.place import StoredPlace
 from broker.channels.embedded.retention import keep_bounds
 from broker.channels.embedded.store import Store
-from broker.ports import MAX_SHARDS, BackendOptions, Fault
+from broker.ports import BackendOptions, Fault
+from broker.settings import MAX_SHARDS
 
 __all__ = ["EmbeddedBackend"]
 

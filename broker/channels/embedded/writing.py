@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Final, TypeVar
 
-from broker.ports import MAX_SHARDS
+from broker.settings import MAX_SHARDS
 
 T = TypeVar("T")
 Row = tuple[object, ...]
