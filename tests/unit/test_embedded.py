@@ -490,3 +490,17 @@ async def test_a_file_in_which_a_trigger_left_without_its_place_is_read_from_whe
         channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor,
     ):
         assert (await first(cursor)).event.id == "2"
+
+
+async def test_commits_come_into_the_file_itself_long_before_its_log_is_full(
+    options: BackendOptions, tmp_path: Path
+) -> None:
+    async with running(options) as (_, channel):
+        for number in range(65):
+            await channel.append([event(number)])
+        await channel.dead_letters.remove([])  # which the writer comes to after the checkpoint
+        copy = shutil.copy(data_file(options), tmp_path / "without-its-log.db")
+
+    with closing(sqlite3.connect(copy)) as connection:
+        [(count,)] = connection.execute("SELECT count(*) FROM log_1").fetchall()
+    assert count >= 63
