@@ -107,7 +107,7 @@ class Worker:
         try:
             await self.start()
             if self._desired is not None:
-                await self._run(self._desired)
+                await self._run()
         except (CemeshError, OSError) as error:
             _log.error("worker cannot start", extra={"worker": self.number, "why": str(error)})
             if self._process is not None:
@@ -156,20 +156,24 @@ class Worker:
         is_first = self._desired is None
         self._desired = replace(desired, sources={})
         if is_first:
-            await self._run_as_soon_as_free(self._desired)
+            await self._run_as_soon_as_free()
         elif self._runs:
-            await self._run(self._desired)
+            await self._run()
 
-    async def _run(self, desired: Desired) -> None:
-        await self._link.call("apply", desired)
+    async def _run(self) -> None:
+        """Make it run what is desired, also where that changes before it does."""
+        applied = None
+        while applied is not self._desired:
+            applied = self._desired
+            await self._link.call("apply", applied)
         self._runs = not self._stopping.is_set()
 
-    async def _run_as_soon_as_free(self, desired: Desired) -> None:
+    async def _run_as_soon_as_free(self) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + _LEFT_BEHIND
         while not self._runs:
             try:
-                await self._run(desired)
+                await self._run()
             except DataDirectoryInUse:
                 if loop.time() > until:
                     raise
