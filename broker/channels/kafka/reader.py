@@ -115,10 +115,11 @@ class Reader:
             each: offset for each, offset in self._positions.items() if each not in self._held_back
         }
         fetches.ask(wanted, self._wait if self._held_back else _WAIT)
-        await self._wait_for_news()
+        if await self._wait_for_news():
+            return
         errors: list[ChannelUnavailable | KafkaError] = []
         for partition, fetched in fetches.take().items():
-            # What was asked for before the assignment changed may be of no use any more.
+            # Of what was asked for before the last assignment, nothing is of use any more.
             if self._positions.get(partition) == fetched.asked:
                 try:
                     await self._hand_out(partition, fetched)
@@ -129,8 +130,11 @@ class Reader:
         if errors:  # all others have what is theirs by now
             raise errors[0]
 
-    async def _wait_for_news(self) -> None:
-        """Return once something was fetched or assigned, or is to be held back no longer."""
+    async def _wait_for_news(self) -> bool:
+        """Return once something was fetched or assigned, or is to be held back no longer.
+
+        And whether it was assigned: then what was fetched is of no use any more.
+        """
         due: asyncio.TimerHandle | None = None
         if self._held_back:
             left = min(self._left(at_.topic, rest[0]) for at_, rest in self._held_back.items())
@@ -139,6 +143,7 @@ class Reader:
         self._news.clear()
         if due is not None:
             due.cancel()
+        return self._changed
 
     async def _hand_out(self, partition: TopicPartition, fetched: Fetched) -> None:
         if fetched.error is not None and not fetched.error.retriable:
