@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import cast
@@ -15,6 +16,8 @@ from broker.channels.kafka.fetches import Fetches
 from broker.channels.kafka.reader import Reader, Sweeping
 from broker.channels.kafka.sessions import Fetched
 from broker.channels.kafka.settings import from_url, settings
+
+SOON = 2.0
 
 PARTITION = TopicPartition("orders", 3)
 
@@ -37,16 +40,20 @@ class Answering:
     def __init__(self, answer: Fetched, told: Callable[[], None]) -> None:
         self._answer = answer
         self._told = told
+        self._is_under_way = False
         self.meanwhile: Callable[[], None] = lambda: None
 
     def of(self, partitions: Mapping[TopicPartition, object]) -> None:
         pass
 
     def ask(self, wanted: Mapping[TopicPartition, int], wait: timedelta) -> None:
-        self.meanwhile()
-        self._told()
+        if not self._is_under_way:
+            self._is_under_way = True
+            self.meanwhile()
+            self._told()
 
     def take(self) -> Mapping[TopicPartition, Fetched]:
+        self._is_under_way = False
         return {PARTITION: self._answer}
 
 
@@ -95,5 +102,10 @@ async def test_what_was_fetched_before_the_assignment_changed_is_handed_to_nobod
     fetches.meanwhile = lambda: reader.assign({PARTITION: latter} if comes_back else {})
 
     await reader._turn(cast("Fetches", fetches))
-
     assert former.taken == latter.taken == []
+
+    reader._begin(cast("Fetches", fetches))
+    async with asyncio.timeout(SOON):
+        await reader._turn(cast("Fetches", fetches))
+    assert former.taken == []
+    assert latter.taken == ([0, 1, 2] if comes_back else [])

@@ -140,7 +140,8 @@ class Reader:
             left = min(self._left(at_.topic, rest[0]) for at_, rest in self._held_back.items())
             due = asyncio.get_running_loop().call_later(max(0, left), self._news.set)
         await self._news.wait()
-        self._news.clear()
+        if not self._changed:  # otherwise what was fetched is still to be taken, and dropped
+            self._news.clear()
         if due is not None:
             due.cancel()
         return self._changed
