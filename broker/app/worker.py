@@ -66,6 +66,7 @@ class _Worker:
         self._stopping = asyncio.Event()
         self._wanted: asyncio.Queue[tuple[Desired, asyncio.Future[None]]] = asyncio.Queue()
         self._port: Port | None = None
+        self._runs = False
 
     async def run(self, end: socket.socket, connections: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -106,7 +107,9 @@ class _Worker:
                 applied.set_exception(error)
             else:
                 applied.set_result(None)
-                collect_rarely()
+                if not self._runs:  # what later changes make may go again
+                    self._runs = True
+                    collect_rarely()
         stopping.cancel()
 
     def _take(self, connections: socket.socket, port: Port) -> None:

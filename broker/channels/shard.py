@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ class ShardChannel:
         self.keeps_order = False
         self._broker = broker
         self._shard = shard
+        # That of a `FutureChannel`, which has its future by then.
+        self._put: Callable[..., Awaitable[None]] = getattr(shard, "submit", shard.append)
         self._upstream = upstream
 
     @property
@@ -50,11 +52,7 @@ class ShardChannel:
         """See `broker.ports.FutureChannel`."""
         if self._goes_upstream(events, to):
             return self._upstream.call("append", self._broker, events)
-        submit = getattr(self._shard, "submit", None)
-        if submit is None:
-            return asyncio.ensure_future(self._shard.append(events, to=to))
-        durable: asyncio.Future[None] = submit(events, to=to)
-        return durable
+        return asyncio.ensure_future(self._put(events, to=to))
 
     def _goes_upstream(self, events: Sequence[Event], to: str | None) -> bool:
         # The whole of a batch, as all of it is stored or nothing. A redrive stays where it was.

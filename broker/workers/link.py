@@ -10,7 +10,7 @@ import logging
 import pickle  # see above
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Literal, cast
 
@@ -220,7 +220,7 @@ class Link(asyncio.Protocol):
         if number in self._followed:
             _put(self._followed[number], _END, at_any_rate=True)
 
-    def _keep(self, number: int, doing: Any) -> None:  # noqa: ANN401 - a coroutine
+    def _keep(self, number: int, doing: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(doing)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -229,6 +229,7 @@ async def test_a_retry_gives_a_parked_event_fresh_attempts_before_its_key_goes_o
         ordered = await mesh.order(KEY, RETRY, id="a1", source=None)
         await until(lambda: len(got(subscriber)) == 6)
         await until_parked(mesh, "a1")
+        assert len(got(subscriber)) == 6
         refused.clear()
         await mesh.order(KEY, RETRY, id="a1", source="/tests")
         await settled(mesh, delivered=3, dead=0, waiting=0)
@@ -465,6 +466,7 @@ async def test_each_step_is_a_line_in_the_log_and_an_event(
             await mesh.order(KEY, RETRY, id="a1", source=None)
             await until(lambda: len(got(subscriber)) == 2)
             await until_parked(mesh, "a1")
+            assert len(got(subscriber)) == 2
             await mesh.order(KEY, SKIP, id="a1", source=None)
             await settled(mesh, delivered=0, dead=1, waiting=0)
             await until(lambda: len(got(subscriber, "/watch")) == 4)
