@@ -74,6 +74,10 @@ class ChannelFull(CemeshError):
         self.retry_after = retry_after
 
 
+class UpstreamUnavailable(CemeshError):
+    """What a source reads from cannot be reached, or does not work. It is tried again and again."""
+
+
 class DataDirectoryInUse(CemeshError):
     """Another process holds the data directory; the text says which."""
 

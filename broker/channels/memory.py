@@ -7,19 +7,19 @@ entering it again is to this channel what a restart is to a durable one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Self
 
 from broker.channels.memory_log import MemoryLog
-from broker.channels.memory_pauses import MemoryPauses
 from broker.channels.memory_place import Item, MemoryPlace
+from broker.channels.memory_stores import MemoryCheckpoints, MemoryDeadLetters, MemoryPauses
 from broker.channels.observers import Observers
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
-from broker.ports import BackendOptions, Books, Claim, DeadLetter, Fault, Outcome, Refusal, Stored
+from broker.ports import BackendOptions, Books, Claim, Fault, Outcome, Refusal, Stored
 
 MAX_WAITING: Final = 1_000_000
 """Deliveries that may wait in all triggers of one broker; beyond, `append` refuses."""
@@ -69,8 +69,17 @@ class MemoryChannel:
         self._cursors: dict[str, _Cursor] = {}
         self.waiting = 0
         self._observers = Observers()
-        self.dead_letters = _DeadLetters()
+        self.dead_letters = MemoryDeadLetters()
         self.pauses = MemoryPauses(self.check)
+        self.checkpoints = MemoryCheckpoints(self.check)
+
+    async def bury(self, event: Event, why: Refusal) -> None:
+        await self.check()
+        self.dead_letters.add("", event, why)
+
+    async def alone(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """See `broker.ports.Channel`. No other process has this channel."""
+        await work()
 
     async def append(self, events: Sequence[Event], *, to: str | None = None) -> None:
         await self.submit(events, to=to)
@@ -256,35 +265,3 @@ class _Cursor:
         self._out.remove(position)
         self._awake.set()
         return position
-
-
-class _DeadLetters:
-    def __init__(self) -> None:
-        self._letters: dict[str, DeadLetter] = {}
-        self._last = 0
-
-    def add(self, trigger: str, event: Event, why: Refusal) -> None:
-        self._last += 1
-        letter = DeadLetter(
-            id=f"{self._last:016d}",
-            trigger=trigger,
-            event=event,
-            why=why,
-            buried_at=datetime.now(UTC),
-        )
-        self._letters[letter.id] = letter
-
-    async def list(
-        self, *, trigger: str | None = None, after: str | None = None, limit: int = 100
-    ) -> Sequence[DeadLetter]:
-        return [
-            letter
-            for letter in self._letters.values()
-            if trigger in (None, letter.trigger) and letter.id > (after or "")
-        ][:limit]
-
-    async def get(self, id: str) -> DeadLetter | None:
-        return self._letters.get(id)
-
-    async def remove(self, ids: Sequence[str]) -> int:
-        return sum(self._letters.pop(each, None) is not None for each in set(ids))

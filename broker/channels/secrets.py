@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from broker.channels.tls import certificates_fault, expiries, pair_fault
 from broker.characters import hidden, misfit
 from broker.ports import Fault
+from broker.tls import certificates_fault, expiries, pair_fault
 
 # As Go reads them, whatever their case.
 _FLAGS: Final = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter
-from broker.ports import Books, Channel, Cursor, DeadLetters, Pause, Stored
+from broker.ports import Books, Channel, Checkpoints, Cursor, DeadLetters, Pause, Refusal, Stored
+
+_SOURCES: Final = "sources run in the first process of a mesh, and nowhere else"
 
 
 class Upstream(Protocol):
@@ -37,6 +40,16 @@ class ShardChannel:
         # That of a `FutureChannel`, which has its future by then.
         self._put: Callable[..., Awaitable[None]] = getattr(shard, "submit", shard.append)
         self._upstream = upstream
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        raise ChannelUnavailable(_SOURCES)
+
+    async def bury(self, event: Event, why: Refusal) -> None:
+        await self._shard.bury(event, why)
+
+    async def alone(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        raise ChannelUnavailable(_SOURCES)
 
     @property
     def dead_letters(self) -> DeadLetters:

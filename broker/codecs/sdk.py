@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from datetime import datetime
 
-from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.v1.event import CloudEvent
 
 from broker.errors import InvalidEvent
 from broker.event import Event, Kind
+from broker.ports import SdkEvent
 
 
-def from_sdk(event: BaseCloudEvent) -> Event:
+def from_sdk(event: SdkEvent) -> Event:
     """Return the same event; raises `InvalidEvent`.
 
     Bytes are the payload, and so is text, in UTF-8: whoever has JSON as text has it encoded

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -16,29 +15,11 @@ from broker.channels.embedded import EmbeddedBackend
 from broker.channels.kafka import KafkaBackend
 from broker.channels.memory import MemoryBackend
 from broker.channels.rabbitmq.backend import RabbitmqBackend
-from broker.ports import Backend, BackendOptions, Channel
+from broker.ports import Backend, BackendOptions
+from cemesh.testing.contract.harness import BROKER, Harness, running
 from tests.services.relay import Relay
 
-BROKER = "default/default"
-
-
-class Harness(Protocol):
-    """One backend under test."""
-
-    def backend(self) -> Backend:
-        """Return a backend over what was stored before; entering it is a restart."""
-        ...
-
-    def outage(self) -> AbstractContextManager[None]:
-        """Take the store away from the running backend while the context lasts."""
-        ...
-
-
-@asynccontextmanager
-async def running(harness: Harness) -> AsyncIterator[Channel]:
-    """Run the backend and yield the channel of the one broker that the contract uses."""
-    async with harness.backend() as backend:
-        yield await backend.channel(BROKER, {}, {})
+__all__ = ["BROKER", "Harness", "running"]
 
 
 class MemoryHarness:

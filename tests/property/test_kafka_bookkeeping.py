@@ -201,7 +201,7 @@ class Process:
         await self._refuse_at_times()
         self.cluster.append(DELAYS, delivery.event, delivery)
 
-    async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
+    async def bury_claimed(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
         await self._refuse_at_times()
         self.cluster.buried.append(event.id)
 

@@ -236,7 +236,8 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
         cursor.settle(await first(cursor), Outcome.DELIVERED)
     with closing(sqlite3.connect(data_file(options))) as connection:
         connection.executescript(
-            "ALTER TABLE place DROP COLUMN lines; DROP TABLE pause; PRAGMA user_version = 1;"
+            "ALTER TABLE place DROP COLUMN lines; DROP TABLE pause; DROP TABLE checkpoint;"
+            " PRAGMA user_version = 1;"
         )
 
     async with (
@@ -247,7 +248,9 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
         assert (await channel.books())[TRIGGER].delivered == 1
         await channel.pauses.put(TRIGGER, Pause(why="a test", since=datetime.now(UTC)))
         assert TRIGGER in await channel.pauses.all()
-    assert rows(options, "PRAGMA user_version") == [(3,)]
+        await channel.checkpoints.put("PingSource default/tick", b"1")
+        assert await channel.checkpoints.get("PingSource default/tick") == b"1"
+    assert rows(options, "PRAGMA user_version") == [(4,)]
 
 
 async def test_a_file_replaced_behind_our_back_is_noticed(options: BackendOptions) -> None:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 
 from broker.channels.embedded.appends import Appends, resolve
+from broker.channels.embedded.checkpoints import EmbeddedCheckpoints
 from broker.channels.embedded.cursor import EmbeddedCursor
 from broker.channels.embedded.deadletters import EmbeddedDeadLetters
 from broker.channels.embedded.history import Window, read_history
@@ -23,7 +32,7 @@ from broker.channels.observers import Observers
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter, FilterIndex
-from broker.ports import Books
+from broker.ports import Books, Refusal
 from broker.ports import Stored as StoredEvent
 
 
@@ -44,6 +53,7 @@ class EmbeddedChannel:
         self.key = stored.key
         self.dead_letters = EmbeddedDeadLetters(store, stored.id)
         self.pauses = EmbeddedPauses(store, stored.id)
+        self.checkpoints = EmbeddedCheckpoints(store, stored.id)
         self._id = stored.id
         self._log = f"log_{stored.id}"
         self._store = store
@@ -61,6 +71,13 @@ class EmbeddedChannel:
         self._commits: list[asyncio.Future[None]] = []
         self._taken_commits: list[asyncio.Future[None]] = []
         self._observers = Observers()
+
+    async def bury(self, event: Event, why: Refusal) -> None:
+        await self.dead_letters.put(event, why)
+
+    async def alone(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """See `broker.ports.Channel`. No other process has this file."""
+        await work()
 
     # --- appending -------------------------------------------------------------------------
 

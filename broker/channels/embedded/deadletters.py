@@ -6,9 +6,17 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from broker.channels.embedded.records import decode_event, decode_refusal, moment
+from broker.channels.clock import now
+from broker.channels.embedded.records import (
+    decode_event,
+    decode_refusal,
+    encode_head,
+    encode_refusal,
+    moment,
+)
 from broker.channels.embedded.store import Store
-from broker.ports import DeadLetter
+from broker.event import Event
+from broker.ports import DeadLetter, Refusal
 
 _COLUMNS: Final = "id, trigger, at, why, hops, head, data"
 
@@ -46,6 +54,19 @@ class EmbeddedDeadLetters:
                 writer.executemany(query, [(self._broker, _number(each)) for each in ids]).rowcount
             )
         )
+
+    async def put(self, event: Event, why: Refusal) -> None:
+        """See `broker.ports.Channel.bury`."""
+        row = (
+            self._broker,
+            "",
+            now(),
+            encode_refusal(why),
+            event.hops,
+            encode_head(event),
+            event.data,
+        )
+        await self._store.bury(row)
 
 
 def _number(id: str | None) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 from broker.errors import ChannelUnavailable
 
 APPLICATION_ID: Final = 0x63656D65  # "ceme"
-VERSION: Final = 3
+VERSION: Final = 4
 
 _PAUSE: Final = """
 CREATE TABLE pause (                    -- a trigger that gets nothing until it is resumed
@@ -30,7 +30,16 @@ CREATE TABLE pause (                    -- a trigger that gets nothing until it 
 ) STRICT, WITHOUT ROWID;
 """
 
-TABLES: Final = f"""{_PAUSE}
+_CHECKPOINT: Final = """
+CREATE TABLE checkpoint (               -- how far a source has come
+    broker  INTEGER NOT NULL REFERENCES broker,
+    source  TEXT NOT NULL,              -- Kind namespace/name
+    place   BLOB NOT NULL,              -- what it said itself
+    PRIMARY KEY (broker, source)
+) STRICT, WITHOUT ROWID;
+"""
+
+TABLES: Final = f"""{_PAUSE}{_CHECKPOINT}
 CREATE TABLE broker (
     id       INTEGER PRIMARY KEY,
     key      TEXT NOT NULL UNIQUE,      -- namespace/name
@@ -85,7 +94,7 @@ CREATE INDEX dead_letter_by_broker ON dead_letter (broker, id);
 CREATE INDEX dead_letter_by_trigger ON dead_letter (broker, trigger, id);
 """
 
-UPGRADES: Final = {1: "ALTER TABLE place ADD COLUMN lines TEXT", 2: _PAUSE}
+UPGRADES: Final = {1: "ALTER TABLE place ADD COLUMN lines TEXT", 2: _PAUSE, 3: _CHECKPOINT}
 """What makes a file of the next format of one of that format."""
 
 LOG_TABLE: Final = """

@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeVar
 from broker.channels.embedded.lock import held
 from broker.channels.embedded.schema import Identity, errors_named, open_reader, open_writer
 from broker.channels.embedded.writer import Writer
-from broker.channels.embedded.writing import Changes, transaction, write_changes
+from broker.channels.embedded.writing import Changes, Row, bury, transaction, write_changes
 from broker.errors import ChannelUnavailable
 
 _log: Final = logging.getLogger("cemesh.channel")
@@ -191,6 +191,10 @@ class Store:
                 return transaction(self._writer, change)
 
         return await self._writing.do(run)
+
+    async def bury(self, letter: Row) -> None:
+        """Store a dead letter that is no trigger's. Raises `ChannelUnavailable`."""
+        await self.write(lambda writer: bury(writer, [letter], shard=self._shard))
 
     def _reader(self) -> sqlite3.Connection:
         if self._local.reader is None:

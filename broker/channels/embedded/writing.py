@@ -80,13 +80,18 @@ def write_changes(
         writer.executemany(
             "DELETE FROM deferred WHERE place = ? AND position = ?", changes.undeferred
         )
-        writer.executemany(
-            "INSERT INTO dead_letter (id, broker, trigger, at, why, hops, head, data) VALUES ("
-            f"max(?3 * {_SHARDS} + {shard}, {_SHARDS} + coalesce("
-            "(SELECT seq FROM sqlite_sequence WHERE name = 'dead_letter'), 0)),"
-            " ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            changes.buried,
-        )
+        bury(writer, changes.buried, shard=shard)
+
+
+def bury(writer: sqlite3.Connection, rows: Sequence[Row], *, shard: int) -> None:
+    """Store dead letters, within a transaction: broker, trigger, time, why, hops, head, data."""
+    writer.executemany(
+        "INSERT INTO dead_letter (id, broker, trigger, at, why, hops, head, data) VALUES ("
+        f"max(?3 * {_SHARDS} + {shard}, {_SHARDS} + coalesce("
+        "(SELECT seq FROM sqlite_sequence WHERE name = 'dead_letter'), 0)),"
+        " ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        rows,
+    )
 
 
 def _append(writer: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Self
 
+from broker.channels.kafka.alone import do_alone
 from broker.channels.kafka.beginnings import Beginnings
+from broker.channels.kafka.checkpoints import KafkaCheckpoints
 from broker.channels.kafka.cursor import KafkaCursor, PutOff
 from broker.channels.kafka.deadletters import KafkaDeadLetters
 from broker.channels.kafka.delays import Delays
@@ -20,6 +22,7 @@ from broker.channels.kafka.pauses import KafkaPauses
 from broker.channels.kafka.producing import Producing
 from broker.channels.kafka.settings import Settings
 from broker.channels.kafka.state import StateTopic
+from broker.channels.kafka.sweeping import NOBODY
 from broker.channels.kafka.tailing import Tailing
 from broker.channels.trouble import Trouble
 from broker.codecs.kafka import NO_NOTES, Notes, encode
@@ -37,6 +40,7 @@ class KafkaChannel:
 
     dead_letters: KafkaDeadLetters
     pauses: KafkaPauses
+    checkpoints: KafkaCheckpoints
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -46,7 +50,7 @@ class KafkaChannel:
         self._dispatches = False
 
     async def __aenter__(self) -> Self:
-        options = await asyncio.to_thread(self.settings.client_options)
+        options = self._options = await asyncio.to_thread(self.settings.client_options)
         async with AsyncExitStack() as resources:
             enter = resources.enter_async_context
             layout = self._layout = await laid_out(self.settings, options)
@@ -56,6 +60,7 @@ class KafkaChannel:
             state = await enter(StateTopic(layout.state, append, options))
             self.dead_letters = await enter(KafkaDeadLetters(layout.dead_letters, append, options))
             self.pauses = KafkaPauses(state)
+            self.checkpoints = KafkaCheckpoints(state)
             self._offsets = await enter(Offsets(options))
             self._ends = await self._offsets.ends(layout.events)
             self._history = await enter(KafkaHistory(options, layout.events, self._offsets))
@@ -134,7 +139,7 @@ class KafkaChannel:
         with self._trouble.told("cannot store", trigger=delivery.trigger):
             await self._delays.put_off(delivery)
 
-    async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
+    async def bury_claimed(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
         with self._trouble.told("cannot store", trigger=trigger):
             await self.dead_letters.bury(trigger, event, why, delivery=delivery)
 
@@ -142,6 +147,15 @@ class KafkaChannel:
         """Return once no trigger is subscribed here, and leave the group of dispatchers."""
         await self._deserted.wait()
         self._dispatching.stop()
+
+    # --- sources ---------------------------------------------------------------------------
+
+    async def bury(self, event: Event, why: Refusal) -> None:
+        await self.dead_letters.bury(NOBODY, event, why)
+
+    async def alone(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """See `broker.ports.Channel`. By a group of its own for each name."""
+        await do_alone(self._options, f"{self.settings.group}/{name}", work)
 
     # --- looking on ------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class Elsewhere(Protocol):
         """Return once it is durable."""
         ...
 
-    async def bury(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
+    async def bury_claimed(self, trigger: str, event: Event, why: Refusal, delivery: str) -> None:
         """Return once the dead letter of that delivery is durable."""
         ...
 
@@ -133,7 +133,7 @@ class KafkaCursor:
         out = self._take(claim)
         delivery = f"{out.place.partition}/{out.offset}"
         bury: Callable[[], Awaitable[None]] = partial(
-            self._elsewhere.bury, self._trigger, claim.event, why, delivery
+            self._elsewhere.bury_claimed, self._trigger, claim.event, why, delivery
         )
         out.place.bury(out.offset, bury)
 

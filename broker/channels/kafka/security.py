@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.channels.secrets import SecretReader
-from broker.channels.tls import tls_context
 from broker.errors import did_you_mean
 from broker.ports import Fault
+from broker.tls import tls_context
 
 PROTOCOL: Final = "protocol"
 MECHANISM: Final = "sasl.mechanism"

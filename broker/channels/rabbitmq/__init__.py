@@ -8,7 +8,7 @@ a queue delivers), ``place`` (what of it is in hand), ``cursor``, ``settling`` (
 counted before it is acked); ``waiting``, ``returned`` and ``deadletters`` (where deliveries go that
 do not end here); ``feeding`` and ``filling`` (queues that follow their filters, and are made
 again); ``ledger`` and ``state`` (what the processes tell each other), ``steward`` (who tells it to
-others); ``dispatching`` and ``channel``.
+others); ``checkpoints`` and ``alone`` (what sources need); ``dispatching`` and ``channel``.
 """
 
 from broker.channels.rabbitmq.backend import RabbitmqBackend

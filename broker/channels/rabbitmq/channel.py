@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -15,6 +15,8 @@ from datetime import datetime
 from typing import Final, Self
 
 from broker.channels.clock import now
+from broker.channels.rabbitmq.alone import Alone
+from broker.channels.rabbitmq.checkpoints import RabbitmqCheckpoints
 from broker.channels.rabbitmq.cursor import RabbitmqCursor
 from broker.channels.rabbitmq.deadletters import RabbitmqDeadLetters
 from broker.channels.rabbitmq.dispatching import Dispatching, Means
@@ -42,7 +44,7 @@ from broker.codecs.notes import Notes
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter
-from broker.ports import BackendOptions, Books, Stored
+from broker.ports import BackendOptions, Books, Refusal, Stored
 
 _log: Final = logging.getLogger("cemesh.channel")
 
@@ -62,6 +64,7 @@ class RabbitmqChannel:
 
     dead_letters: RabbitmqDeadLetters
     pauses: RabbitmqPauses
+    checkpoints: RabbitmqCheckpoints
 
     def __init__(self, broker: str, settings: Settings, options: BackendOptions) -> None:
         self.settings = settings
@@ -97,6 +100,8 @@ class RabbitmqChannel:
                 RabbitmqDeadLetters(link, publishing, topology.dead_letters, stamps)
             )
             self.pauses = RabbitmqPauses(state)
+            self.checkpoints = RabbitmqCheckpoints(link, publishing, self._broker, stamps)
+            self._alone = Alone(self.settings, self._broker, publishing, stamps)
             self._history = RabbitmqHistory(events)
             self._tailing = await enter(Tailing(events))
             self._steward = Steward(link, publishing, topology.steward, stamps, duty=state.sum_up)
@@ -179,6 +184,14 @@ class RabbitmqChannel:
             with suppress(ChannelUnavailable):
                 self._accepted = await self._events.end()
         return self._accepted
+
+    # --- sources ---------------------------------------------------------------------------
+
+    async def bury(self, event: Event, why: Refusal) -> None:
+        await self.dead_letters.bury("", event, why, delivery=self._stamps.new())
+
+    async def alone(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        await self._alone.do(name, work)
 
     # --- triggers --------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from broker.channels.rabbitmq.address import (
     parse_port,
 )
 from broker.channels.secrets import SecretReader
-from broker.channels.tls import tls_context
+from broker.tls import tls_context
 
 USER: Final = "username"
 PASSWORD: Final = "password"  # noqa: S105 - the name of a key

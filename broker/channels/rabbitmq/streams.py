@@ -90,16 +90,21 @@ class Stream:
         by about one for each segment. Takes 5 ms, and 0.2 s where the stream is empty: no server
         tells that it is, it just delivers nothing.
         """
+        last = await self.last()
+        return 0 if last is None else last.offset + 1
+
+    async def last(self) -> Entry | None:
+        """Return the last entry, or None where there never was any; takes as long as `end`."""
         async with self._channel() as channel:
             deliveries = Deliveries(channel, self.name, self.link.settings)
             if not await self._is_delivered(channel, deliveries):
                 self._is_filled = False
-                return 0
+                return None
             self._is_filled = True
             last = await deliveries.next()
             while more := await deliveries.arrived():
                 last = more[-1]
-            return last.offset + 1
+            return last
 
     async def read(self, start: int | datetime | None, end: int) -> AsyncGenerator[Entry]:
         """Yield the entries in [start, end), from the first that is kept; None: from the first.

@@ -1,19 +1,21 @@
 """What a broker has on the server: its exchange, its streams, and the queues of its triggers.
 
-==============================  =====================================================
-``b.shop.orders``               headers exchange: events come in here
-``b.shop.orders#keyed``         topic exchange: looks up events that have a key
-``b.shop.orders#unkeyed``       headers exchange: compares those that have none
-``b.shop.orders#events``        stream of all events
-``t.shop.orders:audit``         queue of the trigger ``shop/audit``, bound by its filter
-``t.shop.orders:audit#ordered`` the same, with a single active consumer
-``b.shop.orders#wait``          headers exchange: deliveries that wait
-``b.shop.orders#wait-250ms``    queue of those that wait so long, and so on
-``b.shop.orders#returned``      queue of what the server took out of a trigger's queue
-``b.shop.orders#dead-letters``  stream
-``b.shop.orders#state``         stream
-``b.shop.orders#steward``       exclusive queue of the process that tells the books
-==============================  =====================================================
+==================================  ========================================================
+``b.shop.orders``                   headers exchange: events come in here
+``b.shop.orders#keyed``             topic exchange: looks up events that have a key
+``b.shop.orders#unkeyed``           headers exchange: compares those that have none
+``b.shop.orders#events``            stream of all events
+``t.shop.orders:audit``             queue of the trigger ``shop/audit``, bound by its filter
+``t.shop.orders:audit#ordered``     the same, with a single active consumer
+``b.shop.orders#wait``              headers exchange: deliveries that wait
+``b.shop.orders#wait-250ms``        queue of those that wait so long, and so on
+``b.shop.orders#returned``          queue of what the server took out of a trigger's queue
+``b.shop.orders#dead-letters``      stream
+``b.shop.orders#state``             stream
+``b.shop.orders#steward``           exclusive queue of the process that tells the books
+``b.shop.orders#checkpoint:P:a:b``  stream of how far the source ``P a/b`` has come
+``b.shop.orders#alone:P:a:b``       exclusive queue of the process that runs it
+==================================  ========================================================
 """
 
 from __future__ import annotations

@@ -1,0 +1,97 @@
+"""The seams of the mesh: what its parts promise each other.
+
+Channels, sinks and sources of others implement these protocols just as our own do. Every
+channel passes `cemesh.testing.contract`.
+"""
+
+from broker.ports.backends import (
+    Backend,
+    BackendOptions,
+    Fault,
+)
+from broker.ports.channels import (
+    Books,
+    Channel,
+    Cursor,
+    FutureChannel,
+)
+from broker.ports.claims import (
+    Buried,
+    Claim,
+    Deferred,
+    Ended,
+    Outcome,
+    Refusal,
+    Settled,
+    Step,
+)
+from broker.ports.sinks import (
+    Accepted,
+    Answer,
+    BatchSink,
+    KindSink,
+    PromptSink,
+    ProvingSinks,
+    Refused,
+    Sink,
+    SinkContext,
+    SinkOptions,
+    Sinks,
+    Told,
+    Underway,
+)
+from broker.ports.sources import Emit, Emitted, Emitter, Json, SdkEvent, Source, SourceContext
+from broker.ports.stores import (
+    Archive,
+    Checkpoints,
+    DeadLetter,
+    DeadLetters,
+    Pause,
+    Pauses,
+    Stored,
+)
+
+__all__ = [
+    "Accepted",
+    "Answer",
+    "Archive",
+    "Backend",
+    "BackendOptions",
+    "BatchSink",
+    "Books",
+    "Buried",
+    "Channel",
+    "Checkpoints",
+    "Claim",
+    "Cursor",
+    "DeadLetter",
+    "DeadLetters",
+    "Deferred",
+    "Emit",
+    "Emitted",
+    "Emitter",
+    "Ended",
+    "Fault",
+    "FutureChannel",
+    "Json",
+    "KindSink",
+    "Outcome",
+    "Pause",
+    "Pauses",
+    "PromptSink",
+    "ProvingSinks",
+    "Refusal",
+    "Refused",
+    "SdkEvent",
+    "Settled",
+    "Sink",
+    "SinkContext",
+    "SinkOptions",
+    "Sinks",
+    "Source",
+    "SourceContext",
+    "Step",
+    "Stored",
+    "Told",
+    "Underway",
+]
