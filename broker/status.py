@@ -14,6 +14,7 @@ from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
 
 Phase = Literal["running", "held", "paused", "probing", "recovering"]
+SourceState = Literal["running", "unhealthy", "restarting", "standby"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,13 +86,24 @@ class BrokerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
-    """One source. ``error`` is what ended its last run, None if it runs undisturbed."""
+    """One source. ``error`` is what ended its last run or is wrong now, None if all is well.
+
+    ``standby``: another process runs it, as only one may. ``unhealthy``: it runs, and cannot get at
+    what it reads from, or cannot store. ``lag`` is how many events wait upstream, ``lag_since``
+    when the oldest of them came; None where the source does not say. What is counted is counted
+    since this process runs the source.
+    """
 
     kind: str
     key: str
     broker: str
-    state: Literal["running", "restarting"]
+    state: SourceState
     error: str | None
+    emitted: int = 0
+    rejected: int = 0
+    restarts: int = 0
+    lag: int | None = None
+    lag_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

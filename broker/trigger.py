@@ -34,8 +34,27 @@ No key of a ConfigMap may have a slash in it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SinkObject:
+    """A destination that an object of the manifests describes.
+
+    ``spec`` is what its plug-in's own model made of it. ``at`` is where that is, ``module:Name``,
+    or None where it is what is installed for its kind.
+    """
+
+    kind: str
+    key: str
+    spec: object
+    at: str | None = None
+
+    @property
+    def url(self) -> str:
+        """What it is called among URLs: ``kafkasink://default/orders``. Nobody can ask for that."""
+        return f"{self.kind.lower()}://{self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where events go: an absolute URL, whose scheme chooses the sink.
+    """Where events go: an absolute URL, whose scheme chooses the sink; or the ``sink`` itself.
 
     ``broker://NAMESPACE/NAME`` is a broker of this mesh. ``ca_certs`` is PEM text that is
     trusted beside the system's own authorities.
@@ -44,6 +63,7 @@ class Target:
     url: str
     ca_certs: str | None = None
     audience: str | None = None
+    sink: SinkObject | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +146,12 @@ class Trigger:
         return self.key.partition("/")[0]
 
     @property
+    def targets(self) -> tuple[Target, ...]:
+        """Where its events may go: the subscriber, and the dead-letter sink if it has one."""
+        dead_letter = self.delivery.dead_letter
+        return (self.subscriber,) if dead_letter is None else (self.subscriber, dead_letter)
+
+    @property
     def window(self) -> int:
         """How many events may be under way: as many as ``parallelism`` requests hold."""
         batch = self.delivery.batch
@@ -140,6 +166,8 @@ class Trigger:
 class Source:
     """An event source to run. ``spec`` is what its plug-in's own model made of the manifest.
 
+    ``at`` is where that is, ``module:Name``, or None where it is what is installed for its kind.
+
     ``broker`` is the key of the broker that it emits into, ``extensions`` what
     ``ceOverrides`` adds to each of its events.
     """
@@ -148,6 +176,7 @@ class Source:
     key: str
     broker: str
     spec: object
+    at: str | None = None
     extensions: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final, Self
+from typing import ClassVar, Final, Self
 from uuid import uuid4
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent, did_you_mean
 from broker.event import Event, check_attributes
 from broker.formats import is_json
-from broker.ports import Emit
+from broker.ports import Emitter, SourceContext
 
 logger = logging.getLogger("cemesh.sources.ping")
 
@@ -75,7 +75,7 @@ class PingSpec(BaseModel):
     def _is_a_media_type(cls, text: str | None) -> str | None:
         if text is not None:
             try:
-                check_attributes(_attributes("default", "ping", datetime.now(UTC), text))
+                check_attributes(_attributes("/", datetime.now(UTC), text))
             except InvalidEvent as error:
                 raise ValueError(error.detail.removeprefix("'datacontenttype' ")) from None
         return text
@@ -115,25 +115,24 @@ class PingSource:
     machine, a store that hangs) are not made up for, and the log says from when to when.
     """
 
-    Spec: ClassVar[type[Any]] = PingSpec
+    api_versions: ClassVar = ("sources.knative.dev/v1",)
+    alone: ClassVar = True
 
     def __init__(
         self,
         spec: PingSpec,
+        context: SourceContext,
         *,
-        namespace: str,
-        name: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._spec = spec
-        self._namespace = namespace
-        self._name = name
+        self._context = context
         self._zone = ZoneInfo(spec.timezone)
         self._now = now
         self._sleep = sleep
 
-    async def run(self, emit: Emit) -> None:
+    async def run(self, emit: Emitter) -> None:
         """Emit until cancelled."""
         due = self._tick_after(self._now())
         while True:
@@ -147,12 +146,12 @@ class PingSource:
             # Never before `due`, so that a clock which is put back repeats no tick.
             due = self._tick_after(now) if late else following
 
-    async def _offer(self, event: Event, emit: Emit, *, until: datetime) -> None:
+    async def _offer(self, event: Event, emit: Emitter, *, until: datetime) -> None:
         """Emit the event, again and again while it cannot be stored, up to the time ``until``."""
         warned = False
         while True:
             try:
-                await emit([event])
+                await emit.at_once(event)
             except (ChannelUnavailable, ChannelFull) as error:
                 left = until - self._now()
                 if left <= timedelta(0):
@@ -187,21 +186,19 @@ class PingSource:
         content_type = spec.content_type
         if content_type is None and spec.data is not None and _holds_json(spec.data):
             content_type = "application/json"
-        attributes = _attributes(self._namespace, self._name, self._now(), content_type)
+        attributes = _attributes(self._context.uri, self._now(), content_type)
         return Event.checked(attributes, data)
 
     def _fields(self, **fields: object) -> dict[str, object]:
-        return {"source": f"{self._namespace}/{self._name}", **fields}
+        return {"source": f"{self._context.namespace}/{self._context.name}", **fields}
 
 
-def _attributes(
-    namespace: str, name: str, time: datetime, content_type: str | None
-) -> dict[str, str]:
+def _attributes(source: str, time: datetime, content_type: str | None) -> dict[str, str]:
     # The source is the producer: the id and the time are its own to give.
     attributes = {
         "specversion": "1.0",
         "id": str(uuid4()),
-        "source": f"/apis/v1/namespaces/{namespace}/pingsources/{name}",
+        "source": source,
         "type": TYPE,
         "time": time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
     }

@@ -25,13 +25,22 @@ DEFAULT_BROKER: Final = "default/default"
 
 def manifest_paths(command: Decorated) -> Decorated:
     """Add the argument ``PATHS`` of a command that runs manifests."""
+    return _paths(required=True)(command)
+
+
+def manifest_paths_if_any(command: Decorated) -> Decorated:
+    """Add it to a command that does something else without it."""
+    return _paths(required=False)(command)
+
+
+def _paths(*, required: bool) -> Callable[[Decorated], Decorated]:
     return click.argument(
         "paths",
         nargs=-1,
-        required=True,
+        required=required,
         envvar="CEMESH_PATHS",
         type=click.Path(path_type=Path),
-    )(command)
+    )
 
 
 def admin_address(command: Decorated) -> Decorated:

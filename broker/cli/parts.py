@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from broker.cli.help import Command
+from broker.cli.installed import list_sources
 from broker.cli.options import (
     admin_address,
     channel_option,
@@ -16,8 +17,10 @@ from broker.cli.options import (
     drain_timeout_option,
     log_options,
     manifest_paths,
+    manifest_paths_if_any,
     max_event_size_option,
     network_options,
+    output_option,
     resolve_option,
 )
 from broker.settings import LogFormat, LogLevel, Part, Settings
@@ -165,12 +168,13 @@ def dispatcher(
 
 @click.command(
     cls=Command,
-    short_help="Run the sources: a part of the mesh, run apart.",
+    short_help="Run the sources: a part of the mesh, run apart; or list them.",
     epilog=f"""
     Every option can also be given by the environment variable beside it, as for `cemesh run`.
 
     Examples:
 
+      cemesh sources
       cemesh sources mesh.yaml --channel kafka://localhost:9092
       cemesh sources manifests/ --admin-port 8083
 
@@ -178,11 +182,12 @@ def dispatcher(
     {_EXIT_CODES}
     """,
 )
-@manifest_paths
+@manifest_paths_if_any
 @admin_address
 @_channel
 @resolve_option
 @log_options
+@output_option
 @click.pass_context
 def sources(
     ctx: click.Context,
@@ -194,13 +199,19 @@ def sources(
     resolve: tuple[tuple[str, str], ...],
     log_format: LogFormat,
     log_level: LogLevel,
+    output: str,
 ) -> None:
     """Run the sources that the manifests in PATHS describe, and store what they emit.
 
-    Run one such process: two would emit everything twice. It reads all manifests, follows them
-    as they change, and listens on the admin port only. Brokers need a channel that processes
-    share, such as Kafka or RabbitMQ.
+    It reads all manifests, follows them as they change, and listens on the admin port only. Brokers
+    need a channel that processes share, such as Kafka or RabbitMQ. Run two such processes, and what
+    may run only once (a PingSource) runs in one of them, and in the other when that has gone.
+
+    Without PATHS, it lists the sources that are installed (--output is for that).
     """
+    if not paths:
+        list_sources(output=output)
+        return
     _run(
         ctx,
         Settings(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import click
 
@@ -12,6 +14,8 @@ from broker.cli.display import display
 from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
+from broker.cli.installed import sinks
+from broker.cli.new import new
 from broker.cli.parked import parked
 from broker.cli.parts import dispatcher, ingress, sources
 from broker.cli.pause import pause, resume
@@ -73,6 +77,8 @@ for _command in (
     ingress,
     dispatcher,
     sources,
+    sinks,
+    new,
     show_version,
 ):
     cli.add_command(_command)
@@ -80,4 +86,7 @@ for _command in (
 
 def main() -> None:
     """Run the command that the process was started with, and exit."""
+    # Where a user's own sources are: behind all else, so that no module of theirs hides another.
+    if (here := str(Path.cwd())) not in sys.path and "" not in sys.path:
+        sys.path.append(here)
     cli(prog_name="cemesh")

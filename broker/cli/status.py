@@ -83,9 +83,17 @@ def _print(found: StatusDocument) -> None:
     if found.sources:
         click.echo()
         print_table(
-            ["SOURCE", "BROKER", "STATE", "ERROR"],
+            ["SOURCE", "BROKER", "STATE", "EMITTED", "REJECTED", "LAG", "ERROR"],
             [
-                (f"{each.kind} {each.name}", each.broker, each.state, each.error)
+                (
+                    f"{each.kind} {each.name}",
+                    each.broker,
+                    each.state,
+                    each.emitted,
+                    each.rejected,
+                    each.lag,
+                    each.error,
+                )
                 for each in found.sources
             ],
         )

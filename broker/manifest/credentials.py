@@ -47,6 +47,18 @@ class SecretReader:
         secret, at_secret = self._secrets[key]
         return None if secret is None else (texts(secret, at_secret), at_secret)
 
+    def reveal(self, name: str, key: str, *, namespace: str) -> str:
+        """Return a value, or raise `ValueError`, which says what there is instead."""
+        whole = f"{namespace}/{name}"
+        if whole not in self._secrets:
+            hint = did_you_mean(whole, self._secrets)
+            raise ValueError(f"no Secret '{whole}' in these files{hint}")
+        secret, at_secret = self._secrets[whole]
+        values = {} if secret is None else texts(secret, at_secret)
+        if key not in values:
+            raise ValueError(f"the Secret '{whole}' has no '{key}'{did_you_mean(key, values)}")
+        return values[key][0]
+
     def value(
         self, ref: SecretRef, key: str, place: Place, *, forbidden: re.Pattern[str] = _BARE
     ) -> tuple[str, Place]:

@@ -12,9 +12,10 @@ from urllib.parse import urljoin, urlsplit
 
 from broker import plugins
 from broker.errors import PluginNotFound, did_you_mean
+from broker.manifest.kinds import is_sink, wanted_versions
 from broker.manifest.objects import Place
 from broker.manifest.shapes import Destination, Reference
-from broker.trigger import Target
+from broker.trigger import SinkObject, Target
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NOT_IN_A_URL: Final = re.compile(r"[^!-~]")
@@ -26,12 +27,14 @@ class Directory:
     """What destinations may refer to.
 
     ``brokers`` are the keys of the brokers in the files, ``resolve`` maps
-    ``Kind/namespace/name`` to the URL that stands for it, ``schemes`` can be sent to.
+    ``Kind/namespace/name`` to the URL that stands for it, ``schemes`` can be sent to. ``sinks`` are
+    those of the files, by ``Kind namespace/name``: None where one is there, but wrong.
     """
 
     brokers: Collection[str]
     resolve: Mapping[str, str]
     schemes: Collection[str]
+    sinks: Mapping[str, SinkObject | None]
 
     def require_broker(self, key: str, place: Place) -> None:
         """Report at ``place`` that there is no broker of that key, unless there is one."""
@@ -48,6 +51,8 @@ class Directory:
 
 def target(destination: Destination, place: Place, directory: Directory) -> Target | None:
     """Return where ``destination`` leads, or report why it leads nowhere and return None."""
+    if (found := _sink(destination, place, directory)) is not None:
+        return found[0]
     url = _url(destination, place, directory)
     if destination.ca_certs is not None:
         fault = _pem_fault(destination.ca_certs)
@@ -56,6 +61,38 @@ def target(destination: Destination, place: Place, directory: Directory) -> Targ
     if url is None:
         return None
     return Target(url=url, ca_certs=destination.ca_certs, audience=destination.audience)
+
+
+def _sink(
+    destination: Destination, place: Place, directory: Directory
+) -> tuple[Target | None] | None:
+    """Return the sink that ``destination`` refers to; None where it refers to something else."""
+    ref = destination.ref
+    if ref is None or not is_sink(ref.kind):
+        return None
+    key = f"{ref.namespace or place.object.namespace}/{ref.name}"
+    if f"{ref.kind}/{key}" in directory.resolve:
+        return None
+    at_ref = place.at("ref")
+    try:
+        versions = wanted_versions(ref.kind)
+    except PluginNotFound as error:
+        at_ref.at("kind").error(str(error))
+        return (None,)
+    if ref.api_version not in versions:
+        at_ref.at("apiVersion").error(f"a {ref.kind} is of {' or '.join(versions)}")
+    for name, given in (
+        ("uri", destination.uri),
+        ("CACerts", destination.ca_certs),
+        ("audience", destination.audience),
+    ):
+        if given is not None:
+            place.at(name).error(f"means nothing to a {ref.kind}, which says all of it itself")
+    name = f"{ref.kind} {key}"
+    if name not in directory.sinks and place.report.complete:
+        at_ref.error(f"no {name} in these files{did_you_mean(name, directory.sinks)}")
+    found = directory.sinks.get(name)
+    return (None if found is None else Target(url=found.url, sink=found),)
 
 
 def _url(destination: Destination, place: Place, directory: Directory) -> str | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from broker import plugins
-from broker.errors import did_you_mean
+from broker.errors import PluginNotFound, did_you_mean
 from broker.manifest.objects import Place
 
-SOURCES: Final = "sources.knative.dev/v1"
+SOURCE_KIND: Final = "Source"
+SINK_KIND: Final = "Sink"
+"""A source or sink by ``spec.class``, which need not be installed."""
+
 TESTS: Final = "cemesh.dev/v1alpha1"
 TEST_KIND: Final = "TriggerTest"
 
@@ -18,6 +21,8 @@ _BUILT_IN: Final[Mapping[str, str]] = {
     "Trigger": "eventing.knative.dev/v1",
     "RabbitmqBrokerConfig": "eventing.knative.dev/v1alpha1",
     "DeliveryPolicy": "cemesh.dev/v1alpha1",
+    SOURCE_KIND: "cemesh.dev/v1alpha1",
+    SINK_KIND: "cemesh.dev/v1alpha1",
     "ConfigMap": "v1",
     "Secret": "v1",
 }
@@ -46,9 +51,14 @@ def is_run(place: Place) -> bool:
     api_version, kind = place.object.api_version, place.object.kind
     if _BUILT_IN.get(kind) == api_version:
         return True
-    if api_version == SOURCES and kind in plugins.source_kinds():
+    try:
+        wanted = wanted_versions(kind)
+    except PluginNotFound as error:
+        place.at("kind").error(str(error))
+        return False
+    if api_version in wanted:
         return True
-    fault = _fault(api_version, kind)
+    fault = _fault(api_version, kind, wanted)
     if fault is None:
         place.warn(f"{api_version} {kind} is skipped: it is not the mesh's to run")
         return False
@@ -70,17 +80,36 @@ def is_tested(place: Place) -> bool:
     return False
 
 
-def _fault(api_version: str, kind: str) -> tuple[str, str] | None:
+def is_source(kind: str) -> bool:
+    """Return whether that is a kind of source."""
+    return kind == SOURCE_KIND or kind in plugins.source_kinds()
+
+
+def is_sink(kind: str) -> bool:
+    """Return whether that is a kind of sink."""
+    return kind == SINK_KIND or kind in plugins.sink_kinds()
+
+
+def wanted_versions(kind: str) -> Sequence[str]:
+    """Return the apiVersions in which the mesh runs that kind. Raises `PluginNotFound`."""
+    built_in = _BUILT_IN.get(kind)
+    if built_in is not None:
+        return (built_in,)
+    if kind in plugins.source_kinds():
+        return plugins.source(kind).api_versions
+    return plugins.sink(kind).api_versions if kind in plugins.sink_kinds() else ()
+
+
+def _fault(api_version: str, kind: str, wanted: Sequence[str]) -> tuple[str, str] | None:
     """Return the field at fault and what is wrong, or None where the object is not ours."""
     group = api_version.rpartition("/")[0]
-    wanted = _BUILT_IN.get(kind) or (SOURCES if kind in plugins.source_kinds() else None)
     if not _is_ours(group):
         # `eventing.knative.dv/v1` is a slip of the pen, `rabbitmq.com/v1beta1` is not.
-        if wanted is None or not did_you_mean(api_version, [wanted]):
-            return None
-        return "apiVersion", f"unknown apiVersion '{api_version}' (did you mean '{wanted}'?)"
-    if wanted is not None:
-        return "apiVersion", f"'{api_version}' of {kind} is not supported; use {wanted}"
+        hint = did_you_mean(api_version, wanted)
+        return ("apiVersion", f"unknown apiVersion '{api_version}'{hint}") if hint else None
+    if wanted:
+        named = " or ".join(wanted)
+        return "apiVersion", f"'{api_version}' of {kind} is not supported; use {named}"
     if kind == TEST_KIND:
         return "kind", (
             f"a {kind} is not run by the mesh but by `cemesh test`; it belongs in a file whose "
@@ -88,7 +117,7 @@ def _fault(api_version: str, kind: str) -> tuple[str, str] | None:
         )
     if kind in _NOT_YET:
         return "kind", f"{kind} is not supported yet"
-    known = [*_BUILT_IN, *plugins.source_kinds()]
+    known = [*_BUILT_IN, *plugins.source_kinds(), *plugins.sink_kinds()]
     return "kind", f"unknown kind '{kind}'{did_you_mean(kind, [*known, *_NOT_YET])}"
 
 

@@ -14,7 +14,7 @@ from broker.manifest.channels import Referred
 from broker.manifest.credentials import SecretReader
 from broker.manifest.destinations import Directory
 from broker.manifest.files import files_of_tests, manifest_files, read_file
-from broker.manifest.kinds import SOURCES, is_run
+from broker.manifest.kinds import is_run, is_sink, is_source
 from broker.manifest.objects import Object, Place, objects_of
 from broker.manifest.policies import Asked, Policies, asked
 from broker.manifest.policyshapes import DeliveryPolicyObject
@@ -22,6 +22,7 @@ from broker.manifest.problems import Report
 from broker.manifest.rabbitmq import RabbitmqBrokerConfigObject
 from broker.manifest.reading import Obj, read_object
 from broker.manifest.shapes import BrokerObject, ConfigMapObject, SecretObject, TriggerObject
+from broker.manifest.sinks import sink
 from broker.manifest.sources import source
 from broker.manifest.triggers import Context, trigger, warn_of_twins
 from broker.manifest.yamltree import read_documents
@@ -80,6 +81,7 @@ class _Declared:
     rabbitmq_configs: dict[str, Place] = field(default_factory=dict)
     policies: dict[str, Place] = field(default_factory=dict)
     sources: dict[str, Place] = field(default_factory=dict)
+    sinks: dict[str, Place] = field(default_factory=dict)
 
     def add(self, place: Place) -> None:
         """Take in an object, unless there is one of that kind and name."""
@@ -92,8 +94,10 @@ class _Declared:
             "RabbitmqBrokerConfig": self.rabbitmq_configs,
             "DeliveryPolicy": self.policies,
         }
-        if each.api_version == SOURCES:
+        if is_source(each.kind):
             objects, key = self.sources, f"{each.kind} {each.key}"
+        elif is_sink(each.kind):
+            objects, key = self.sinks, f"{each.kind} {each.key}"
         else:
             objects, key = by_kind[each.kind], each.key
         # An object without a name is nobody's twin: it is kept, to be told so.
@@ -139,12 +143,18 @@ def _refuse_overlooked(paths: Sequence[Path], report: Report) -> None:
 
 def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
     """Return what should run, without what is too wrong to be a value."""
-    directory = Directory(brokers=declared.brokers, resolve=resolve, schemes=plugins.sink_schemes())
+    referred = _referred(declared)
+    secrets = SecretReader(referred.secrets)
+    directory = Directory(
+        brokers=declared.brokers,
+        resolve=resolve,
+        schemes=plugins.sink_schemes(),
+        sinks={key: sink(place, secrets) for key, place in declared.sinks.items()},
+    )
     brokers: dict[str, Broker] = {}
     of_brokers: dict[str, DeliveryPolicy] = {}
     asked_of_brokers: dict[str, Asked] = {}
-    referred = _referred(declared)
-    policies = _policies(declared, referred)
+    policies = _policies(declared, secrets)
     for place, shape in _shapes(BrokerObject, declared.brokers):
         key = place.object.key
         brokers[key] = broker(shape, place, referred)
@@ -165,7 +175,7 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
     warn_of_twins(triggers.values(), declared.triggers)
     sources: dict[str, Source] = {}
     for key, place in declared.sources.items():
-        found_source = source(place, directory)
+        found_source = source(place, directory, secrets)
         if found_source is not None:
             sources[key] = found_source
     return Desired(brokers=brokers, triggers=triggers, sources=sources)
@@ -189,8 +199,7 @@ def _referred(declared: _Declared) -> Referred:
     )
 
 
-def _policies(declared: _Declared, referred: Referred) -> Policies:
-    secrets = SecretReader(referred.secrets)
+def _policies(declared: _Declared, secrets: SecretReader) -> Policies:
     found: dict[str, Asked | None] = dict.fromkeys(declared.policies)
     for place, shape in _shapes(DeliveryPolicyObject, declared.policies):
         found[place.object.key] = asked(shape, place, secrets)

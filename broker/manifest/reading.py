@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar, get_args
+from dataclasses import is_dataclass
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.errors import did_you_mean
@@ -32,6 +33,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "bool_parsing": "must be true or false",
     "dict_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "dataclass_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
     "list_type": "must be a list",
     "too_short": "must have at least {min_length} item(s)",
@@ -65,15 +67,22 @@ def required(value: T | None, place: Place) -> T | None:
     return value
 
 
-def read(model: type[M], value: Json, place: Place, *, also_known: Iterable[str] = ()) -> M | None:
+def read(
+    model: type[M],
+    value: Json,
+    place: Place,
+    *,
+    also_known: Iterable[str] = (),
+    context: Mapping[str, object] | None = None,
+) -> M | None:
     """Return ``value`` as a ``model``, and report at ``place`` everything that does not fit.
 
     Where something does not, what is returned is the rest, if that can stand alone: good to
     look for more problems in, never to be run. ``also_known`` are fields of ``value`` that
-    were read elsewhere.
+    were read elsewhere, ``context`` is what the model's validators get.
     """
     try:
-        return model.model_validate(value)
+        return model.model_validate(value, context=context)
     except ValidationError as error:
         faults = error.errors(include_url=False)
     locs = [_loc(fault) for fault in faults]
@@ -82,7 +91,9 @@ def read(model: type[M], value: Json, place: Place, *, also_known: Iterable[str]
     # Just what is wrong is left out first; where the rest cannot do without, all around it.
     for depth in (None, 2):
         try:
-            return model.model_validate(_without(value, [loc[:depth] for loc in locs]))
+            return model.model_validate(
+                _without(value, [loc[:depth] for loc in locs]), context=context
+            )
         except ValidationError:
             continue
     return None
@@ -95,7 +106,7 @@ def _loc(fault: ErrorDetails) -> Loc:
 def _message(
     model: type[BaseModel], loc: Loc, fault: ErrorDetails, also_known: Iterable[str]
 ) -> str:
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = [*_fields_at(model, loc[:-1]), *(also_known if len(loc) == 1 else ())]
         return f"unknown field{did_you_mean(str(loc[-1]), known)}"
     words = _WORDS.get(fault["type"])
@@ -107,20 +118,27 @@ def _message(
 
 def _fields_at(model: type[BaseModel], loc: Loc) -> list[str]:
     """Return the names of the fields that the mapping at ``loc`` of ``model`` may have."""
-    current: type[BaseModel] | None = model
+    current: type[Any] | None = _model_in(model)
     for part in loc:
         if isinstance(part, int) or current is None:
             continue  # an item has the model of its list
-        fields = {field.alias or name: field for name, field in current.model_fields.items()}
-        current = _model_in(fields[part].annotation) if part in fields else None
-    if current is None:
-        return []
-    return [field.alias or name for name, field in current.model_fields.items()]
+        current = _model_in(_members(current).get(str(part)))
+    return [] if current is None else list(_members(current))
 
 
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
+def _members(model: type[Any]) -> Mapping[str, object]:
+    """Return field → annotation, of a pydantic model or a dataclass."""
+    if issubclass(model, BaseModel):
+        return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    return get_type_hints(model)
+
+
+def _model_in(annotation: object) -> type[Any] | None:
+    if isinstance(annotation, type):
+        if issubclass(annotation, RootModel):
+            return _model_in(annotation.model_fields["root"].annotation)
+        if issubclass(annotation, BaseModel) or is_dataclass(annotation):
+            return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 

@@ -1,18 +1,19 @@
-"""Turns the objects of ``sources.knative.dev`` into the sources to run."""
+"""Turns the objects that are sources into the sources to run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from pydantic import BaseModel
-
 from broker import plugins
-from broker.errors import InvalidEvent, PluginNotFound
+from broker.errors import InvalidEvent
 from broker.event import check_attributes
+from broker.manifest.credentials import SecretReader
 from broker.manifest.destinations import Directory, target
+from broker.manifest.kinds import SOURCE_KIND
 from broker.manifest.objects import Place
-from broker.manifest.reading import read, read_object, required
+from broker.manifest.ownspecs import own_spec
+from broker.manifest.reading import read_object, required
 from broker.manifest.shapes import SourceObject
 from broker.manifest.yamltree import Json
 from broker.trigger import Source
@@ -26,28 +27,31 @@ _STANDARD: Final = frozenset(
 )
 
 
-def source(place: Place, directory: Directory) -> Source | None:
+def source(place: Place, directory: Directory, secrets: SecretReader) -> Source | None:
     """Return the source that the object at ``place`` asks for, or None; report what is wrong."""
     common, own = _split(place.object.value)
     shape = read_object(SourceObject, place, common)
-    spec = _own_spec(own, place)
+    found = own_spec(
+        own, place, secrets, find=plugins.source_of, by_class=SOURCE_KIND, common=_COMMON
+    )
     if shape is None:
         return None
     extensions = shape.spec.ce_overrides.extensions
     _check_extensions(extensions, place.at("spec", "ceOverrides", "extensions"))
     broker = _broker(shape, place.at("spec", "sink"), directory)
-    if broker is None or spec is None:
+    if broker is None or found is None:
         return None
     return Source(
         kind=place.object.kind,
         key=place.object.key,
         broker=broker,
-        spec=spec,
+        spec=found.spec,
+        at=found.at,
         extensions=extensions,
     )
 
 
-def _split(value: dict[str, Json]) -> tuple[Json, Json]:
+def _split(value: dict[str, Json]) -> tuple[Json, dict[str, Json]]:
     """Return the object with only the common fields in its spec, and the spec without them."""
     spec = value.get("spec")
     if not isinstance(spec, dict):
@@ -55,16 +59,6 @@ def _split(value: dict[str, Json]) -> tuple[Json, Json]:
     common = {name: each for name, each in spec.items() if name in _COMMON}
     own = {name: each for name, each in spec.items() if name not in _COMMON}
     return {**value, "spec": common}, own
-
-
-def _own_spec(value: Json, place: Place) -> BaseModel | None:
-    """Return the spec as the source's own plug-in reads it."""
-    try:
-        model = plugins.source(place.object.kind).Spec
-    except PluginNotFound as error:
-        place.at("kind").error(str(error))
-        return None
-    return read(model, value, place.at("spec"), also_known=_COMMON)
 
 
 def _broker(shape: SourceObject, place: Place, directory: Directory) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final, Self
 
 from broker.callbacks import Callbacks
@@ -25,7 +26,7 @@ from broker.policy import Network
 from broker.ports import BackendOptions, Channel
 from broker.settings import WHOLE, Part
 from broker.status import TriggerState
-from broker.trigger import Broker, Desired
+from broker.trigger import Broker, Desired, SinkObject
 
 _log: Final = logging.getLogger("cemesh.mesh")
 
@@ -126,9 +127,15 @@ class Mesh(Running):
             await self._take_off_the_gone()
         for key, wanted in here.sources.items():
             if key not in self._sources:
-                run = self._sources[key] = SourceRun(wanted, self._emit_into(wanted.broker))
+                run = self._sources[key] = SourceRun(wanted, partial(self.channel, wanted.broker))
                 run.start(self._tasks)
+        await self._resources.leave_sinks_but(self._sinks_in_use())
         self._phase = None
+
+    def _sinks_in_use(self) -> Collection[SinkObject]:
+        runs = [*self._triggers.values(), *self._leaving.values()]
+        targets = [target for run in runs for target in run.trigger.targets]
+        return [target.sink for target in targets if target.sink is not None]
 
     async def _open(self, broker: Broker, *, keeps_order: bool) -> OpenBroker:
         channel = await self._resources.channel(broker)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Self
 
 from broker import plugins
 from broker.channels.shard import ShardChannel, Upstream
 from broker.errors import CemeshError
+from broker.mesh.kindsinks import KindSinks
 from broker.ports import Backend, BackendOptions, Channel, Emit, Sink, SinkOptions, Sinks
-from broker.trigger import Broker, Target
+from broker.trigger import Broker, SinkObject, Target
 from broker.urls import without_credentials
 from sinks.broker import BrokerSinks
 
@@ -38,8 +39,10 @@ class Resources:
         self._options = options
         self._backends: dict[str, Backend] = {}
         self._sinks: dict[str, Sinks] = {plugins.BROKER_SCHEME: BrokerSinks(emit_to)}
+        self._kind_sinks = KindSinks()
         self._open_backends = AsyncExitStack()
         self._open_sinks = AsyncExitStack()
+        self._open_sinks.push_async_exit(self._kind_sinks)
 
     async def __aenter__(self) -> Self:
         return self
@@ -105,10 +108,16 @@ class Resources:
             self._shards[broker.key] = channel, shard
         return shard
 
+    async def leave_sinks_but(self, used: Collection[SinkObject]) -> None:
+        """Let go of the sinks of kinds that nothing uses any more."""
+        await self._kind_sinks.leave_all_but(used)
+
     async def sink(self, target: Target, options: SinkOptions) -> Sink:
         """Return the sink for that target. Raises a `CemeshError` if there can be none."""
         scheme = _scheme(target.url)
         try:
+            if target.sink is not None:
+                return await self._kind_sinks.sink(target.sink, options)
             if scheme not in self._sinks:
                 sinks = plugins.sinks(scheme)()
                 self._sinks[scheme] = await self._open_sinks.enter_async_context(sinks)

@@ -28,7 +28,6 @@ from broker.status import (
     Order,
     Parked,
     Redriven,
-    SourceStatus,
     TriggerStatus,
 )
 from broker.trigger import Access, Broker, Desired, Trigger
@@ -92,16 +91,7 @@ class Running:
 
     async def status(self) -> MeshStatus:
         brokers = [await self._broker_status(each) for each in self._brokers.values()]
-        sources = [
-            SourceStatus(
-                kind=run.source.kind,
-                key=run.source.key,
-                broker=run.source.broker,
-                state=run.state,
-                error=run.error,
-            )
-            for run in self._sources.values()
-        ]
+        sources = [run.status for run in self._sources.values()]
         return MeshStatus(
             brokers=brokers, sources=sources, problems=self.problems, parts=self._parts
         )
@@ -157,7 +147,7 @@ class Running:
             if letter is None:
                 kept[each] = "there is no such dead letter"
             elif not letter.trigger:
-                kept[each] = "it is no CloudEvent, but what others wrote to the broker's topic"
+                kept[each] = "it is no event, but what a source was given, or what others wrote"
             elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
                 kept[each] = f"its trigger {letter.trigger} does not run {where}"
             else:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Callable, Coroutine
+from typing import Final
 
 from broker import plugins
-from broker.errors import InvalidEvent
-from broker.event import Event
-from broker.ports import Emit
+from broker.errors import CemeshError
+from broker.mesh.health import Health
+from broker.mesh.sourcing import Context
+from broker.ports import Channel
+from broker.sourceplugin import SourcePlugin
+from broker.status import SourceStatus
 from broker.trigger import Source
 
 _log: Final = logging.getLogger("cemesh.sources")
@@ -18,22 +21,39 @@ _log: Final = logging.getLogger("cemesh.sources")
 _FIRST_PAUSE: Final = 1.0
 _LAST_PAUSE: Final = 60.0
 
+_ENDS_WITHIN: Final = 10.0
+"""Seconds that a source has to end once it is cancelled."""
+
 
 class SourceRun:
-    """Runs a source until it is cancelled. One that ends or fails is started again."""
+    """Runs a source until it is stopped. One that ends or fails is started again.
 
-    def __init__(self, source: Source, emit: Emit) -> None:
+    ``channel`` returns that of its broker, which may be another one after a change of the files.
+    ``plugin`` is what the source is, where that is not looked up by its kind.
+    """
+
+    def __init__(
+        self, source: Source, channel: Callable[[], Channel], *, plugin: SourcePlugin | None = None
+    ) -> None:
         self.source = source
-        self.state: Literal["running", "restarting"] = "running"
-        self.error: str | None = None
-        self._emit = _checked(emit, source.extensions)
+        self._plugin = plugin
+        self._channel = channel
+        self._name = f"{source.kind} {source.key}"
+        self._health = Health(self._name)
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> SourceStatus:
+        return self._health.status(self.source)
 
     def start(self, tasks: asyncio.TaskGroup) -> None:
         self._task = tasks.create_task(self._run())
 
     async def stop(self) -> None:
-        """Cancel the source, and return once it has ended."""
+        """Cancel the source, and return once it has ended.
+
+        One that does not end within 10 s is left alone: nothing that it emits is taken any more.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -43,46 +63,51 @@ class SourceRun:
         pause = _FIRST_PAUSE
         while True:
             started = loop.time()
+            fault: Exception | None = None
             try:
                 await self._run_once()
-                self.error = "it ended by itself"
+                why = "it ended by itself"
+            except CemeshError as error:
+                why = str(error)
             except Exception as error:  # noqa: BLE001 - a plug-in's faults are not the mesh's
-                self.error = f"{type(error).__name__}: {error}"
-                _log.exception("source failed", extra={"source": self.source.key})
-            if loop.time() - started > _LAST_PAUSE:
+                why, fault = f"{type(error).__name__}: {error}", error
+            if self._health.was_well or loop.time() - started > _LAST_PAUSE:
                 pause = _FIRST_PAUSE
-            self.state = "restarting"
+            self._health.ended(why, fault=fault)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
 
     async def _run_once(self) -> None:
-        self.state = "running"
-        namespace, _, name = self.source.key.partition("/")
-        plugin = plugins.source(self.source.kind)
-        await plugin(self.source.spec, namespace=namespace, name=name).run(self._emit)
+        plugin = self._plugin or plugins.source_of(self.source.kind, self.source.at)
+        if not plugin.alone:
+            await self._work(plugin)
+            return
+        self._health.stands_by()
+        await self._channel().alone(self._name, lambda: self._work(plugin))
+
+    async def _work(self, plugin: SourcePlugin) -> None:
+        self._health.runs()
+        context = Context(self.source, self._channel, self._health)
+        try:
+            made = plugin.make(self.source.spec, context)
+            await _until_ended(made.run(context.emit), self._name)
+        finally:
+            context.close()
 
 
-def _checked(emit: Emit, extensions: Mapping[str, str]) -> Emit:
-    """Return an `emit` that takes only valid events, and adds the extensions to each.
-
-    A source is a plug-in, and may have made its events in any way.
-    """
-
-    async def emit_checked(events: Sequence[Event]) -> None:
-        for event in events:
-            _check_types(event)
-            Event.checked(event.attributes, event.data, event.kinds)
-        if extensions:
-            events = [event.with_attributes(extensions, {}) for event in events]
-        await emit(events)
-
-    return emit_checked
-
-
-def _check_types(event: Event) -> None:
-    """Raise `InvalidEvent` where a source does not keep to what type checkers would tell it."""
-    for name, value in event.attributes.items():
-        if type(value) is not str:
-            raise InvalidEvent(f"'{name}' is a {type(value).__name__}, not a str", attribute=name)
-    if type(event.data) not in (bytes, type(None)):
-        raise InvalidEvent(f"the data is a {type(event.data).__name__}, not bytes")
+async def _until_ended(work: Coroutine[object, object, None], name: str) -> None:
+    """Await ``work``; cancelled, let it end as well, but not wait for that for ever."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        ended, _ = await asyncio.wait([task], timeout=_ENDS_WITHIN)
+        if not ended:
+            told = f"cancelled, it goes on after {_ENDS_WITHIN:g} s: it is left alone"
+            _log.error("source does not end", extra={"source": name, "why": told})
+        elif not task.cancelled() and (error := task.exception()) is not None:
+            why = f"{type(error).__name__}: {error}"
+            _log.warning("source failed as it ended", extra={"source": name, "why": why})
+        raise
+    await task

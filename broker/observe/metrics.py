@@ -22,6 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.registry import Collector
 
 from broker.observe.attempts import Attempts, AttemptsCollector
+from broker.observe.sources import SourcesCollector
 from broker.status import Counts, MeshStatus, Phase, TriggerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -59,7 +60,9 @@ class Metrics:
         """Return the scrape, in Prometheus' text format (`CONTENT_TYPE`)."""
         self._forget_all_but(status)
         told = CollectorRegistry()
-        told.register(_Books(status, datetime.now(UTC)))
+        now = datetime.now(UTC)
+        told.register(_Books(status, now))
+        told.register(SourcesCollector(status.sources, now))
         counts = self.counted() + status.elsewhere
         told.register(_Refused(counts.refused))
         told.register(AttemptsCollector(counts.attempts))

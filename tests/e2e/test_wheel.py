@@ -170,11 +170,11 @@ def test_the_wheel_has_the_mesh_and_nothing_else(wheel: Path) -> None:
         "sources",
         "sinks",
         "charts",
-        "cemesh.py",
+        "cemesh",
         f"{project}-{version}.dist-info",
     }
     assert {
-        f"{package}/py.typed" for package in ("broker", "delivery", "sources", "sinks")
+        f"{package}/py.typed" for package in ("broker", "delivery", "sources", "sinks", "cemesh")
     } <= names
 
 

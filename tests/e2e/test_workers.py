@@ -220,6 +220,8 @@ async def test_what_operators_see_and_do_covers_all_workers(running_mesh: Meshes
         async with running_mesh(text, arguments=WORKERS) as mesh:
             for number in range(6):
                 assert await mesh.send(BROKER, event(f"event-{number}")) == 202
+                # Each is buried before the next one comes, to another worker.
+                await dead_letters(mesh, BROKER, number + 1)
             letters = await dead_letters(mesh, BROKER, 6)
             assert [each.event.id for each in letters] == [f"event-{n}" for n in range(6)]
             assert await history(mesh, 4) == [f"event-{n}" for n in range(6)]

@@ -8,7 +8,7 @@
 
 Manifests, data directory, ports and output outlive the process, so that what is started
 again is the same mesh. When a test fails, the end of the output is shown with the failure.
-``part="ingress"`` or ``"dispatcher"`` runs that part of a mesh alone.
+``part="ingress"``, ``"dispatcher"`` or ``"sources"`` runs that part of a mesh alone.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class RunningMesh:
 
     ``folder`` takes everything: ``manifests/mesh.yaml``, to be changed at will, the data
     directory and the output. ``arguments`` are added to the command line, ``environment`` to what
-    there is but for the variables of cemesh.
+    there is but for the variables of cemesh. The process is started in the folder ``cwd``.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class RunningMesh:
         part: str = "run",
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.manifest = folder / "manifests" / "mesh.yaml"
         self.data_dir = folder / "data"
@@ -101,11 +102,12 @@ class RunningMesh:
         self._command: list[str | Path] = [
             *(CEMESH, part, self.manifest.parent),
             *(("--data-dir", self.data_dir) if part == "run" else ()),
-            *(("--host", HOST, "--port", str(self.port)) if part != "dispatcher" else ()),
+            *(("--host", HOST, "--port", str(self.port)) if part in ("run", "ingress") else ()),
             *("--admin-host", HOST, "--admin-port", str(self.admin_port)),
             *arguments,
         ]
         self._environment = environment or {}
+        self._cwd = cwd
         self._process: subprocess.Popen[bytes] | None = None
         self.manifest.parent.mkdir(parents=True)
         self.manifest.write_text(manifest)
@@ -137,7 +139,12 @@ class RunningMesh:
         settings |= self._environment
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220  # it returns at once
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=settings
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=settings,
+                cwd=self._cwd,
             )
         try:
             async with asyncio.timeout(within):

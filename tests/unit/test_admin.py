@@ -115,6 +115,11 @@ async def test_the_status_names_brokers_triggers_sources_and_problems() -> None:
             "broker": "default/default",
             "state": "restarting",
             "error": "ValueError: no",
+            "emitted": 0,
+            "rejected": 0,
+            "restarts": 0,
+            "lag": None,
+            "lagSince": None,
         }
     ]
     assert found["problems"] == [

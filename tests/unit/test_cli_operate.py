@@ -74,6 +74,9 @@ async def test_the_status_shows_what_is_wrong() -> None:
             broker="default/default",
             state="restarting",
             error="no such zone",
+            emitted=1234,
+            rejected=2,
+            lag=30,
         )
     ]
     mesh.problems = [Problem(file=Path("m.yaml"), line=3, subject="Trigger a/b", message="wrong")]
@@ -82,7 +85,13 @@ async def test_the_status_shows_what_is_wrong() -> None:
 
     assert "takes no events: the disk is full" in ran.out
     assert "no triggers" in ran.out
-    assert "PingSource default/tick  default/default  restarting  no such zone" in ran.out
+    heads, row = (line.split() for line in ran.out.splitlines() if "ource" in line.lower())
+    assert heads == ["SOURCE", "BROKER", "STATE", "EMITTED", "REJECTED", "LAG", "ERROR"]
+    assert row[:7] == [
+        *("PingSource", "default/tick", "default/default", "restarting"),
+        *("1,234", "2", "30"),
+    ]
+    assert row[7:] == ["no", "such", "zone"]
     assert (
         "The last change of the manifests was refused:\n  m.yaml:3: Trigger a/b: wrong" in ran.out
     )

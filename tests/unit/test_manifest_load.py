@@ -143,7 +143,9 @@ def test_equal_files_give_equal_values() -> None:
 
 
 def test_the_examples_of_the_documentation_are_good(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "manifests.md").read_text()
+    docs = Path(__file__).parents[2] / "docs"
+    pages = [docs / "manifests.md", docs / "sources" / "PingSource.md"]
+    text = "".join(page.read_text() for page in pages)
     # What is a file of its own is run with the rest of the documentation.
     examples = re.findall(r"(?<!-->\n)```yaml\n(.*?)```", text, re.DOTALL)
     secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: order-clients}\nstringData: {a: b}\n"

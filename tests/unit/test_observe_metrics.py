@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker.observe.metrics import Metrics
 from broker.ports import Books
-from broker.status import RUNNING, BrokerStatus, MeshStatus, TriggerState, TriggerStatus
+from broker.status import (
+    RUNNING,
+    BrokerStatus,
+    MeshStatus,
+    SourceStatus,
+    TriggerState,
+    TriggerStatus,
+)
 
 EMPTY = MeshStatus(brokers=[], sources=[], problems=[])
 
@@ -172,3 +180,32 @@ def test_two_meshes_in_one_process_count_apart() -> None:
 @pytest.mark.parametrize("name", ["process_resident_memory_bytes", "cemesh_build_info"])
 def test_a_scrape_tells_about_the_process(name: str) -> None:
     assert any(each == name for each, _ in scrape(Metrics(), EMPTY))
+
+
+def test_sources_are_told_with_their_state_and_what_waits_upstream() -> None:
+    tick = SourceStatus(
+        kind="PingSource",
+        key="default/tick",
+        broker="default/default",
+        state="unhealthy",
+        error="no route",
+        emitted=5,
+        rejected=1,
+        restarts=2,
+    )
+    orders = replace(
+        tick, key="default/orders", lag=9, lag_since=datetime.now(UTC) - timedelta(seconds=90)
+    )
+    of_tick = frozenset({("kind", "PingSource"), ("source", "default/tick")})
+    of_orders = frozenset({("kind", "PingSource"), ("source", "default/orders")})
+
+    told = scrape(Metrics(), MeshStatus(brokers=[], sources=[tick, orders], problems=[]))
+
+    assert told["cemesh_source_emitted_events_total", of_tick] == 5
+    assert told["cemesh_source_rejected_messages_total", of_tick] == 1
+    assert told["cemesh_source_restarts_total", of_tick] == 2
+    assert told["cemesh_source_state", of_tick | {("state", "unhealthy")}] == 1
+    assert told["cemesh_source_state", of_tick | {("state", "running")}] == 0
+    assert ("cemesh_source_lag_events", of_tick) not in told, "it cannot tell"
+    assert told["cemesh_source_lag_events", of_orders] == 9
+    assert 90 <= told["cemesh_source_lag_seconds", of_orders] < 120

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +11,10 @@ from pydantic import ValidationError
 
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
+from broker.mesh.health import Health
+from broker.mesh.sourcing import Context
+from broker.ports import Channel, Emitted
+from broker.trigger import Source
 from sources.ping import PingSource, PingSpec
 
 START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -45,13 +49,27 @@ class Store:
         self.offered: list[Event] = []
         self.stored: list[tuple[datetime, Event]] = []
 
-    async def emit(self, events: Sequence[Event]) -> None:
+    async def __call__(self, events: Emitted | Iterable[Emitted]) -> None:
+        raise AssertionError("a tick that comes to nothing is given up at the next one")
+
+    async def at_once(self, given: Emitted | Iterable[Emitted]) -> None:
+        assert isinstance(given, Event)
+        events = [given]
         self.offered += events
         answer = self.answers.pop(0) if self.answers else timedelta(0)
         if isinstance(answer, Exception):
             raise answer
         self.clock.time += answer
         self.stored += [(self.clock.time, event) for event in events]
+
+
+def context() -> Context:
+    source = Source(kind="PingSource", key="shop/tick", broker="shop/orders", spec=None)
+    return Context(source, channel=_none, health=Health("PingSource shop/tick"))
+
+
+def _none() -> Channel:
+    raise AssertionError("a PingSource has nothing to do with a channel but to emit")
 
 
 def spec(**fields: object) -> PingSpec:
@@ -63,11 +81,9 @@ async def run(
 ) -> Store:
     """Run a source of that spec until the clock stops it."""
     store = Store(clock, answers)
-    source = PingSource(
-        spec(**fields), namespace="shop", name="tick", now=clock.now, sleep=clock.sleep
-    )
+    source = PingSource(spec(**fields), context(), now=clock.now, sleep=clock.sleep)
     with pytest.raises(Stopped):
-        await source.run(store.emit)
+        await source.run(store)
     return store
 
 

@@ -32,7 +32,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def test_our_own_plugins_are_found_like_any_others() -> None:
     assert plugins.sinks("http").__name__ == "HttpSinks"
-    assert plugins.source("PingSource").__name__ == "PingSource"
+    assert plugins.source("PingSource").api_versions == ("sources.knative.dev/v1",)
     assert plugins.channel_backend("memory").__name__ == "MemoryBackend"
 
 
@@ -111,3 +111,18 @@ def test_two_plugins_for_one_scheme_are_refused_by_name(install: Install) -> Non
 
     with pytest.raises(PluginNotFound, match="first:One of first and second:Two of second"):
         plugins.channel_backend("same")
+
+
+def test_what_a_plugin_misses_is_told_with_the_extra_that_brings_it(install: Install) -> None:
+    install("carrier", "", "owl = carrier:Owl [owls,nests]")
+    install("other", "import nowhere_to_be_found", "pigeon = other:Pigeon [pigeons]")
+
+    with pytest.raises(PluginNotFound) as missing:
+        plugins.channel_backend("pigeon")
+    with pytest.raises(PluginNotFound) as broken:
+        plugins.channel_backend("owl")
+
+    assert str(missing.value).endswith(
+        "No module named 'nowhere_to_be_found'; install it: pip install 'other[pigeons]'"
+    )
+    assert "pip" not in str(broken.value), "nothing is missing"

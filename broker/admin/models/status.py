@@ -73,11 +73,18 @@ class BrokerDocument(Document, frozen=True, kw_only=True):
 
 
 class SourceDocument(Document, frozen=True, kw_only=True):
+    """One source; ``state`` is one of ``running``, ``unhealthy``, ``restarting``, ``standby``."""
+
     kind: str
     name: str
     broker: str
     state: str
     error: str | None
+    emitted: int
+    rejected: int
+    restarts: int
+    lag: int | None
+    lag_since: datetime | None
 
     @classmethod
     def of(cls, source: SourceStatus) -> SourceDocument:
@@ -87,6 +94,11 @@ class SourceDocument(Document, frozen=True, kw_only=True):
             broker=source.broker,
             state=source.state,
             error=source.error,
+            emitted=source.emitted,
+            rejected=source.rejected,
+            restarts=source.restarts,
+            lag=source.lag,
+            lag_since=source.lag_since,
         )
 
 

@@ -1,4 +1,4 @@
-"""The public face of cemesh: what plug-in authors import, and ``python -m cemesh``."""
+"""The public face of cemesh: what plug-in authors import. `cemesh.testing` is for their tests."""
 
 from broker.errors import (
     CemeshError,
@@ -8,9 +8,11 @@ from broker.errors import (
     InvalidManifest,
     PluginNotFound,
     UnknownBroker,
+    UpstreamUnavailable,
 )
 from broker.event import Event
 from broker.filters import Filter
+from broker.manifest.specs import SecretText
 from broker.ports import (
     Accepted,
     Answer,
@@ -23,14 +25,19 @@ from broker.ports import (
     DeadLetter,
     DeadLetters,
     Emit,
+    Emitted,
+    Emitter,
     Fault,
+    KindSink,
     Outcome,
     Refusal,
     Refused,
     Sink,
+    SinkContext,
     SinkOptions,
     Sinks,
     Source,
+    SourceContext,
 )
 from broker.trigger import Target
 
@@ -49,24 +56,26 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Emit",
+    "Emitted",
+    "Emitter",
     "Event",
     "Fault",
     "Filter",
     "InvalidEvent",
     "InvalidManifest",
+    "KindSink",
     "Outcome",
     "PluginNotFound",
     "Refusal",
     "Refused",
+    "SecretText",
     "Sink",
+    "SinkContext",
     "SinkOptions",
     "Sinks",
     "Source",
+    "SourceContext",
     "Target",
     "UnknownBroker",
+    "UpstreamUnavailable",
 ]
-
-if __name__ == "__main__":
-    from broker.cli import main
-
-    main()

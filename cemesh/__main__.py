@@ -1,0 +1,5 @@
+"""``python -m cemesh``."""
+
+from broker.cli import main
+
+main()

@@ -1,0 +1,44 @@
+"""What every sink of a kind promises. Each passes this suite unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from broker.codecs.json import decode_event
+from broker.event import Event
+from cemesh.testing.contract.sinks import *  # noqa: F403
+from cemesh.testing.contract.sinks import Downstream
+from sinks.file import FileSink, FileSinkSpec
+
+
+class LinesOfAFile:
+    """A file in a folder that can be taken away."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "events.jsonl"
+        self.sink: object = FileSink
+        self.spec: object = FileSinkSpec.model_validate({"path": str(self._path)})
+
+    async def arrived(self, count: int) -> Sequence[Event]:
+        return [decode_event(line) for line in self._path.read_bytes().splitlines()]
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        folder = self._path.parent
+        away = folder.with_name("away")
+        folder.rename(away)
+        folder.write_text("not a folder")
+        yield
+        folder.unlink()
+        away.rename(folder)
+
+
+@pytest.fixture(params=["file"])
+def downstream(request: pytest.FixtureRequest, tmp_path: Path) -> Downstream:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    return LinesOfAFile(folder)

@@ -1,0 +1,36 @@
+"""What every source promises. Each passes this suite unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.event import Event
+from cemesh.testing.contract.sources import *  # noqa: F403
+from cemesh.testing.contract.sources import Upstream
+from sources.file import FileSource
+from sources.file.spec import FileSpec
+
+
+class Lines:
+    """A file that gets a line for each thing."""
+
+    def __init__(self, path: Path) -> None:
+        self.source: object = FileSource
+        self.spec: object = FileSpec.model_validate(
+            {"path": str(path), "format": "text", "type": "line"}
+        )
+        self._path = path
+
+    async def bring(self, number: int) -> None:
+        with self._path.open("a") as file:
+            file.write(f"{number}\n")
+
+    def number_of(self, event: Event) -> int:
+        return int(event.data or b"")
+
+
+@pytest.fixture(params=["file"])
+def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> Upstream:
+    return Lines(tmp_path / "lines")
