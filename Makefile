@@ -11,7 +11,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := broker delivery sources sinks charts tests bench cemesh.py
+CODE := broker delivery sources sinks charts tests bench cemesh
 
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -27,12 +27,15 @@ help: ## list the targets
 run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
 	@PATH="$(abspath $(BIN)):$$PATH" examples/quickstart/run
 
+# One more than there are cores, up to 8: many tests wait for servers.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
+
 # The tests start cemesh hundreds of times: with no bytecode kept, each would compile it anew.
 .PHONY: test
 test: check ## run every check and every test, as CI does
 	@rm -f .coverage .coverage.*
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest \
-		--numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --format=total >/dev/null || { $(BIN)/coverage report; exit 1; }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Final
 
 import hypothesis
 import pytest
@@ -16,6 +18,9 @@ pytest_plugins = [
 ]
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+_WAITING: Final = {"contract", "e2e"}
+"""The folders of tests that wait more than they work."""
 
 # A shared machine makes deadlines and health checks of speed say nothing about the code.
 hypothesis.settings.register_profile(
@@ -37,6 +42,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("hypothesis") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(300))
+    items[:] = _mixed(items)
+
+
+def _mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return the files whose tests wait for servers evenly between those that keep a core busy."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    waiting = [path for path in files if _WAITING & set(path.parts)]
+    busy = [path for path in files if not _WAITING & set(path.parts)]
+    mixed: list[Path] = []
+    for number, path in enumerate(waiting):
+        mixed.append(path)
+        share = slice(*(each * len(busy) // len(waiting) for each in (number, number + 1)))
+        mixed += busy[share]
+    return [item for path in mixed or busy for item in files[path]]
 
 
 @pytest.hookimpl(wrapper=True)
