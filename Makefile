@@ -76,7 +76,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 .PHONY: lock
 lock: $(VENV)/.ready-to-test ## bring the locks in step with pyproject.toml (UPGRADE=--upgrade: take newer versions)
 	$(BIN)/$(LOCK) --group build --output-file requirements.lock
-	$(BIN)/$(LOCK) --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) --all-extras --group dev --constraints requirements.lock --output-file requirements-dev.lock
 
 .PHONY: clean
 clean: ## remove what the other targets made, .venv included

@@ -43,9 +43,10 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as offer:
             self._decline(data[offer.args[0] :])
         except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
+            if not self.transport.is_closing():  # as by an answer in the middle of its request
+                self.send_400_response("Invalid HTTP request received.")
         else:
-            if self._in_head:
+            if self._in_head and not self.transport.is_closing():
                 # Where the head began in these bytes, it did behind the last one in them.
                 begun = data.rfind(b"\r\n\r\n") + 4 if self._head_bytes == 0 else 0
                 self._head_bytes += len(data) - begun

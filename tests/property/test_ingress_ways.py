@@ -170,6 +170,19 @@ EVENT = (
 )
 
 
+def test_nothing_is_said_after_an_answer_that_closes_the_connection() -> None:
+    large = b"fff\r\n%s\r\n" % (b"x" * 0xFFF)
+    answers, _ = fed(
+        [
+            b"POST /default/orders HTTP/1.1\r\nhost: test\r\nconnection: close\r\n"
+            b"transfer-encoding: chunked\r\n\r\n" + large + b"no chunk"
+        ]
+    )
+
+    assert answers.startswith(b"HTTP/1.1 413 ")
+    assert answers.count(b"HTTP/1.1 ") == 1
+
+
 def test_a_header_that_looks_like_a_request_is_none() -> None:
     answers, events = fed([b"GET /default/orders HTTP/1.1\r\nhost: test\r\nx: ", EVENT])
 
