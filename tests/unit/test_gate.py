@@ -362,7 +362,8 @@ async def test_a_burst_of_attempts_waits_for_nothing(channel: MemoryChannel) -> 
 async def test_attempts_keep_to_the_rate_after_their_burst(channel: MemoryChannel) -> None:
     taker = Taker()
     rate = Rate(per_second=20, burst=3)
-    start = asyncio.get_running_loop().time()  # no attempt is before it, however late this process notes one
+    # No attempt is before this, however late one is noted.
+    start = asyncio.get_running_loop().time()
     async with running(channel, taker, replace(NO_WAIT, limits=Limits(rate=rate))):
         await channel.append(some(range(7)))
         await delivered(channel, 7)
