@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.services.kafka.fixtures",
     "tests.services.measuring",
     "tests.services.rabbitmq.fixtures",
+    "tests.services.tasks",
     "tests.services.workers",
 ]
 
