@@ -22,7 +22,7 @@ from broker.ingress import Door, Entrance, ingress
 from broker.ports import Emit
 from broker.trigger import Access, Broker
 
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 WAYS = ("futures", "coroutines", "asgi")
 """The ways that events come in by: straight off the parser into a channel that has futures (the

@@ -18,7 +18,7 @@ from tests.subscribers.servers import KINDS, RealServer, find
 
 pytestmark = pytest.mark.timeout(300)  # the first test of a server may install it
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(seconds=30)
 LARGE = bytes(8 << 20)
 
 

@@ -73,7 +73,7 @@ from tests.subscribers.places import (
 )
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
-SOON = timedelta(seconds=10)
+SOON = timedelta(seconds=30)
 BRIEF = timedelta(milliseconds=250)
 """The timeout of attempts that it ends."""
 

@@ -24,7 +24,7 @@ from broker.event import Event
 from broker.ports import Refusal
 from tests.services.kafka.server import KafkaServer
 
-SOON = 20.0
+SOON = 30.0
 
 RESTLESS: Mapping[str, str] = {
     "cleanup.policy": "compact",

@@ -12,7 +12,7 @@ from tests.services.mesh import RunningMesh
 
 
 async def dead_letters(
-    mesh: RunningMesh, broker: str, count: int, *, within: float = 10
+    mesh: RunningMesh, broker: str, count: int, *, within: float = 30.0
 ) -> Sequence[DeadLetterSummary]:
     """Return the dead letters of ``namespace/name`` once there are as many as that.
 
@@ -30,7 +30,7 @@ async def dead_letters(
 
 
 async def dead_letters_of(
-    mesh: RunningMesh, broker: str, events: Collection[str], *, within: float = 10
+    mesh: RunningMesh, broker: str, events: Collection[str], *, within: float = 30.0
 ) -> Sequence[DeadLetterSummary]:
     """Return the dead letters of ``namespace/name`` once there is one of each event of that id.
 

@@ -27,14 +27,14 @@ def ids(requests: Sequence[Request]) -> list[str | None]:
     return [request.header("ce-id") for request in requests]
 
 
-async def said(mesh: RunningMesh, text: str, *, within: float = 10) -> None:
+async def said(mesh: RunningMesh, text: str, *, within: float = 30.0) -> None:
     """Return once the mesh has printed the text."""
     async with asyncio.timeout(within):
         while text not in mesh.output():
             await asyncio.sleep(0.02)
 
 
-async def takes_no_events(mesh: RunningMesh, *, within: float = 10) -> None:
+async def takes_no_events(mesh: RunningMesh, *, within: float = 30.0) -> None:
     """Return once the data port is closed and the mesh says that it is not ready."""
     async with asyncio.timeout(within):
         while True:

@@ -72,7 +72,7 @@ def source(status: StatusDocument) -> SourceDocument:
     return only
 
 
-async def until(holds: Callable[[], bool], *, within: float = 15) -> None:
+async def until(holds: Callable[[], bool], *, within: float = 30.0) -> None:
     async with asyncio.timeout(within):
         while not holds():
             await asyncio.sleep(0.02)
@@ -100,7 +100,7 @@ async def test_nothing_posted_is_lost_when_the_program_and_the_mesh_are_killed(
 
             pid = int((tmp_path / "pid").read_text())
             await mesh.kill9()
-            await until(lambda: not alive(pid), within=8)
+            await until(lambda: not alive(pid))
             before = posted(tmp_path)
             await mesh.start()
             await until(lambda: posted(tmp_path) >= before + 20)

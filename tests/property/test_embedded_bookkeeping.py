@@ -33,7 +33,7 @@ TRIGGER = "default/audit"
 BROKER = "default/default"
 ORDERS = Exact((("type", "order"),))
 WHY = Refusal(destination="http://x/", reason="no", status=None, body=b"", attempts=1)
-SOON = 10.0
+SOON = 30.0
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -220,7 +220,7 @@ class Subscriber:
         return self.answers(path, answer)
 
     async def received_at(
-        self, path: str, count: int = 1, *, within: float = 10.0
+        self, path: str, count: int = 1, *, within: float = 30.0
     ) -> Sequence[Request]:
         """Return the requests at ``path`` once there are ``count`` of them."""
 
@@ -231,8 +231,9 @@ class Subscriber:
             await self._news.wait_for(lambda: len(there()) >= count)
         return there()
 
-    async def all_closed(self, *, but: int = 0, within: float = 10.0) -> None:
+    async def all_closed(self, *, but: int = 0, within: float = 20.0) -> None:
         """Return once no more than ``but`` connections are open."""
+        # Less than the 30 s after which our client closes what has only rested.
         async with asyncio.timeout(within), self._news:
             await self._news.wait_for(lambda: len(self._conversations) <= but)
 

@@ -39,7 +39,8 @@ class ConnectProxy:
 
     async def all_closed(self) -> None:
         """Return once no connection is open."""
-        async with asyncio.timeout(10):
+        # Less than the 30 s after which our client closes what has only rested.
+        async with asyncio.timeout(20):
             await asyncio.gather(*self._tunnels)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -143,7 +143,7 @@ def make_event(id: str, *, hops: int = 0) -> Event:
     )
 
 
-async def until(holds: Callable[[], bool], *, within: float = 10) -> None:
+async def until(holds: Callable[[], bool], *, within: float = 30.0) -> None:
     """Return once the condition holds."""
     async with asyncio.timeout(within):
         while not holds():

@@ -38,7 +38,7 @@ from broker.status import (
 )
 from broker.trigger import Trigger
 
-DEADLINE = 20.0
+DEADLINE = 30.0
 """Seconds after which an effect that is waited for will not come."""
 
 BROKER = "default/default"

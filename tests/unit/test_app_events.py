@@ -18,7 +18,7 @@ from broker.ingress import Door, Entrance, ingress
 from broker.ports import Emit
 from broker.trigger import Broker
 
-SOON = 10.0
+SOON = 30.0
 STORED = b"HTTP/1.1 202 Accepted\r\n"
 EVENT = (
     b"POST /default/orders HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n"

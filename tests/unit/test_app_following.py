@@ -153,7 +153,7 @@ async def test_told_to_stop_it_takes_up_nothing_more(files: Files, store: Store)
     stopping.set()
     async with make_mesh() as mesh:
         files.write(BROKER.format("first"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping)
 
         assert not runs(mesh, "first")

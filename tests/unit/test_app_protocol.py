@@ -14,7 +14,7 @@ from starlette.routing import Route
 from broker.app.protocol import MAX_HEAD_BYTES
 from broker.app.serving import listening, served
 
-SOON = 10.0
+SOON = 30.0
 
 
 async def _told(request: Request) -> PlainTextResponse:

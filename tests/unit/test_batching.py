@@ -66,7 +66,7 @@ def refusing(*bad: str, status: int = 400) -> Callable[[Request], int | Script]:
 
 async def test_a_batch_goes_out_as_soon_as_it_is_full(subscriber: Subscriber) -> None:
     async with batching(subscriber, Batch(max_events=3, max_wait=LATE)) as sink:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answers = await attempts(sink, "1", "2", "3", "4", "5", "6")
 
     assert answers == [Accepted()] * 6
@@ -291,7 +291,7 @@ async def test_a_batch_that_finds_the_subscriber_gone_costs_one_event_and_the_ot
 
 
 async def all_done(mesh: Mesh, trigger: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await mesh.channel(BROKER.key).books())[trigger].waiting:
             await asyncio.sleep(0.005)
 

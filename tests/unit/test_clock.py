@@ -10,7 +10,7 @@ from broker.channels import clock
 from broker.channels.clock import Alarm, now
 
 HOUR = 3_600_000_000
-SOON = 10.0
+SOON = 30.0
 
 
 class Rung:

@@ -30,7 +30,7 @@ from broker.event import Event
 from broker.filters import EVERYTHING
 from broker.ports import BackendOptions, Claim, Cursor, Outcome, Pause
 
-SOON = 10.0
+SOON = 30.0
 TRIGGER = "default/audit"
 
 

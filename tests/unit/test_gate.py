@@ -88,7 +88,7 @@ class Run:
 
     async def end(self) -> None:
         self.dispatcher.stop()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await self.task
 
 
@@ -123,7 +123,7 @@ def delivery(trigger: Trigger, taker: Taker, letters: Taker | None, gate: Gate) 
 
 
 async def settled(channel: MemoryChannel, holds: Callable[[Books], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds((await channel.books())["default/orders"]):
             await asyncio.sleep(0.005)
 

@@ -44,7 +44,7 @@ from tests.services.subscribers import (
 )
 from tests.subscribers.sockets import black_hole, complaining, half_open
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(minutes=1)
 AT_ONCE = timedelta(milliseconds=50)
 A_MOMENT = timedelta(milliseconds=200)
 """Enough to have begun by then."""
@@ -771,7 +771,7 @@ async def test_a_handshake_that_takes_too_long_is_given_up(client: HttpClient) -
         port = server.sockets[0].getsockname()[1]
         await refusal(client, f"https://127.0.0.1:{port}/", within=A_MOMENT)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await given_up.wait()
 
 

@@ -19,7 +19,7 @@ from sinks.http.consent import Pace
 from sinks.http.grants import NotGranted
 from tests.services.subscribers import Answering, Request, Script, Subscriber, after, hang, reply
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(minutes=1)
 EVENT = Event.checked({"specversion": "1.0", "id": "1", "source": "/orders", "type": "placed"})
 ORIGIN = "mesh.example.com"
 

@@ -18,7 +18,7 @@ from sinks.http.guard import Kind, kind_of, refusal
 from sinks.http.names import Names
 from tests.services.subscribers import Subscriber
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(minutes=1)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from tests.services.subscribers import (
 )
 from tests.unit.meshes import until
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(minutes=1)
 A_MOMENT = timedelta(milliseconds=200)
 """Enough to have begun by then."""
 

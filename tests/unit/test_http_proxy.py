@@ -14,7 +14,7 @@ from tests.services.subscribers import Script, Subscriber, close, hang, raw, res
 from tests.subscribers.places import abandoned
 from tests.subscribers.proxy import ConnectProxy
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(minutes=1)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from sinks.http.signing import Signer, webhook_id
 from tests.services.pages import as_run
 from tests.services.subscribers import Request, Subscriber, after, reply
 
-SOON = timedelta(seconds=10)
+SOON = timedelta(minutes=1)
 
 EVENT = Event.checked(
     {"specversion": "1.0", "id": "a.1", "source": "/orders", "type": "order.placed"},

@@ -17,7 +17,7 @@ from broker.channels.kafka.reader import Reader, Sweeping
 from broker.channels.kafka.sessions import Fetched
 from broker.channels.kafka.settings import from_url, settings
 
-SOON = 2.0
+SOON = 30.0
 
 PARTITION = TopicPartition("orders", 3)
 

@@ -14,7 +14,7 @@ from broker.manifest import changes, watch
 from broker.manifest.files import files_of_tests, manifest_files
 
 INTERVAL = timedelta(milliseconds=20)
-DEADLINE = 10
+DEADLINE = 30.0
 
 
 def relative(folder: Path, *paths: Path) -> list[str]:

@@ -180,7 +180,7 @@ async def test_a_trigger_that_is_removed_gets_nothing_while_others_are_still_to_
     change = asyncio.create_task(
         mesh.apply(desired(kept, make_trigger("new", subscriber.url("/new"))))
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len((await mesh.status()).brokers[0].triggers) > 1:
             await asyncio.sleep(0)
     await post(mesh, make_event("1"))
@@ -263,7 +263,7 @@ async def test_a_trigger_that_returns_while_its_last_attempt_is_under_way_stays_
     await subscriber.received_at("/orders", 2)
     gate.set()
     channel = store.channels[BROKER.key]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (await channel.books())[orders.key].delivered < 2:
             await asyncio.sleep(0.005)
 
@@ -278,8 +278,9 @@ async def test_hurried_it_breaks_off_what_is_under_way_and_finds_it_again(
     store: Store, subscriber: Subscriber
 ) -> None:
     url = subscriber.answers("/orders", [hang(), hang(), 200])
-    before = make_trigger("orders", url, parallelism=1)
-    now = make_trigger("orders", url, parallelism=2)
+    patient = DeliveryPolicy(timeout=timedelta(hours=1))
+    before = make_trigger("orders", url, delivery=patient, parallelism=1)
+    now = make_trigger("orders", url, delivery=patient, parallelism=2)
     async with make_mesh(drain_timeout=timedelta(hours=1)) as mesh:
         await mesh.apply(desired(before))
         await post(mesh, make_event("1"))
@@ -290,7 +291,7 @@ async def test_hurried_it_breaks_off_what_is_under_way_and_finds_it_again(
         draining = asyncio.create_task(mesh.drain())
         await until(lambda: bool(mesh.find(BROKER.key)))
         mesh.hurry()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await draining
 
     async with make_mesh() as mesh:
@@ -309,7 +310,7 @@ async def test_what_comes_in_while_it_drains_is_found_at_the_next_start(
         await post(mesh, make_event("1"))
         await subscriber.received_at("/orders", 1)
         draining = asyncio.create_task(mesh.drain())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await mesh.not_ready():
                 await asyncio.sleep(0)
         await post(mesh, make_event("2"))
@@ -475,7 +476,7 @@ async def test_a_dead_letter_sink_gets_what_its_trigger_gives_up(
     [letter] = await subscriber.received_at("/letters", 1)
     assert letter.header("ce-cemeshtrigger") == "default/broken"
     channel = mesh.channel(BROKER.key)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (books := (await channel.books())[broken.key]).dead_lettered:
             await asyncio.sleep(0.005)
     assert (books.waiting, books.delivered) == (0, 0)

@@ -32,6 +32,7 @@ PAUSE, FAILURES = 0.1, 3
 BREAKING = replace(
     NO_WAIT,
     retry=1_000,
+    timeout=timedelta(hours=1),
     breaker=Breaker(
         failures=FAILURES, pause=timedelta(seconds=PAUSE), max_pause=timedelta(seconds=PAUSE * 2)
     ),
@@ -96,14 +97,14 @@ async def told(mesh: Mesh, name: str) -> TriggerStatus:
 
 async def told_once(mesh: Mesh, name: str, *, delivered: int) -> Books:
     """Return the books of the trigger once it has delivered so many."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (found := (await told(mesh, name)).books).delivered < delivered:
             await asyncio.sleep(0.01)
     return found
 
 
 async def in_phase(mesh: Mesh, name: str, phase: str) -> TriggerStatus:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (found := await told(mesh, name)).state.phase != phase:
             await asyncio.sleep(0.005)
     return found
@@ -202,7 +203,7 @@ async def test_shut_down_while_it_is_shut_the_mesh_ends_at_once_and_finds_all_ag
         await post(mesh, [make_event("first")])
         await in_phase(mesh, "orders", "held")
         await post(mesh, events(10))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await mesh.drain()
 
     busy.is_unwell = False
@@ -228,7 +229,7 @@ async def test_shut_down_while_it_probes_the_mesh_breaks_the_probe_off_in_time(
         await post(mesh, events(10))
         await subscriber.received_at("/orders", 4)
         await in_phase(mesh, "orders", "probing")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await mesh.drain()
 
     async with make_mesh() as mesh:

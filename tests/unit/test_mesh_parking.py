@@ -134,7 +134,7 @@ async def parked(mesh: Mesh) -> list[str]:
 
 async def until_parked(mesh: Mesh, *ids: str) -> None:
     """Return once these are parked, and nothing else."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while sorted(await parked(mesh)) != list(ids):
             await asyncio.sleep(0.005)
 
@@ -150,7 +150,7 @@ async def books(mesh: Mesh) -> Books:
 async def settled(mesh: Mesh, *, delivered: int, dead: int, waiting: int) -> None:
     """Return once the books say that; in the end they balance."""
     wanted = (delivered, dead, waiting)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (found := await books(mesh)) and wanted != (
             found.delivered,
             found.dead_lettered,
@@ -162,7 +162,7 @@ async def settled(mesh: Mesh, *, delivered: int, dead: int, waiting: int) -> Non
 
 async def dead_letter(mesh: Mesh) -> DeadLetter:
     """Return the one dead letter, as soon as it is in the store."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (found := await mesh.channel(BROKER.key).dead_letters.list()):
             await asyncio.sleep(0.005)
     [letter] = found

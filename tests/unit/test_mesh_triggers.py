@@ -121,7 +121,7 @@ async def test_a_run_that_is_replaced_does_not_come_back_in_place_of_the_new_one
     old, new = Run(channel, OLD), Run(channel, NEW)
     channel.refused |= {OLD, NEW}
     async with asyncio.TaskGroup() as tasks:
-        async with asyncio.timeout(10), asyncio.TaskGroup() as olds:  # it ends by itself
+        async with asyncio.timeout(30), asyncio.TaskGroup() as olds:  # it ends by itself
             await old.run.start(olds)
             old.run.make_way()
             await new.run.start(tasks)

@@ -512,7 +512,7 @@ async def test_without_a_mesh_the_leash_kills_a_program_that_will_not_end(tmp_pa
 
     assert leash.stdin is not None
     leash.stdin.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await leash.wait()
 
     await until(lambda: not runs(pid))

@@ -17,7 +17,7 @@ from broker.filters import EVERYTHING
 from broker.ports import Archive, BackendOptions, DeadLetter, Refusal, Stored
 from broker.workers.archive import GatheredArchive, shard_of
 
-SOON = 10.0
+SOON = 30.0
 TRIGGER = "default/audit"
 WHY = Refusal(destination="http://x/", reason="410 Gone", status=410, body=b"", attempts=1)
 

@@ -27,7 +27,7 @@ async def connect(port: int, *takers: Taker) -> None:
     """Connect, and return once somebody has taken the connection."""
     before = sum(len(each.taken) for each in takers)
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while sum(len(each.taken) for each in takers) == before:
             await asyncio.sleep(0.001)
     writer.close()

@@ -13,7 +13,7 @@ import pytest
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent
 from broker.workers.link import Handler, Link, Stream
 
-SOON = 10.0
+SOON = 30.0
 
 Linked = tuple[Link, Link]
 

@@ -16,7 +16,7 @@ from broker.trigger import Broker, Desired
 from broker.workers.link import Link
 from broker.workers.worker import Worker
 
-SOON = 10.0
+SOON = 30.0
 
 
 class Process:

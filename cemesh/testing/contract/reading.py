@@ -12,7 +12,7 @@ from broker.event import Event
 from broker.filters import EVERYTHING, Filter
 from broker.ports import Channel, Claim, Cursor, Outcome, Refusal
 
-SOON = 10.0
+SOON = 30.0
 """Seconds within which whatever is to happen must have happened."""
 
 A_WHILE = 0.15
