@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ from datetime import timedelta
 import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker.channels.rabbitmq import publishing
+from broker.channels.rabbitmq import link, publishing
 from broker.channels.rabbitmq.confirms import ConfirmingChannel
 from broker.channels.rabbitmq.connecting import HEARTBEAT, close, connect
 from broker.channels.rabbitmq.publishing import Outgoing, Publishing
@@ -20,7 +19,7 @@ from broker.channels.rabbitmq.security import Security
 from broker.channels.rabbitmq.settings import Settings
 from broker.codecs.amqp import Message
 from broker.errors import ChannelFull, ChannelUnavailable, TooLarge
-from tests.contract.rabbitmq import settings_of, until
+from tests.contract.rabbitmq import SOON, settings_of, until
 from tests.contract.test_rabbitmq_connections import Way, plain, tls
 from tests.services.mesh import HOST, free_port
 from tests.services.rabbitmq.distribution import Distribution
@@ -30,6 +29,7 @@ from tests.services.rabbitmq.settings import Listeners
 from tests.services.relay import Relay
 
 BODY = b'{"of": "an order"}'
+AN_HOUR = 3600.0
 
 
 def message(number: int = 0, *, queue: str = "orders", body: bytes = BODY) -> Outgoing:
@@ -198,8 +198,9 @@ async def test_what_was_returned_is_stored_once_there_is_a_queue_for_it(
 
 
 async def test_an_exchange_that_is_gone_is_no_queue_and_costs_the_others_nothing(
-    rabbitmq: str, channel: AbstractChannel
+    rabbitmq: str, channel: AbstractChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "_BEGUN_AGAIN_AFTER", AN_HOUR)  # as after an outage
     lost = replace(message(1), exchange="gone")
 
     async with Publishing(settings_of(rabbitmq)) as it:
@@ -209,10 +210,8 @@ async def test_an_exchange_that_is_gone_is_no_queue_and_costs_the_others_nothing
             it.publish(messages(200, start=2_000)),
         )
         assert await it.publish([message(4)]) == []
-        started = time.monotonic()
         for _ in range(20):
             assert await it.publish([lost]) == [lost]
-        assert time.monotonic() - started < 2.5
 
     assert [*results] == [[], [lost, lost], []]
     assert set(await stamps(channel)) == {
@@ -421,14 +420,13 @@ async def test_who_waits_for_a_server_gone_silent_is_told_so(
 ) -> None:
     settings = settings_of(rabbitmq_relay.in_url(rabbitmq))
     async with under_way(settings, heartbeat=timedelta(seconds=1)) as it:
-        started = time.monotonic()
+        assert it._link._connection is not None
+        assert it._link._connection.heartbeat_timeout == 1
         with (
             rabbitmq_relay.hung(),
             pytest.raises(ChannelUnavailable, match="silent for too long"),
         ):
             await it.publish(messages(3))
-
-        assert time.monotonic() - started < 10
 
 
 async def test_what_is_not_confirmed_in_time_is_told_so_and_may_be_stored_yet(
@@ -469,29 +467,30 @@ async def test_whoever_leaves_is_not_held_up_by_what_a_silent_server_does_not_re
     settings = way(rabbitmq_listeners)
     before = asyncio.all_tasks()
     async with Relay(f"{HOST}:{free_port()}", to=settings.server) as relay:
-        it = Publishing(replace(settings, port=int(relay.address.partition(":")[2])))
+        port = int(relay.address.partition(":")[2])
+        # Heartbeats, too, would end the connection in the end.
+        it = Publishing(replace(settings, port=port), heartbeat=timedelta(hours=1))
         await it.__aenter__()
         await it.publish([message(queue="none")])
         with relay.hung():
             large = message(queue="none", body=b"x" * (32 << 20))
             pending = asyncio.create_task(it.publish([large]))
             await until(lambda: it._calls and not it._to_write)
-            started = time.monotonic()
-            await it.__aexit__(None, None, None)
+            async with asyncio.timeout(20):  # less than TLS would wait by itself
+                await it.__aexit__(None, None, None)
 
-            assert time.monotonic() - started < 5
             with pytest.raises(ChannelUnavailable):
                 await pending
     await until(lambda: asyncio.all_tasks() == before)
 
 
 async def test_whoever_leaves_while_a_channel_is_opened_is_not_held_up(
-    rabbitmq: str,
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "_CANCELLED_EVERY", AN_HOUR)  # the leaving is not tried again
     settings = settings_of(rabbitmq)
     for steps in range(30):
-        # Less than after which the leaving would be tried again.
-        async with asyncio.timeout(4), Publishing(settings) as it:
+        async with asyncio.timeout(SOON), Publishing(settings) as it:
             await it.publish([replace(message(), exchange="gone")])
             for _ in range(steps):
                 await asyncio.sleep(0)
@@ -549,7 +548,7 @@ async def alarmed(server: RabbitMQServer, alarm: str) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("alarm", ["memory", "disk"])
 async def test_while_the_server_has_an_alarm_whoever_publishes_is_told_which(
-    own_server: RabbitMQServer, alarm: str
+    own_server: RabbitMQServer, alarm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(own_server.listeners.url())
     async with beside(settings) as channel, Publishing(settings) as it:
@@ -557,17 +556,16 @@ async def test_while_the_server_has_an_alarm_whoever_publishes_is_told_which(
         await channel.queue_purge("orders")
         await it.publish(messages(1))
         async with alarmed(own_server, alarm):
-            started = time.monotonic()
+            since = asyncio.get_running_loop().time()
             with pytest.raises(ChannelFull, match=f"alarm: low on {alarm}"):
                 await it.publish([message(1), message(2, body=b"x" * (16 << 20)), message(5)])
-            assert 1 <= time.monotonic() - started < 3
+            assert asyncio.get_running_loop().time() - since >= 1  # of which some was confirmed
 
-            started = time.monotonic()
+            monkeypatch.setattr(publishing, "_BLOCKED_FOR", AN_HOUR)  # and that is not awaited
             with pytest.raises(ChannelFull, match=f"alarm: low on {alarm}"):
                 await it.publish([message(3)])
             with pytest.raises(ChannelFull, match=f"alarm: low on {alarm}"):
                 it.check()
-            assert time.monotonic() - started < 0.5
             assert not it.is_out
         await until(lambda: it._link.blocked is None)
         it.check()
