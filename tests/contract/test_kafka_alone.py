@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from datetime import timedelta
 
 import pytest
 
+from broker.channels.kafka import alone
 from broker.channels.kafka.alone import do_alone
 from broker.channels.kafka.settings import ClientOptions, Settings
 from broker.errors import ChannelUnavailable
@@ -15,11 +17,8 @@ from tests.contract.kafka import SOON, admin_of, new_broker, opened
 from tests.services.relay import Relay
 
 SOURCE = "JsonlSource default/orders"
-GIVES_WAY = 30.0
-"""Seconds, as the channel promises."""
-
-MISSED_AFTER = 12.0
-"""Seconds after which, at the earliest, somebody is missed who has not left."""
+GIVES_WAY = 60.0
+"""Seconds; the channel promises 30, of which a busy machine makes more."""
 
 
 class Worker:
@@ -106,6 +105,13 @@ async def test_who_works_goes_on_whoever_comes_and_dies(kafka: str, kafka_relay:
                     assert not dies.begun.is_set()
 
 
+@pytest.fixture
+def late_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody be missed who has not left, while a test lasts."""
+    monkeypatch.setattr(alone, "_SESSION", timedelta(minutes=5))
+
+
+@pytest.mark.usefixtures("late_missed")
 async def test_who_leaves_lets_the_next_begin_when_its_work_has_ended(kafka: str) -> None:
     group = new_broker()
     async with would_work(kafka, group) as one, would_work(kafka, group) as other:
@@ -119,11 +125,12 @@ async def test_who_leaves_lets_the_next_begin_when_its_work_has_ended(kafka: str
         assert not second.begun.is_set()
 
         first.task.cancel()
-        await asyncio.wait_for(second.begun.wait(), MISSED_AFTER)
+        await asyncio.wait_for(second.begun.wait(), SOON)
 
         assert first.ended.is_set()
 
 
+@pytest.mark.usefixtures("late_missed")
 async def test_work_that_takes_its_time_to_end_is_waited_for(kafka: str) -> None:
     group = new_broker()
     begun, stopping, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -147,7 +154,7 @@ async def test_work_that_takes_its_time_to_end_is_waited_for(kafka: str) -> None
         assert not other.begun.is_set()
 
         may_end.set()
-        await asyncio.wait_for(other.begun.wait(), MISSED_AFTER)
+        await asyncio.wait_for(other.begun.wait(), SOON)
 
         assert task.cancelled()
 

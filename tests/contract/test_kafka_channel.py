@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -329,16 +328,14 @@ async def test_the_topics_of_delays_are_asked_more_often_while_something_waits_i
 # --- a network that hangs ------------------------------------------------------------------
 
 
-async def test_a_kafka_that_does_not_answer_is_told_within_5_s_and_is_over_by_itself(
+async def test_a_kafka_that_does_not_answer_is_told_of_and_is_over_by_itself(
     kafka_relay: Relay,
 ) -> None:
     async with opened(kafka_relay.address, new_broker()) as channel, reading(channel) as reader:
         await channel.append([event("before")])
-        with kafka_relay.hung():
-            started = time.monotonic()
-            with pytest.raises(ChannelUnavailable):
+        with kafka_relay.hung(), pytest.raises(ChannelUnavailable):
+            async with asyncio.timeout(TOLD_WITHIN):
                 await channel.append([event("hung")])
-            assert time.monotonic() - started < TOLD_WITHIN
         await append_until_stored(channel, event("after"))
 
         claimed: set[str] = set()

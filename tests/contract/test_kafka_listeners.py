@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -93,14 +93,11 @@ def of_another_authority(listeners: Listeners) -> tuple[str, Mapping[str, str]]:
         pytest.param(of_a_stranger, r"'user\.crt'", id="no certificate"),
     ],
 )
-async def test_whoever_is_not_let_in_is_told_within_5_s_what_to_look_at(
+async def test_whoever_is_not_let_in_is_told_what_to_look_at(
     kafka_listeners: Listeners, way: Way, told: str
 ) -> None:
     address, secret = way(kafka_listeners)
-    started = time.monotonic()
 
     with pytest.raises(ChannelUnavailable, match=f"Kafka at {address} cannot be used: .*{told}"):
-        async with opened(address, new_broker(), TOPIC, secret):
+        async with asyncio.timeout(TOLD_WITHIN), opened(address, new_broker(), TOPIC, secret):
             pass
-
-    assert time.monotonic() - started < TOLD_WITHIN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -20,13 +19,8 @@ from broker.channels.kafka.settings import ClientOptions, from_url, settings
 from broker.channels.kafka.topics import ensure_topic
 from broker.codecs.kafka import Record
 from broker.errors import ChannelFull, ChannelUnavailable, TooLarge
+from tests.contract.kafka import SOON, TOLD_WITHIN
 from tests.services.kafka.server import KafkaServer
-
-SOON = 30.0
-"""Seconds within which whatever is to happen must have happened."""
-
-REFUSED_WITHIN = 5.0
-"""Seconds after which nobody may be left without an answer."""
 
 
 def options(address: str) -> ClientOptions:
@@ -77,7 +71,7 @@ async def append_until_stored(producing: Producing, topic: str, value: str) -> N
 async def append_until_refused(producing: Producing, topic: str) -> None:
     async with asyncio.timeout(SOON):
         while True:
-            async with asyncio.timeout(REFUSED_WITHIN):
+            async with asyncio.timeout(TOLD_WITHIN):
                 await producing.append(topic, [record("x")])
 
 
@@ -103,7 +97,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_what_comes_soon_after_a_request_goes_out_together(
     kafka: str, batches: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(producing, "_APART", 1.0)
+    monkeypatch.setattr(producing, "_APART", 3.0)  # longer than the steps below take
     topic = await new_topic(kafka)
     async with Producing(options(kafka)) as opened:
         await opened.append(topic, [record("first")])
@@ -265,7 +259,7 @@ async def test_a_topic_that_takes_less_than_a_batch_gets_smaller_ones(kafka: str
 async def test_a_topic_that_is_not_there_is_named(kafka: str) -> None:
     async with Producing(options(kafka)) as producing:
         with pytest.raises(ChannelUnavailable, match="has no topic 'nowhere'") as caught:
-            async with asyncio.timeout(REFUSED_WITHIN):
+            async with asyncio.timeout(TOLD_WITHIN):
                 await producing.append("nowhere", [record("x")])
 
     assert kafka in str(caught.value)
@@ -308,7 +302,7 @@ async def test_what_was_acknowledged_is_there_after_the_server_is_killed(
     assert sorted(values, key=int) == [str(n) for n in range(300)]
 
 
-async def test_an_outage_is_told_within_5_s_then_at_once_and_is_over_by_itself(
+async def test_an_outage_is_told_then_at_once_and_is_over_by_itself(
     kafka_server: KafkaServer,
 ) -> None:
     with kafka_server:
@@ -317,26 +311,21 @@ async def test_an_outage_is_told_within_5_s_then_at_once_and_is_over_by_itself(
             await producing.append(topic, [record("before")])
             kafka_server.kill()
 
-            started = time.monotonic()
-            ended = await asyncio.gather(
-                *(producing.append(topic, [record("x")]) for _ in range(1000)),
-                return_exceptions=True,
-            )
-            told_after = time.monotonic() - started
-            started = time.monotonic()
+            async with asyncio.timeout(TOLD_WITHIN):
+                ended = await asyncio.gather(
+                    *(producing.append(topic, [record("x")]) for _ in range(1000)),
+                    return_exceptions=True,
+                )
             with pytest.raises(ChannelUnavailable):
-                await producing.append(topic, [record("x")])
-            told_again_after = time.monotonic() - started
+                _ = producing.submit(topic, [record("x")])  # and nothing is awaited
             await asyncio.to_thread(kafka_server.start)
             await append_until_stored(producing, topic, "after")
 
-            assert told_after < REFUSED_WITHIN
             assert {type(each) for each in ended} == {ChannelUnavailable}
             assert (
                 str(ended[0])
                 == f"Kafka at {kafka_server.address} cannot be used: Connection refused"
             )
-            assert told_again_after < 0.1
             producing.check()
 
 
@@ -416,14 +405,22 @@ async def more(growing: Sequence[object], count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_server_that_never_answers_is_told_of_within_5_s() -> None:
+def test_whatever_is_given_up_is_given_up_within_5_s() -> None:
+    looked = producing._LOOKS_EVERY
+    probed = producing._PROBED_WITHIN.total_seconds()
+
+    assert producing._GIVEN_UP_AFTER + looked < 5
+    assert producing._DOUBTED_AFTER + looked + probed < 5
+
+
+async def test_a_server_that_never_answers_is_told_of() -> None:
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with asyncio.timeout(REFUSED_WITHIN):
+        async with asyncio.timeout(TOLD_WITHIN):
             async with Producing(options(f"127.0.0.1:{port}")) as producing:
                 with pytest.raises(ChannelUnavailable, match="no answer in time"):
                     await producing.append("any", [record("x")])

@@ -300,8 +300,9 @@ async def test_whoever_comes_later_knows_the_partitions_of_that_time(kafka: str)
 
 
 async def test_closing_does_not_wait_for_a_kafka_that_does_not_answer(
-    kafka: str, kafka_relay: Relay
+    kafka: str, kafka_relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader, "PATIENCE", timedelta(hours=1))  # with what it has asked
     topic = await new_topic(kafka)
     async with (
         appending(kafka, topic) as append,
@@ -312,6 +313,6 @@ async def test_closing_does_not_wait_for_a_kafka_that_does_not_answer(
         await append(event("1"))
         await seen(events, 1)
         with kafka_relay.hung():
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(SOON):
                 await follows.__aexit__(None, None, None)
                 await opened.__aexit__(None, None, None)
