@@ -13,7 +13,9 @@ import pytest
 pytest_plugins = [
     "tests.services.kafka.fixtures",
     "tests.services.measuring",
+    "tests.services.postgresql.fixtures",
     "tests.services.rabbitmq.fixtures",
+    "tests.services.redis.fixtures",
     "tests.services.tasks",
     "tests.services.workers",
 ]
