@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -147,24 +147,59 @@ async def test_a_connection_that_rests_is_closed_and_not_before_its_time(
 ) -> None:
     monkeypatch.setattr(serving, "_KEEP_ALIVE", timedelta(seconds=1))
     async with serving_to(stored, listener), connected(listener) as (reader, writer):
-        asked = 0.0
-        for _ in range(3):
-            writer.write(EVENT)
-            assert (await head_of_answer(reader)).startswith(STORED)
-            asked = time.monotonic()
-            await asyncio.sleep(0.4)  # it has not rested for a second since any of these
+        since = asyncio.get_running_loop().time()  # the rest begins later
+        writer.write(EVENT)
 
+        assert (await head_of_answer(reader)).startswith(STORED)
+        assert await rest(reader) == b""
+        assert asyncio.get_running_loop().time() - since >= 1
+
+
+class Ahead:
+    """The loop of a connection, whose clock is ahead by so many seconds."""
+
+    def __init__(self, port: Port) -> None:
+        [connection] = cast("set[Any]", port._server.server_state.connections)
+        self.seconds = 0.0
+        self._loop = connection.loop
+        self._connection = connection
+        connection.loop = self
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the loop has
+        return getattr(self._loop, name)
+
+    def time(self) -> float:
+        return float(self._loop.time()) + self.seconds
+
+    def closes(self) -> bool:
+        """Let the connection look whether it has rested for too long."""
+        self._connection.timeout_keep_alive_handler()
+        return bool(self._connection.transport.is_closing())
+
+
+async def test_each_request_begins_the_rest_anew(listener: socket.socket) -> None:
+    whole = serving._KEEP_ALIVE.total_seconds()
+    async with serving_to(stored, listener) as port, connected(listener) as (reader, writer):
+        writer.write(EVENT)
+        await head_of_answer(reader)
+        clock = Ahead(port)
+        clock.seconds = whole / 2
+        writer.write(EVENT)
+        await head_of_answer(reader)
+
+        clock.seconds = whole + 1
+        assert not clock.closes()
+        clock.seconds = whole / 2 + whole + 1
+        assert clock.closes()
         assert await rest(reader) == b""
 
-    assert time.monotonic() - asked > 0.9
 
-
-async def test_a_request_under_way_is_no_rest(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "_KEEP_ALIVE", timedelta(seconds=1))
+async def test_a_request_under_way_is_no_rest(listener: socket.socket) -> None:
     channel = Channel()
-    async with serving_to(channel.submit, listener), connected(listener) as (reader, writer):
+    async with (
+        serving_to(channel.submit, listener) as port,
+        connected(listener) as (reader, writer),
+    ):
         writer.write(EVENT)
         await channel.asked.wait()
         channel.futures[0].set_result(None)
@@ -172,9 +207,12 @@ async def test_a_request_under_way_is_no_rest(
         channel.asked.clear()
         writer.write(EVENT)
         await channel.asked.wait()
-        await asyncio.sleep(1.2)  # longer than a connection may rest
-        channel.futures[1].set_result(None)
 
+        clock = Ahead(port)
+        clock.seconds = 2 * serving._KEEP_ALIVE.total_seconds()
+        assert not clock.closes()
+
+        channel.futures[1].set_result(None)
         assert (await head_of_answer(reader)).startswith(STORED)
 
 

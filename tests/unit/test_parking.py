@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from broker.ports import Claim, Refusal
 from broker.trigger import DeliveryPolicy
 from delivery import parking
 from delivery.parking import Parking
-from tests.unit.meshes import make_event, make_trigger, until
+from tests.unit.meshes import make_event, make_trigger
 
 ORDERS = replace(
     make_trigger("orders", "http://nowhere.test/", delivery=DeliveryPolicy(parks=True)),
@@ -71,29 +70,42 @@ def test_the_more_are_parked_the_less_often_each_is_looked_at() -> None:
     assert delays[-1] == timedelta(seconds=5)
 
 
-async def test_what_has_gone_to_another_process_is_not_listed_any_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(parking, "_GONE_AFTER", 0.1)
+class Clock:
+    """Stands in for the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(parking, "time", clock)
+    return clock
+
+
+def test_what_has_gone_to_another_process_is_not_listed_any_more(clock: Clock) -> None:
     known = Parking(ORDERS)
     known.park(given_up("1"), WHY)
     known.park(given_up("2"), WHY)
 
-    def only_one_comes() -> bool:
-        known.look(given_up("1"), WHY)
-        return listed(known) == ["1"]
+    clock.now += parking._GONE_AFTER
+    known.look(given_up("1"), WHY)
+    assert listed(known) == ["1", "2"]
+    clock.now += 1
+    assert listed(known) == ["1"]
 
-    await until(only_one_comes)
 
-
-async def test_what_does_not_come_while_the_trigger_is_paused_stays_listed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(parking, "_GONE_AFTER", 0.1)
+def test_what_does_not_come_while_the_trigger_is_paused_stays_listed(clock: Clock) -> None:
     known = Parking(ORDERS)
     known.park(given_up("1"), WHY)
-    paused = time.monotonic()
 
-    await until(lambda: not listed(known, is_running=False) or time.monotonic() - paused > 0.2)
+    clock.now += 2 * parking._GONE_AFTER
+    assert listed(known, is_running=False) == ["1"]
+    clock.now += parking._GONE_AFTER
     assert listed(known) == ["1"]
-    await until(lambda: listed(known) == [])
+    clock.now += 1
+    assert listed(known) == []
