@@ -13,6 +13,7 @@ import pytest
 pytest_plugins = [
     "tests.services.kafka.fixtures",
     "tests.services.measuring",
+    "tests.services.mqtt.fixtures",
     "tests.services.postgresql.fixtures",
     "tests.services.rabbitmq.fixtures",
     "tests.services.redis.fixtures",

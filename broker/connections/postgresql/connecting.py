@@ -1,0 +1,94 @@
+"""Connections to PostgreSQL: how they are made, why they cannot be, and how they are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from datetime import timedelta
+from typing import Final
+
+import asyncpg
+
+from broker.connections.postgresql.spec import Server, revealed
+from broker.tls import tls_context
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+FAILURES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # and so TimeoutError
+)
+"""What asking a server raises. All of it can be said in words, by `said`."""
+
+_CONNECTS_WITHIN: Final = timedelta(seconds=4)
+_ANSWERS_WITHIN: Final = timedelta(seconds=15)
+_CLOSES_WITHIN: Final = timedelta(seconds=2)
+_LONGEST_NAME: Final = 63
+
+_HINTS: Final = {
+    "28P01": "are 'user' and 'password' those that it knows?",
+    "28000": "does its pg_hba.conf let this user in from here, by these means?",
+    "3D000": "is the database in 'url' the right one?",
+    "53300": "it has no connection left; see its max_connections",
+    "42501": "see GRANT",
+}
+"""Where to look, by SQLSTATE."""
+
+
+async def connect(server: Server, name: str) -> Connection:
+    """Return a connection, which the server lists by this name. Raises one of `FAILURES`."""
+    tls = server.tls
+    context: ssl.SSLContext | bool = False
+    if tls.enable:
+        texts = revealed(tls.ca_cert), revealed(tls.cert), revealed(tls.key)
+        context = await asyncio.to_thread(tls_context, *texts)
+    return await asyncpg.connect(
+        host=server.host,
+        port=server.port,
+        user=revealed(server.user),
+        # Without one, asyncpg would look for it in the environment and at home.
+        password=revealed(server.password) or "",
+        database=server.database,
+        ssl=context,
+        timeout=_CONNECTS_WITHIN.total_seconds(),
+        command_timeout=_ANSWERS_WITHIN.total_seconds(),
+        server_settings={"application_name": name[:_LONGEST_NAME]},
+    )
+
+
+async def close(connection: Connection) -> None:
+    """Say good-bye and close, or close after 2 s whatever the server does."""
+    try:
+        await connection.close(timeout=_CLOSES_WITHIN.total_seconds())
+    except FAILURES:
+        connection.terminate()
+
+
+def said(server: Server, error: BaseException) -> str:
+    """Return in words why the server cannot be used, and where to look, if that is known."""
+    return f"{server.address}: {_cause(error)}"
+
+
+def _cause(error: BaseException) -> str:
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case ssl.SSLCertVerificationError():
+            return f"TLS: {error.verify_message}; is its authority in 'tls.caCert'?"
+        case ssl.SSLError():
+            return f"TLS: {error.reason or error}"
+        case socket.gaierror():
+            return f"{error.strerror}; is the host in 'url' the right one?"
+        case asyncpg.PostgresError(sqlstate=str(state)):
+            hint = _HINTS.get(state)
+            told = str(error) if hint is None else f"{error}; {hint}"
+            return f"{told} ({state})"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return "it speaks no TLS, which 'tls.enable' asks for"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+    return str(error) or type(error).__name__
