@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Self
 
 import pytest
@@ -141,6 +141,16 @@ def make_event(id: str, *, hops: int = 0) -> Event:
         {"specversion": "1.0", "id": id, "source": "/tests", "type": "com.example.thing"},
         hops=hops,
     )
+
+
+class Clock:
+    """Stands in for the class ``datetime``, ahead of it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self, zone: tzinfo) -> datetime:
+        return datetime.now(zone) + self.ahead
 
 
 async def until(holds: Callable[[], bool], *, within: float = 30.0) -> None:

@@ -19,10 +19,11 @@ from broker.policy import Breaker, Limits, Rate
 from broker.ports import Accepted, Answer, Books, Claim, Refused
 from broker.status import RUNNING, TriggerState
 from broker.trigger import DeliveryPolicy, Target, Trigger
+from delivery import admission
 from delivery import gate as gates
 from delivery.delivery import Delivery
 from delivery.gate import Gate
-from tests.unit.meshes import NO_WAIT, OPTIONS, make_event, make_trigger, until
+from tests.unit.meshes import NO_WAIT, OPTIONS, Clock, make_event, make_trigger, until
 
 OK = Accepted()
 DOWN = Refused(reason="503 Service Unavailable", status=503)
@@ -178,7 +179,7 @@ async def test_retry_after_holds_every_event_of_the_trigger(channel: MemoryChann
     taker = Taker(later(0.3), OK)
     async with running(channel, taker, NO_WAIT) as run:
         await channel.append(some([1]))
-        await until(lambda: run.phases == ["held"])
+        await until(lambda: run.phases[:1] == ["held"])
         await channel.append(some([2, 3]))
         await delivered(channel, 3)
 
@@ -388,50 +389,64 @@ async def test_the_bytes_under_way_are_bounded_and_what_is_larger_goes_alone(
     assert taker.crowds == [1, 2, 1, 1]
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(admission, "datetime", clock)
+    return clock
+
+
+A_DAY = timedelta(days=1)
+
+
 async def test_an_event_that_is_too_old_is_given_up_without_an_attempt(
-    channel: MemoryChannel,
+    channel: MemoryChannel, clock: Clock
 ) -> None:
     taker = Taker()
-    async with running(
-        channel, taker, replace(NO_WAIT, limits=Limits(max_age=timedelta(milliseconds=50)))
-    ) as run:
+    limits = Limits(max_age=timedelta(hours=1))
+    async with running(channel, taker, replace(NO_WAIT, limits=limits)) as run:
         await channel.append(some([1]))
         await delivered(channel, 1)
         run.gate.pause("somebody says so")
         await channel.append(some([2, 3]))
-        await asyncio.sleep(0.06)  # they grow old
+        clock.ahead = A_DAY
         run.gate.resume()
         await settled(channel, lambda kept: kept.dead_lettered == 2)
 
     assert taker.ids == ["1"]
     letter, _ = await channel.dead_letters.list()
-    assert letter.why.reason.startswith("older than 0.05 s: it was accepted at 20")
+    assert letter.why.reason.startswith("older than 3600 s: it was accepted at 20")
     assert (letter.why.destination, letter.why.attempts) == ("http://nowhere.test/", 0)
 
 
-async def test_events_that_are_too_old_do_not_wait_for_the_rate(channel: MemoryChannel) -> None:
-    limits = Limits(rate=Rate(per_second=0.001, burst=1), max_age=timedelta(milliseconds=100))
+async def test_events_that_are_too_old_do_not_wait_for_the_rate(
+    channel: MemoryChannel, clock: Clock
+) -> None:
+    limits = Limits(rate=Rate(per_second=0.001, burst=1), max_age=timedelta(hours=1))
     async with running(channel, Taker(), replace(NO_WAIT, limits=limits)) as run:
         await channel.append(some([1]))
         await delivered(channel, 1)
         run.gate.pause("somebody says so")
         await channel.append(some([2, 3]))
-        await asyncio.sleep(0.11)  # they grow old
+        clock.ahead = A_DAY
         run.gate.resume()
 
         await settled(channel, lambda kept: kept.dead_lettered == 2)
 
 
-async def test_events_that_are_too_old_do_not_count_for_the_rate(channel: MemoryChannel) -> None:
-    limits = Limits(rate=Rate(per_second=2, burst=1), max_age=timedelta(milliseconds=500))
+async def test_events_that_are_too_old_do_not_count_for_the_rate(
+    channel: MemoryChannel, clock: Clock
+) -> None:
+    limits = Limits(rate=Rate(per_second=2, burst=1), max_age=timedelta(hours=1))
     async with running(channel, Taker(), replace(NO_WAIT, limits=limits)) as run:
         await channel.append(some([1]))
         await delivered(channel, 1)
         run.gate.pause("somebody says so")
         await channel.append(some(range(2, 102)))
-        await asyncio.sleep(0.51)  # they grow old
+        clock.ahead = A_DAY
         run.gate.resume()
 
         await settled(channel, lambda kept: kept.dead_lettered == 100)
+        clock.ahead = timedelta()
         await channel.append(some([102]))
         await delivered(channel, 2)

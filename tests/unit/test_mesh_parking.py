@@ -24,11 +24,12 @@ from broker.ports import BackendOptions, Books, DeadLetter
 from broker.settings import Part
 from broker.status import Order
 from broker.trigger import Broker, DeliveryPolicy, Desired, Target, Trigger
-from delivery import parking
+from delivery import admission, parking
 from tests.services.subscribers import Request, Script, Subscriber, reply
 from tests.unit.meshes import (
     BROKER,
     NO_WAIT,
+    Clock,
     Store,
     install,
     make_event,
@@ -387,19 +388,22 @@ async def test_a_trigger_that_parks_no_more_gives_up_what_it_had_parked(
 
 
 async def test_a_parked_event_that_grows_too_old_is_given_up(
-    meshes: Meshes, subscriber: Subscriber
+    meshes: Meshes, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    clock = Clock()
+    monkeypatch.setattr(admission, "datetime", clock)
     refusing(subscriber, "a1")
-    limits = Limits(max_age=timedelta(milliseconds=300))
+    limits = Limits(max_age=timedelta(hours=1))
     async with meshes.running(orders(subscriber, replace(PARKS, limits=limits))) as mesh:
         await post(mesh, "a1")
         await until_parked(mesh, "a1")
+        clock.ahead = timedelta(days=1)
         await settled(mesh, delivered=0, dead=1, waiting=0)
         letter = await dead_letter(mesh)
 
         assert await parked(mesh) == []
 
-    assert letter.why.reason.startswith("422 Unprocessable Entity; parked, and now older than 0.3")
+    assert letter.why.reason.startswith("422 Unprocessable Entity; parked, and now older than 3600")
 
 
 # --- the gate, and what is told ------------------------------------------------------------
