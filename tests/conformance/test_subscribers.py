@@ -74,7 +74,7 @@ from tests.subscribers.places import (
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
 SOON = timedelta(seconds=30)
-BRIEF = timedelta(milliseconds=250)
+BRIEF = timedelta(milliseconds=500)
 """The timeout of attempts that it ends."""
 
 SMALL = b'{"order": 1}'
@@ -339,7 +339,7 @@ async def test_a_subscriber_that_hangs_is_tried_again_and_it_is_told_where(
         told = await deliver(sinks, place, data=data, within=BRIEF, kept=kept)
 
     assert told.begun[0] is kept
-    check_without_answer(told, place, rf"no answer within 0\.25 s: {stage}", data)
+    check_without_answer(told, place, rf"no answer within 0\.5 s: {stage}", data)
 
 
 def check_without_answer(told: Told, place: Place, reason: str, data: bytes) -> None:
