@@ -7,14 +7,14 @@ import os
 import socket
 import ssl
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import asyncpg
 
 from broker.connections.postgresql.spec import Server, revealed
 from broker.tls import tls_context
 
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 FAILURES: Final = (
     asyncpg.PostgresError,

@@ -90,9 +90,8 @@ def postgresql_place(
         server = PostgresqlServer(folder, postgresql_distribution, owner=owner(pytestconfig))
         server.start()
         pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
-        server.psql(
-            f"CREATE ROLE \"{CERTIFIED}\" LOGIN; CREATE ROLE {TLS_ONLY} LOGIN PASSWORD '{PASSWORD}'"
-        )
+        for role in (CERTIFIED, TLS_ONLY):
+            server.psql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}'")
         return server.place
 
     place = shared(run / "postgresql.json", Place, start)

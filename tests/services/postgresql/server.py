@@ -29,7 +29,7 @@ ADMIN: Final = "admin"
 PASSWORD: Final = "mesh-secret"
 
 CERTIFIED: Final = "client.test"
-"""The role that gets in by the client's certificate alone."""
+"""The role that gets in with the client's certificate and PASSWORD alone."""
 
 TLS_ONLY: Final = "tls_only"
 """The role that gets in over TLS alone, by PASSWORD."""
@@ -48,7 +48,7 @@ log_checkpoints = off
 """
 
 _ACCESS: Final = f"""\
-hostssl all {CERTIFIED} {HOST}/32 cert
+hostssl all {CERTIFIED} {HOST}/32 scram-sha-256 clientcert=verify-ca
 hostssl all {TLS_ONLY} {HOST}/32 scram-sha-256
 host all {CERTIFIED},{TLS_ONLY} {HOST}/32 reject
 host all all {HOST}/32 scram-sha-256
