@@ -163,7 +163,7 @@ def test_duplicates_are_counted(tmp_path: Path) -> None:
         to = Places(sink=there, paths=[PATH])
         loaded = load(loop, tmp_path, events=200, connections=1)
         # The last duplicate may be behind the last first comer.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while collect(loaded, to).duplicates < 40 and time.monotonic() < deadline:
             time.sleep(0.02)
 
@@ -185,7 +185,7 @@ def test_latency_of_an_open_loop_counts_from_when_a_request_was_due(tmp_path: Pa
         # Twenty a second is what one connection can do; the last of thirty waits for a second.
         opened = measure(slow, tmp_path, rate=100, seconds=0.3, **asked)
 
-    assert 50 <= closed.answers[0] < 500
+    assert 50 <= closed.answers[0] < 500  # ten times what it takes: no request waits for another
     assert opened.events == 30
     assert opened.answers[1] > 1_000
 
