@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from broker.asked import asked
-from broker.ports import Emitter, Source, SourceContext
+from broker.ports import Emitter, SourceContext
 
 API_VERSION: Final = "sources.cemesh.dev/v1alpha1"
 """That of every kind of source whose plug-in names no other."""
@@ -18,13 +18,15 @@ class SourcePlugin:
     """A kind of source that is installed.
 
     ``model`` is the pydantic model or dataclass that a manifest's ``spec`` is read by, None where a
-    source takes none. ``alone``: one process at a time is to run it. See `broker.ports.Source`.
+    source takes none. ``alone``: one process at a time is to run it. ``receives``: it is a
+    `broker.ports.Receiver`, and not a `broker.ports.Source`, which is what ``make`` returns.
     """
 
     model: type[Any] | None
     api_versions: tuple[str, ...]
     alone: bool
-    make: Callable[[object, SourceContext], Source]
+    receives: bool
+    make: Callable[[object, SourceContext], Any]
 
 
 def source_plugin(loaded: object, origin: str) -> SourcePlugin:
@@ -32,25 +34,27 @@ def source_plugin(loaded: object, origin: str) -> SourcePlugin:
 
     Raises `PluginNotFound`, which says what about ``origin`` keeps it from being one.
     """
-    found = asked(loaded, origin, method="run", argument="emit", api_version=API_VERSION)
+    receives = hasattr(loaded, "receive") and not hasattr(loaded, "run")
+    method, argument = ("receive", "request, emit") if receives else ("run", "emit")
+    found = asked(loaded, origin, method=method, argument=argument, api_version=API_VERSION)
     return SourcePlugin(
         model=found.model,
         api_versions=found.api_versions,
         alone=bool(getattr(loaded, "alone", False)),
+        receives=receives,
         make=_maker(cast("Callable[..., Any]", loaded), found.taken),
     )
 
 
 def _maker(
     loaded: Callable[..., Any], taken: tuple[str, ...]
-) -> Callable[[object, SourceContext], Source]:
-    def make(spec: object, context: SourceContext) -> Source:
+) -> Callable[[object, SourceContext], Any]:
+    def make(spec: object, context: SourceContext) -> object:
         values = {"spec": spec, "context": context}
         wanted = {name: values[name] for name in taken if name != "emit"}
         if "emit" in taken:
             return _Called(loaded, wanted)
-        made: Source = loaded(**wanted)
-        return made
+        return loaded(**wanted)
 
     return make
 

@@ -169,7 +169,8 @@ class Source:
     ``at`` is where that is, ``module:Name``, or None where it is what is installed for its kind.
 
     ``broker`` is the key of the broker that it emits into, ``extensions`` what
-    ``ceOverrides`` adds to each of its events.
+    ``ceOverrides`` adds to each of its events. ``receives``: it
+    is called (`broker.ports.Receiver`).
     """
 
     kind: str
@@ -178,6 +179,12 @@ class Source:
     spec: object
     at: str | None = None
     extensions: Mapping[str, str] = field(default_factory=dict)
+    receives: bool = False
+
+    @property
+    def path(self) -> str:
+        """Where on the data port it is called: ``/KINDs/NAMESPACE/NAME``."""
+        return f"/{self.kind.lower()}s/{self.key}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,7 @@ class Made:
             metrics=metrics,
             callbacks=callbacks,
             door=door,
-            producers=ingress(door, callbacks=callbacks),
+            producers=ingress(door, callbacks=callbacks, receiver=mesh.receiver),
         )
 
 

@@ -146,6 +146,8 @@ def _welcome(
         idle = processes - settings.workers
         lines += [f"  {idle} of them only deliver what is left of a run with more --workers"]
     lines += [f"  POST events to  {port}/{key}" for port in data_ports for key in desired.brokers]
+    called = [each.path for each in desired.sources.values() if each.receives]
+    lines += [f"  call sources at {port}{path}" for port in data_ports for path in called]
     lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
     if whole or settings.channel:
         lines += [f"  data            {settings.data}"]

@@ -13,7 +13,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
-from typing import Final
 
 import uvloop
 
@@ -21,14 +20,10 @@ from broker.app.making import Made, collect_rarely, hurried_interpreter
 from broker.app.serving import Port, served
 from broker.event import Event
 from broker.observe.logging import configure
-from broker.settings import Part
 from broker.status import MeshStatus
 from broker.trigger import Desired
 from broker.workers.link import Handler, Link
-from broker.workers.process import Assignment
-
-_PARTS: Final = frozenset({Part.INGRESS, Part.DISPATCHER})
-"""Of sources, only the first process runs any."""
+from broker.workers.process import PARTS, Assignment
 
 
 def main() -> None:
@@ -55,7 +50,7 @@ class _Worker:
         )
         self._made = Made.of(
             assignment.settings,
-            parts=_PARTS,
+            parts=PARTS,
             number=assignment.number,
             processes=assignment.processes,
             upstream=self._link,

@@ -7,6 +7,7 @@ they come here: this is the way for other servers, and the one that the other mu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.callbacks import CONSENT, Callbacks
 from broker.ingress.door import Door, Entrance, Find
 from broker.ingress.problems import problem
+from broker.ingress.receiving import Called, Receiving
 
 _STORED: Final[Message] = {
     "type": "http.response.start",
@@ -31,14 +33,21 @@ _ALLOW: Final = {"Allow": "POST, OPTIONS"}
 _CONSENT: Final = {**_ALLOW, "WebHook-Allowed-Origin": "*", "WebHook-Allowed-Rate": "*"}
 
 
-def ingress(door: Door, *, callbacks: Callbacks | None = None) -> Starlette:
+def ingress(
+    door: Door,
+    *,
+    callbacks: Callbacks | None = None,
+    receiver: Callable[[str], Called | None] = lambda path: None,
+) -> Starlette:
     """Return the application of the data port, in which events come through ``door``.
 
-    Subscribers consent through ``callbacks``.
+    Subscribers consent through ``callbacks``. ``receiver`` returns the source that is called by a
+    path, or None where none is.
     """
     return Starlette(
         routes=[
             Route(CONSENT + "{secret}", _Consents(callbacks or Callbacks())),
+            Route("/{kind}/{namespace}/{name}", Receiving(door, receiver)),
             Route("/{path:path}", _Beside(door.find)),
         ],
         middleware=[Middleware(_ThroughDoor, door=door)],

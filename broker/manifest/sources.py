@@ -48,6 +48,7 @@ def source(place: Place, directory: Directory, secrets: SecretReader) -> Source 
         spec=found.spec,
         at=found.at,
         extensions=extensions,
+        receives=plugins.source_of(place.object.kind, found.at).receives,
     )
 
 

@@ -17,6 +17,7 @@ from broker.mesh.announcing import Announcing
 from broker.mesh.making import Maker
 from broker.mesh.parts import of_parts, refuse_unshared, share_of
 from broker.mesh.pausing import Pausing
+from broker.mesh.receivers import ReceiverRun
 from broker.mesh.resources import Resources
 from broker.mesh.running import OpenBroker, Running
 from broker.mesh.sources import SourceRun
@@ -110,6 +111,7 @@ class Mesh(Running):
             for key, broker in desired.brokers.items()
         }
         runs = await self._new_runs(here, brokers)
+        receivers = self._new_receivers(here)
 
         for key, source in list(self._sources.items()):
             if here.sources.get(key) != source.source:
@@ -122,11 +124,11 @@ class Mesh(Running):
             if key in brokers
         }
         await self._change_triggers(here, runs)
-        self._brokers, self._desired = brokers, desired
+        self._brokers, self._desired, self._receivers = brokers, desired, receivers
         if Part.DISPATCHER in self._parts:
             await self._take_off_the_gone()
         for key, wanted in here.sources.items():
-            if key not in self._sources:
+            if key not in self._sources and not wanted.receives:
                 run = self._sources[key] = SourceRun(wanted, partial(self.channel, wanted.broker))
                 run.start(self._tasks)
         await self._resources.leave_sinks_but(self._sinks_in_use())
@@ -157,6 +159,17 @@ class Mesh(Running):
                 runs.append(await self._maker.make(trigger, channel))
         await self._pausing.heed(runs)
         return runs
+
+    def _new_receivers(self, desired: Desired) -> dict[str, ReceiverRun]:
+        """Return what is to be called by which path: what runs already as desired, and new ones."""
+        receivers = {}
+        for wanted in desired.sources.values():
+            if wanted.receives:
+                now = self._receivers.get(wanted.path)
+                if now is None or now.source != wanted:
+                    now = ReceiverRun(wanted, partial(self.channel, wanted.broker))
+                receivers[wanted.path] = now
+        return receivers
 
     async def heed(self) -> None:
         """Let all triggers pause, or go on, as their channels say now."""

@@ -13,11 +13,19 @@ from broker.trigger import Desired, Trigger
 
 
 def of_parts(desired: Desired, parts: frozenset[Part]) -> Desired:
-    """Return what of it these parts run. All of them have the brokers."""
+    """Return what of it these parts run. All of them have the brokers.
+
+    What is called runs wherever events are taken, in all processes.
+    """
+    sources = {
+        key: each
+        for key, each in desired.sources.items()
+        if (Part.INGRESS if each.receives else Part.SOURCES) in parts
+    }
     return Desired(
         brokers=desired.brokers,
         triggers=desired.triggers if Part.DISPATCHER in parts else {},
-        sources=desired.sources if Part.SOURCES in parts else {},
+        sources=sources,
     )
 
 

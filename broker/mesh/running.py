@@ -17,6 +17,7 @@ from broker.errors import (
 from broker.event import Event
 from broker.ingress import Entrance
 from broker.mesh.parked import meant
+from broker.mesh.receivers import ReceiverRun
 from broker.mesh.resources import Resources
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
@@ -57,6 +58,7 @@ class Running:
         self._brokers: dict[str, OpenBroker] = {}
         self._triggers: dict[str, TriggerRun] = {}
         self._sources: dict[str, SourceRun] = {}
+        self._receivers: dict[str, ReceiverRun] = {}
         self._phase: str | None = "the mesh is starting"
 
     # --- the ways in -----------------------------------------------------------------------
@@ -69,6 +71,10 @@ class Running:
     def clients(self) -> Iterable[Access]:
         """Return who may send to any broker at all."""
         return [each.broker.access for each in self._brokers.values() if each.broker.access]
+
+    def receiver(self, path: str) -> ReceiverRun | None:
+        """Return the source that is called by this path, or None where none is."""
+        return self._receivers.get(path)
 
     def _emit_to(self, broker: str) -> Emit:
         return self.channel(broker).append
@@ -92,6 +98,7 @@ class Running:
     async def status(self) -> MeshStatus:
         brokers = [await self._broker_status(each) for each in self._brokers.values()]
         sources = [run.status for run in self._sources.values()]
+        sources += [run.status for run in self._receivers.values()]
         return MeshStatus(
             brokers=brokers, sources=sources, problems=self.problems, parts=self._parts
         )

@@ -25,6 +25,7 @@ from broker.ports.claims import (
     Settled,
     Step,
 )
+from broker.ports.requests import HttpReply, HttpRequest, Receiver
 from broker.ports.sinks import (
     Accepted,
     Answer,
@@ -73,6 +74,8 @@ __all__ = [
     "Ended",
     "Fault",
     "FutureChannel",
+    "HttpReply",
+    "HttpRequest",
     "Json",
     "KindSink",
     "Outcome",
@@ -80,6 +83,7 @@ __all__ = [
     "Pauses",
     "PromptSink",
     "ProvingSinks",
+    "Receiver",
     "Refusal",
     "Refused",
     "SdkEvent",

@@ -21,6 +21,7 @@ from broker.status import (
     Order,
     Parked,
     Redriven,
+    SourceStatus,
     TriggerState,
     TriggerStatus,
     WorkerStatus,
@@ -86,12 +87,14 @@ class Gathered:
             for each in other.brokers:
                 if each.key in brokers:
                     brokers[each.key].append(each)
+        called = [each for other in others for each in other.sources]
         return replace(
             here,
             brokers=[
                 _sum_of_brokers(each, is_shared=self._here.is_shared(key))
                 for key, each in brokers.items()
             ],
+            sources=[_sum_of_sources([each, *_same(each, called)]) for each in here.sources],
             workers=[_FIRST, *(each.seen for each in self._workers)],
             elsewhere=reduce(add, (each.elsewhere for each in others), here.elsewhere),
         )
@@ -193,6 +196,20 @@ def _sum_of_triggers(of_process: Sequence[TriggerStatus]) -> TriggerStatus:
         books=_sum_of_books([each.books for each in of_process]),
         state=_worst(each.state for each in of_process),
         parked=sum(each.parked for each in of_process),
+    )
+
+
+def _same(source: SourceStatus, among: Sequence[SourceStatus]) -> Sequence[SourceStatus]:
+    return [each for each in among if (each.kind, each.key) == (source.kind, source.key)]
+
+
+def _sum_of_sources(of_process: Sequence[SourceStatus]) -> SourceStatus:
+    """Return what the processes tell of a source, which is called in all or runs in the first."""
+    worst = next((each for each in of_process if each.state != "running"), of_process[0])
+    return replace(
+        worst,
+        emitted=sum(each.emitted for each in of_process),
+        rejected=sum(each.rejected for each in of_process),
     )
 
 

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from typing import Final, Self, cast
 
 from broker.errors import CemeshError, ChannelUnavailable
-from broker.settings import Settings
+from broker.settings import Part, Settings
 from broker.workers.link import Handler, Link
+
+PARTS: Final = frozenset({Part.INGRESS, Part.DISPATCHER})
+"""What such a process runs. Of sources only the first process runs any; all are called."""
 
 _BEGINS: Final = 60.0
 """Seconds within which a process that was started can be called: that takes one at most."""

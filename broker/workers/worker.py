@@ -13,12 +13,13 @@ from socket import socket
 from typing import Any, Final
 
 from broker.errors import CemeshError, ChannelUnavailable, DataDirectoryInUse
+from broker.mesh.parts import of_parts
 from broker.settings import Settings
 from broker.status import Counts, MeshStatus, Order, Parked, Redriven, WorkerStatus
 from broker.trigger import Desired
 from broker.workers.archive import RemoteArchive
 from broker.workers.link import Handler, Link
-from broker.workers.process import Assignment, WorkerProcess
+from broker.workers.process import PARTS, Assignment, WorkerProcess
 
 _log: Final = logging.getLogger("cemesh.workers")
 
@@ -154,7 +155,7 @@ class Worker:
         Raises a `CemeshError` as `broker.mesh.Mesh.apply` does.
         """
         is_first = self._desired is None
-        self._desired = replace(desired, sources={})
+        self._desired = of_parts(desired, PARTS)
         if is_first:
             await self._run_as_soon_as_free()
         elif self._runs:

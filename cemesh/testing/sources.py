@@ -11,8 +11,9 @@ from typing import Final
 from broker.channels.memory import MemoryBackend, MemoryChannel
 from broker.event import Event
 from broker.filters import EVERYTHING
+from broker.mesh.receivers import ReceiverRun
 from broker.mesh.sources import SourceRun
-from broker.ports import BackendOptions, Cursor, DeadLetter, Outcome
+from broker.ports import BackendOptions, Cursor, DeadLetter, HttpReply, HttpRequest, Outcome
 from broker.sourceplugin import source_plugin
 from broker.status import SourceState, SourceStatus
 from broker.trigger import Source
@@ -58,7 +59,7 @@ async def running(
         try:
             yield run
         finally:
-            await run._run.stop()
+            await run.stop()
             reading.cancel()
 
 
@@ -122,9 +123,20 @@ class RunningSource:
             raise AssertionError(self._missing(f"it did not come to be {state}")) from None
         return status
 
+    async def call(self, request: HttpRequest) -> HttpReply:
+        """Return how the source, which is one that is called, answers the request.
+
+        Raises what it raises: `ChannelUnavailable` where the store is away, and `TypeError` where
+        it is a source that runs.
+        """
+        if not isinstance(self._run, ReceiverRun):
+            raise TypeError(f"{self._source.kind} has no `receive`: it is a source that runs")
+        return await self._run.receive(request)
+
     async def stop(self) -> None:
         """Cancel it, and return once it has ended."""
-        await self._run.stop()
+        if isinstance(self._run, SourceRun):
+            await self._run.stop()
 
     def start(self) -> None:
         """Run it anew, once it was stopped, with the place that it has saved."""
@@ -147,10 +159,12 @@ class RunningSource:
 
     def _start(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks
-        self._run.start(tasks)
+        if isinstance(self._run, SourceRun):
+            self._run.start(tasks)
 
-    def _new_run(self) -> SourceRun:
-        return SourceRun(self._source, lambda: self._channel, plugin=self._plugin)
+    def _new_run(self) -> SourceRun | ReceiverRun:
+        run = ReceiverRun if self._plugin.receives else SourceRun
+        return run(self._source, lambda: self._channel, plugin=self._plugin)
 
     async def _read(self, cursor: Cursor) -> None:
         async for claim in cursor.claims():
