@@ -450,6 +450,26 @@ async def test_tls_that_is_missing_or_not_trusted_is_said_in_words(
     assert why in (status.error or "")
 
 
+async def test_it_ends_soon_where_the_server_does_not_answer(
+    postgresql: Database, mesh: str, postgresql_relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = postgresql_relay.in_url(postgresql.place.url(postgresql.name))
+
+    async with read(postgresql, mesh, url=url, pollInterval="PT0.1S") as run:
+        await insert(postgresql, "1")
+        await run.events(1)
+        await until_left(postgresql, 0)
+        with postgresql_relay.hung():
+            await insert(postgresql, "2")
+            await asyncio.sleep(0.3)  # so that it has asked, and waits for the answer
+            await run.stop()
+        run.start()
+        [event] = await run.events(1)
+
+    assert event.id == "2"
+    assert "source does not end" not in caplog.text
+
+
 async def test_cancelled_it_leaves_no_connection_and_no_task(
     postgresql: Database, mesh: str
 ) -> None:

@@ -84,9 +84,10 @@ def _cause(error: BaseException) -> str:
         case socket.gaierror():
             return f"{error.strerror}; is the host in 'url' the right one?"
         case asyncpg.PostgresError(sqlstate=str(state)):
+            # Without its details, which may show the row, payload and all.
+            told = error.args[0] if error.args else type(error).__name__
             hint = _HINTS.get(state)
-            told = str(error) if hint is None else f"{error}; {hint}"
-            return f"{told} ({state})"
+            return f"{told} ({state})" if hint is None else f"{told}; {hint} ({state})"
         case ConnectionError() if "rejected SSL upgrade" in str(error):
             return "it speaks no TLS, which 'tls.enable' asks for"
         case OSError(errno=int(number)) if number > 0:
