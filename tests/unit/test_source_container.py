@@ -470,7 +470,7 @@ signal.pause()
 """
     async with run(sys.executable, "-c", script, workingDir=str(tmp_path)) as source:
         await written(tmp_path / "ready")
-        await source._run.stop()
+        await source.stop()
         (event,) = await source.events(1)
 
     assert event.id == "last"

@@ -349,7 +349,7 @@ async def test_reading_goes_on_where_it_was_whatever_happened_to_the_file(tmp_pa
     async with read(log) as run:
         (first,) = await run.events(1)
         await until(lambda: run.status.lag == 0)
-        await run._run.stop()  # a process that is down
+        await run.stop()  # a process that is down
         append(log, "b\n")
         log.rename(tmp_path / "log-2026")
         append(log, "3\n")
@@ -369,7 +369,7 @@ async def test_a_file_that_was_replaced_while_nobody_looked_is_read_from_its_beg
     async with read(log) as run:
         (first,) = await run.events(1)
         await until(lambda: run.status.lag == 0)
-        await run._run.stop()
+        await run.stop()
         log.write_text("2\n3\n")  # the same inode, as a new file can have it, too
         await run.restart()
         second, third = await run.events(2)
@@ -387,7 +387,7 @@ async def test_another_file_that_was_given_the_inode_is_left_alone(
 
     async with read(log) as run:
         await until(lambda: run.status.lag == 0)
-        await run._run.stop()
+        await run.stop()
         log.write_text("none of ours\n")
         log.rename(tmp_path / "other")
         await run.restart()
@@ -447,7 +447,7 @@ async def test_a_disk_that_is_mounted_late_is_not_read_again(tmp_path: Path) -> 
     async with read(folder / "*") as run:
         (first,) = await run.events(1)
         await until(lambda: run.status.lag == 0)
-        await run._run.stop()
+        await run.stop()
         folder.rename(away)
         await run.restart()
         assert (await run.until("unhealthy")).error == f"nothing matches {folder}/*"
@@ -495,7 +495,7 @@ async def test_a_file_that_does_not_come_back_is_forgotten(
     async with read(log) as run:
         await run.events(1)
         await until(lambda: run.status.lag == 0)
-        await run._run.stop()
+        await run.stop()
         log.unlink()
         monkeypatch.setattr(tails, "_GONE", 0.05)
         await run.restart()
