@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.channels import clock
 from broker.channels.embedded import EmbeddedBackend, retention, store
 from broker.channels.embedded.channel import EmbeddedChannel
 from broker.channels.embedded.deferrals import Deferrals
@@ -336,13 +337,18 @@ def positions(options: BackendOptions) -> list[object]:
     return [row[0] for row in rows(options, "SELECT position FROM log_1 ORDER BY position")]
 
 
-async def test_history_is_bounded_by_age(options: BackendOptions) -> None:
-    options = replace(options, retention_age=timedelta(milliseconds=50))
+async def test_history_is_bounded_by_age(
+    options: BackendOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(options, retention_age=timedelta(hours=1))
     async with running(options) as (backend, channel):
         await channel.append([event(number) for number in range(2_500)])
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.001)  # so that the clock has moved
+        between = clock.now()
+        await asyncio.sleep(0.001)
         await channel.append([event(3_000)])
 
+        monkeypatch.setattr(retention, "now", lambda: between + 3_600_000_000)
         assert await retention.trim(backend._store, channel, options) == 2_500
         assert positions(options) == [2_501]
 
