@@ -13,6 +13,10 @@ from broker.event import Event
 from cemesh.testing.contract.sinks import *  # noqa: F403
 from cemesh.testing.contract.sinks import Downstream
 from sinks.file import FileSink, FileSinkSpec
+from tests.contract.redis_streams import StreamOfRedis
+from tests.contract.postgresql import RowsOfEvents
+from tests.services.postgresql.fixtures import Database
+from tests.services.relay import Relay
 
 
 class LinesOfAFile:
@@ -37,8 +41,19 @@ class LinesOfAFile:
         away.rename(folder)
 
 
-@pytest.fixture(params=["file"])
-def downstream(request: pytest.FixtureRequest, tmp_path: Path) -> Downstream:
+@pytest.fixture(params=["file", "postgresql"])
+def downstream(request: pytest.FixtureRequest) -> Downstream:
+    found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
+    return found
+
+
+@pytest.fixture
+async def postgresql_downstream(postgresql: Database, postgresql_relay: Relay) -> Downstream:
+    return await RowsOfEvents.made(postgresql, postgresql_relay)
+
+
+@pytest.fixture
+def file_downstream(tmp_path: Path) -> Downstream:
     folder = tmp_path / "folder"
     folder.mkdir()
     return LinesOfAFile(folder)

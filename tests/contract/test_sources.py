@@ -11,6 +11,9 @@ from cemesh.testing.contract.sources import *  # noqa: F403
 from cemesh.testing.contract.sources import Upstream
 from sources.file import FileSource
 from sources.file.spec import FileSpec
+from tests.contract.redis_streams import EntriesOfAStream
+from tests.contract.postgresql import RowsOfAnOutbox
+from tests.services.postgresql.fixtures import Database
 
 
 class Lines:
@@ -31,6 +34,17 @@ class Lines:
         return int(event.data or b"")
 
 
-@pytest.fixture(params=["file"])
-def upstream(request: pytest.FixtureRequest, tmp_path: Path) -> Upstream:
+@pytest.fixture(params=["file", "postgresql"])
+def upstream(request: pytest.FixtureRequest) -> Upstream:
+    found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
+    return found
+
+
+@pytest.fixture
+def file_upstream(tmp_path: Path) -> Upstream:
     return Lines(tmp_path / "lines")
+
+
+@pytest.fixture
+async def postgresql_upstream(postgresql: Database) -> Upstream:
+    return await RowsOfAnOutbox.made(postgresql)
