@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import aiomqtt
 import pytest
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from broker.connections.mqtt import client as connecting
 from broker.event import Event
 from cemesh.testing import RunningSource, running
 from sources.mqtt import MqttSource, MqttSpec
+from tests.contract.mqtt import client, kept, publish
 from tests.services.mqtt.server import PASSWORD, USER, Listeners, MqttServer
 from tests.services.relay import Relay
 from tests.unit.meshes import until
@@ -42,32 +40,6 @@ def read(
     """Run a source in a session of the name of the topic."""
     asked = {"url": address, "topics": topics or [f"{topic}/#"], "clientId": topic, **spec}
     return running(MqttSource, MqttSpec.model_validate(asked), name="orders")
-
-
-@asynccontextmanager
-async def publisher(address: str, **options: Any) -> AsyncIterator[aiomqtt.Client]:  # noqa: ANN401 - aiomqtt's own
-    host, _, port = address.rpartition(":")
-    protocol = aiomqtt.ProtocolVersion.V5
-    async with aiomqtt.Client(host, int(port), protocol=protocol, **options) as client:
-        yield client
-
-
-async def publish(
-    address: str,
-    topic: str,
-    *payloads: bytes,
-    content_type: str | None = None,
-    user: Sequence[tuple[str, str]] = (),
-    retain: bool = False,
-) -> None:
-    told = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has types but here
-    if content_type is not None:
-        told.ContentType = content_type
-    if user:
-        told.UserProperty = list(user)
-    async with publisher(address) as client:
-        for payload in payloads:
-            await client.publish(topic, payload, qos=1, retain=retain, properties=told)
 
 
 async def subscribed(run: RunningSource) -> None:
@@ -211,7 +183,7 @@ async def test_nothing_is_acknowledged_before_it_is_durable_and_no_more_than_ask
             await publish(mqtt, f"{topic}/x", b"1", b"2", b"3")
             await run.until("unhealthy")
             await run.stop()
-        async with publisher(mqtt, identifier=topic, clean_start=False) as other:
+        async with client(mqtt, identifier=topic, clean_start=False) as other:
             # Whoever has the session next gets what was sent, not acknowledged, and not emitted.
             async with asyncio.timeout(20):
                 came = [(await anext(other.messages)).payload for _ in range(3)]
@@ -264,9 +236,9 @@ async def test_more_of_qos_0_than_can_wait_is_dropped_and_said(
         with run.outage():
             await publish(mqtt, f"{topic}/x", b"first")
             await run.until("unhealthy")
-            async with publisher(mqtt) as client:
+            async with client(mqtt) as publisher:
                 for number in range(20):
-                    await client.publish(f"{topic}/x", b"%d" % number, qos=0)
+                    await publisher.publish(f"{topic}/x", b"%d" % number, qos=0)
             await publish(mqtt, f"{topic}/x", b"last")
             await asyncio.wait_for(last.wait(), 20)
         events = [*await run.events(2)]
@@ -326,7 +298,7 @@ async def test_a_server_that_has_forgotten_the_session_is_told_of(
     async with read(mqtt, topic) as run:
         await subscribed(run)
         await run.stop()
-        async with publisher(mqtt, identifier=topic, clean_start=True):
+        async with client(mqtt, identifier=topic, clean_start=True):
             pass
         run.start()
         await subscribed(run)
@@ -373,11 +345,9 @@ async def test_a_server_that_is_not_there_is_one_line(topic: str) -> None:
 async def test_it_has_its_session_back_after_another_client_of_the_same_name(
     mqtt: str, topic: str
 ) -> None:
-    kept = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # as above
-    kept.SessionExpiryInterval = 600
     async with read(mqtt, topic) as run:
         await subscribed(run)
-        async with publisher(mqtt, identifier=topic, clean_start=False, properties=kept):
+        async with client(mqtt, identifier=topic, clean_start=False, properties=kept()):
             told = await run.until("restarting")
         await publish(mqtt, f"{topic}/x", b"1")
         [event] = await run.events(1)

@@ -13,6 +13,7 @@ from broker.event import Event
 from cemesh.testing.contract.sinks import *  # noqa: F403
 from cemesh.testing.contract.sinks import Downstream
 from sinks.file import FileSink, FileSinkSpec
+from tests.contract.mqtt import ServerOfTopics
 from tests.contract.redis_streams import StreamOfRedis
 from tests.contract.postgresql import RowsOfEvents
 from tests.services.postgresql.fixtures import Database
@@ -41,7 +42,7 @@ class LinesOfAFile:
         away.rename(folder)
 
 
-@pytest.fixture(params=["file", "postgresql"])
+@pytest.fixture(params=["file", "mqtt", "postgresql"])
 def downstream(request: pytest.FixtureRequest) -> Downstream:
     found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
     return found
@@ -57,3 +58,8 @@ def file_downstream(tmp_path: Path) -> Downstream:
     folder = tmp_path / "folder"
     folder.mkdir()
     return LinesOfAFile(folder)
+
+
+@pytest.fixture
+def mqtt_downstream(mqtt: str, mqtt_relay: Relay) -> Downstream:
+    return ServerOfTopics(mqtt, mqtt_relay)

@@ -11,6 +11,7 @@ from cemesh.testing.contract.sources import *  # noqa: F403
 from cemesh.testing.contract.sources import Upstream
 from sources.file import FileSource
 from sources.file.spec import FileSpec
+from tests.contract.mqtt import TopicOfAServer
 from tests.contract.redis_streams import EntriesOfAStream
 from tests.contract.postgresql import RowsOfAnOutbox
 from tests.services.postgresql.fixtures import Database
@@ -34,7 +35,7 @@ class Lines:
         return int(event.data or b"")
 
 
-@pytest.fixture(params=["file", "postgresql"])
+@pytest.fixture(params=["file", "mqtt", "postgresql"])
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
     return found
@@ -43,6 +44,11 @@ def upstream(request: pytest.FixtureRequest) -> Upstream:
 @pytest.fixture
 def file_upstream(tmp_path: Path) -> Upstream:
     return Lines(tmp_path / "lines")
+
+
+@pytest.fixture
+def mqtt_upstream(mqtt: str) -> Upstream:
+    return TopicOfAServer(mqtt)
 
 
 @pytest.fixture
