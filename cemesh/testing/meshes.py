@@ -20,9 +20,10 @@ from broker.observe.metrics import Metrics
 from broker.ports import Answer, BackendOptions, Books, DeadLetter
 from broker.trigger import Broker, Desired, SinkObject, Target, Trigger
 
-SOON: Final = timedelta(seconds=10)
+SOON: Final = timedelta(seconds=30)
 DEFAULT_BROKER: Final = "default/default"
 
+_ENDS_WITHIN: Final = timedelta(seconds=10)
 _LOOK_AGAIN: Final = 0.005
 _AT_ONCE: Final = timedelta(milliseconds=1)
 _ALL: Final = 1_000_000
@@ -79,7 +80,7 @@ async def mesh(*manifests: Path | str, with_sources: bool = False) -> AsyncItera
         sources=desired.sources if with_sources else {},
     )
     async with Mesh(
-        channel="memory:", options=_OPTIONS, drain_timeout=SOON, metrics=Metrics()
+        channel="memory:", options=_OPTIONS, drain_timeout=_ENDS_WITHIN, metrics=Metrics()
     ) as running:
         await running.apply(changed)
         yield RunningMesh(running, recorders)

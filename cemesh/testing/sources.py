@@ -18,7 +18,7 @@ from broker.sourceplugin import source_plugin
 from broker.status import SourceState, SourceStatus
 from broker.trigger import Source
 
-SOON: Final = timedelta(seconds=10)
+SOON: Final = timedelta(seconds=30)
 
 _ALL: Final = 1_000_000
 _LOOK_AGAIN: Final = 0.005

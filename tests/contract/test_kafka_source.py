@@ -105,7 +105,7 @@ async def committed(kafka: str, topic: str, partition: int = 0) -> int | None:
 
 
 async def until_committed(kafka: str, topic: str, offset: int, partition: int = 0) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while await committed(kafka, topic, partition) != offset:
             await asyncio.sleep(0.05)
 
@@ -293,7 +293,7 @@ async def test_what_is_being_stored_when_another_comes_is_finished_and_does_not_
                 await produce(kafka, topic, [b"1"] * 10, partition=partition)
             await one.until("unhealthy")
             two = await stack.enter_async_context(read(kafka, topic))
-            await asyncio.wait_for(revoking.wait(), 20)
+            await asyncio.wait_for(revoking.wait(), 30)
         for partition in range(3):
             await until_committed(kafka, topic, 10, partition)
 
@@ -311,7 +311,7 @@ async def test_what_cannot_be_stored_in_time_is_given_to_another_and_committed_b
                 await produce(kafka, topic, [b"1"] * 10, partition=partition)
             await one.until("unhealthy")
             async with read(kafka, topic) as two:
-                first = await two.events(10, within=timedelta(seconds=20))
+                first = await two.events(10, within=timedelta(seconds=30))
                 for partition in range(3):
                     await produce(kafka, topic, [b"2"] * 5, partition=partition)
                 await until(lambda: two.status.emitted in (15, 30))

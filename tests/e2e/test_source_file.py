@@ -75,7 +75,7 @@ async def test_killed_twice_the_mesh_emits_every_line_of_files_that_are_rotated(
                 await asyncio.sleep(0.3)  # in which lines are written that nobody reads
                 await mesh.start()
             await writing
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while len(ids_by_line(subscriber.received)) < LINES:
                     await asyncio.sleep(0.1)
 

@@ -266,8 +266,8 @@ async def test_the_live_stream_has_what_comes_to_any_worker(running_mesh: Meshes
                         async with asyncio.timeout(0.2):
                             while True:
                                 seen.add(json.loads(await tail.stdout.readline())["id"])
-                    newest = {f"event-{number - back}" for back in range(3)}
-                    if newest <= seen:
+                    in_a_row = ({f"event-{first + n}" for n in range(3)} for first in range(number))
+                    if any(three <= seen for three in in_a_row):
                         break
         finally:
             tail.terminate()
