@@ -14,8 +14,8 @@ from cemesh.testing.contract.sinks import *  # noqa: F403
 from cemesh.testing.contract.sinks import Downstream
 from sinks.file import FileSink, FileSinkSpec
 from tests.contract.mqtt import ServerOfTopics
-from tests.contract.redis_streams import StreamOfRedis
 from tests.contract.postgresql import RowsOfEvents
+from tests.contract.redis_streams import StreamOfRedis
 from tests.services.postgresql.fixtures import Database
 from tests.services.relay import Relay
 
@@ -42,7 +42,7 @@ class LinesOfAFile:
         away.rename(folder)
 
 
-@pytest.fixture(params=["file", "mqtt", "postgresql"])
+@pytest.fixture(params=["file", "mqtt", "postgresql", "redis"])
 def downstream(request: pytest.FixtureRequest) -> Downstream:
     found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
     return found
@@ -63,3 +63,8 @@ def file_downstream(tmp_path: Path) -> Downstream:
 @pytest.fixture
 def mqtt_downstream(mqtt: str, mqtt_relay: Relay) -> Downstream:
     return ServerOfTopics(mqtt, mqtt_relay)
+
+
+@pytest.fixture
+def redis_downstream(redis_url: str, redis_relay: Relay) -> Downstream:
+    return StreamOfRedis(redis_url, redis_relay)

@@ -12,8 +12,8 @@ from cemesh.testing.contract.sources import Upstream
 from sources.file import FileSource
 from sources.file.spec import FileSpec
 from tests.contract.mqtt import TopicOfAServer
-from tests.contract.redis_streams import EntriesOfAStream
 from tests.contract.postgresql import RowsOfAnOutbox
+from tests.contract.redis_streams import EntriesOfAStream
 from tests.services.postgresql.fixtures import Database
 
 
@@ -35,7 +35,7 @@ class Lines:
         return int(event.data or b"")
 
 
-@pytest.fixture(params=["file", "mqtt", "postgresql"])
+@pytest.fixture(params=["file", "mqtt", "postgresql", "redis"])
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
     return found
@@ -54,3 +54,8 @@ def mqtt_upstream(mqtt: str) -> Upstream:
 @pytest.fixture
 async def postgresql_upstream(postgresql: Database) -> Upstream:
     return await RowsOfAnOutbox.made(postgresql)
+
+
+@pytest.fixture
+def redis_upstream(redis_url: str) -> Upstream:
+    return EntriesOfAStream(redis_url)
