@@ -129,9 +129,9 @@ async def test_with_the_replicas_that_are_wanted_it_is_accepted(
     own: str, redis_program: Path, tmp_path: Path, stream: str
 ) -> None:
     host, _, port = own.removeprefix("redis://").rpartition(":")
-    with RedisServer(
-        tmp_path / "replica", redis_program, settings=f"replicaof {host} {port}"
-    ) as replica:
+    # Without a file of its own, which it would begin anew just when it is to end.
+    settings = f"replicaof {host} {port}\nappendonly no"
+    with RedisServer(tmp_path / "replica", redis_program, settings=settings) as replica:
         async with adding(own, stream, waitReplicas=1) as made:
             await until_accepted(made, event("1"))
         found = await events_in(replica.listeners.url, stream)

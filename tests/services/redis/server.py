@@ -70,7 +70,7 @@ class RedisServer(Server):
             f"tls-cert-file {folder}/server.pem\ntls-key-file {folder}/server.pem\n"
             f"tls-ca-cert-file {folder}/authority.pem\ntls-auth-clients yes\n"
             'appendonly yes\nappendfsync always\nsave ""\ndaemonize no\n'
-            "repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\nshutdown-timeout 0\n"
+            "repl-diskless-sync-delay 0\n"
             f"user {USER} on >{PASSWORD} ~* &* +@all\n"
             f"user {READER} on >{PASSWORD} ~* &* +ping +xinfo +client\n{settings}\n"
         )
