@@ -95,13 +95,14 @@ class TopicOfAServer:
 class ServerOfTopics:
     """A topic that events are published to, on a way that can be cut."""
 
-    def __init__(self, address: str, relay: Relay, **spec: object) -> None:
+    def __init__(self, address: str, relay: Relay) -> None:
         self._address, self._relay = address, relay
         self._topic = f"sink-{uuid.uuid4()}"
         keep_session(address, self._topic, f"{self._topic}/#")
+        self.template: Final = f"{self._topic}/{{type}}"
         self.sink: object = MqttSink
         self.spec: object = MqttSinkSpec.model_validate(
-            {"url": relay.address, "topic": f"{self._topic}/{{type}}", **spec}
+            {"url": relay.address, "topic": self.template}
         )
 
     async def arrived(self, count: int) -> Sequence[Event]:

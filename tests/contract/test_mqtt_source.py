@@ -342,6 +342,15 @@ async def test_a_server_that_is_not_there_is_one_line(topic: str) -> None:
     assert told.error == "MQTT server 127.0.0.1:1: Connection refused"
 
 
+async def test_a_server_that_acknowledges_nothing_is_told_of(
+    mqtt_listeners: Listeners, topic: str
+) -> None:
+    async with read(mqtt_listeners.qos_0, topic) as run:
+        told = await run.until("restarting")
+
+    assert "it takes no messages of QoS 1" in (told.error or "")
+
+
 async def test_it_has_its_session_back_after_another_client_of_the_same_name(
     mqtt: str, topic: str
 ) -> None:

@@ -86,6 +86,7 @@ class Connection(aiomqtt.Client):
         )
         self.session_present = False
         self.largest = _LARGEST
+        self._acknowledges = True
         self._inbox: list[MQTTMessage] = []
         self._changed = asyncio.Event()
         self._unanswered: dict[int, asyncio.Future[ReasonCode]] = {}
@@ -113,6 +114,8 @@ class Connection(aiomqtt.Client):
         if not self._connected.done():
             raise TimeoutError
         self._connected.result()
+        if not self._acknowledges:
+            raise aiomqtt.MqttError("it takes no messages of QoS 1, and so acknowledges none")
 
     async def close(self) -> None:
         """Take leave, if the server listens, and close the socket in any case."""
@@ -151,6 +154,7 @@ class Connection(aiomqtt.Client):
     ) -> None:
         self.session_present = flags.session_present
         self.largest = getattr(properties, "MaximumPacketSize", _LARGEST)
+        self._acknowledges = getattr(properties, "MaximumQoS", 1) > 0
         most = getattr(properties, "ReceiveMaximum", _UNANSWERED)
         self._slots = asyncio.Semaphore(min(most, _UNANSWERED))
         super()._on_connect(client, userdata, flags, reason_code, properties)

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
 
+from broker.characters import hidden, misfit
 from broker.manifest.shapes import Shape
 from broker.manifest.specs import SecretText
 from broker.tls import certificates_fault, pair_fault
@@ -93,11 +94,19 @@ class MqttAccess(Shape):
         if self.password is not None and self.user is None:
             raise ValueError("'password' is of no use without 'user'")
         for name, text in (("user", self.user), ("password", self.password)):
-            if text is not None and len(text.get_secret_value().encode()) > _LONGEST:
-                raise ValueError(f"'{name}' is longer than {_LONGEST} bytes")
+            fault = None if text is None else _fault(text.get_secret_value(), name)
+            if fault is not None:
+                raise ValueError(f"'{name}' {fault}")
         if self.tls.enable and self._parts["scheme"] == "mqtt":
             raise ValueError("'url' is mqtt:, which is without TLS, and 'tls.enable' is true")
         return self
+
+
+def _fault(text: str, name: str) -> str | None:
+    if len(text.encode(errors="surrogatepass")) > _LONGEST:
+        return f"is longer than {_LONGEST} bytes"
+    index = hidden(text)
+    return None if index is None else misfit(text, index, f"{name} of MQTT")
 
 
 def revealed(text: SecretStr | None) -> str | None:

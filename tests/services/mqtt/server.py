@@ -41,19 +41,20 @@ _SBIN: Final = "/usr/sbin"  # not everybody's PATH has it
 class Listeners:
     """Where a server listens, each as ``host:port``, and the folder of its certificates and log.
 
-    ``secured`` takes USER with PASSWORD, who may read and write all but topics below ``forbidden``;
-    ``tls`` takes everybody, ``mtls`` only clients that have a certificate. All certificates are
-    vouched for by ``authority``.
+    ``secured`` and ``tls`` take USER with PASSWORD, who may read and write all but topics below
+    ``forbidden``; ``mtls`` takes clients that have a certificate, and ``qos_0`` everybody, without
+    acknowledging anything. All certificates are vouched for by ``authority``.
     """
 
     mqtt: str
     secured: str
     tls: str
     mtls: str
+    qos_0: str
     folder: str
 
     def addresses(self) -> Sequence[str]:
-        return [self.mqtt, self.secured, self.tls, self.mtls]
+        return [self.mqtt, self.secured, self.tls, self.mtls, self.qos_0]
 
     @property
     def authority(self) -> str:
@@ -122,12 +123,13 @@ def _installed() -> str | None:
 
 def _settings(folder: Path, program: str) -> Listeners:
     write_certificates(folder, "localhost", HOST)
-    ports = free_ports(4)
+    ports = free_ports(5)
     listeners = Listeners(
         mqtt=f"{HOST}:{ports[0]}",
         secured=f"{HOST}:{ports[1]}",
         tls=f"{HOST}:{ports[2]}",
         mtls=f"{HOST}:{ports[3]}",
+        qos_0=f"{HOST}:{ports[4]}",
         folder=str(folder),
     )
     passwords, acl = folder / "passwords", folder / "acl"
@@ -155,12 +157,16 @@ password_file {passwords}
 acl_file {acl}
 
 listener {ports[2]} {HOST}
-allow_anonymous true
+password_file {passwords}
+acl_file {acl}
 {tls}
 listener {ports[3]} {HOST}
 allow_anonymous true
 require_certificate true
 {tls}
+listener {ports[4]} {HOST}
+allow_anonymous true
+max_qos 0
 """
     )
     return listeners
