@@ -25,6 +25,10 @@ class Entry:
     id: str
     fields: Sequence[tuple[bytes, bytes]]
 
+    @property
+    def size(self) -> int:
+        return sum(len(name) + len(value) for name, value in self.fields)
+
     def content(self) -> bytes:
         """Return what a dead letter has of it: the event that it says it is, or all fields."""
         events = [value for name, value in self.fields if name == EVENT_FIELD]

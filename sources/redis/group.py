@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -16,15 +17,24 @@ from redis.exceptions import ResponseError
 from broker.connections.redis import code_of, in_time
 from sources.redis.entries import Entry
 
-BATCH: Final = 200
-"""Entries that are read, and emitted, together."""
+_TOGETHER: Final = 200
+_FIRST: Final = 10
+_BYTES_TOGETHER: Final = 4 << 20
+"""What is read, and emitted, together: entries at most, so many of a stream that nobody knows yet,
+and bytes, as far as entries are as large as those that were read last."""
 
 BEGINNING: Final = "0-0"
 
-# The same for all runs of this process, so that one finds what the one before it has left.
-_CONSUMER: Final = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
 _BLOCKS: Final = timedelta(seconds=1)
+
+
+@cache
+def consumer(process: int) -> str:
+    """Return the name of a process, the same for all runs in it: one finds what another has left.
+
+    Of another machine, or after a restart, a process of that id has another name.
+    """
+    return f"{socket.gethostname()}-{process}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +56,9 @@ class Group:
         self._client = client
         self._stream = stream
         self._name = name
+        self._consumer = consumer(os.getpid())
         self._next_claim = BEGINNING
+        self._count = _FIRST
 
     async def place(self) -> str | None:
         """Return after which entry the group goes on; None where there is no such group."""
@@ -86,12 +98,12 @@ class Group:
         """Take over what others have not acknowledged for so long. Nothing ends a walk over all."""
         answer = await self._ask(
             "XAUTOCLAIM",
-            *(self._stream, self._name, _CONSUMER, after // timedelta(milliseconds=1)),
-            *(self._next_claim, "COUNT", BATCH),
+            *(self._stream, self._name, self._consumer, after // timedelta(milliseconds=1)),
+            *(self._next_claim, "COUNT", self._count),
         )
         self._next_claim = _text(answer[0])
         # From Redis 7.0 on, those that are deleted are listed, and acknowledged by it.
-        return _batch(answer[1], deleted=answer[2] if len(answer) > 2 else ())
+        return self._batch(answer[1], deleted=answer[2] if len(answer) > 2 else ())
 
     @property
     def claims_more(self) -> bool:
@@ -123,20 +135,22 @@ class Group:
 
     async def _read(self, *rest: str | int) -> Batch:
         answer = await self._ask(
-            "XREADGROUP", "GROUP", self._name, _CONSUMER, "COUNT", BATCH, *rest
+            "XREADGROUP", "GROUP", self._name, self._consumer, "COUNT", self._count, *rest
         )
-        return _batch(answer[0][1]) if answer else Batch()
+        return self._batch(answer[0][1]) if answer else Batch()
 
-
-def _batch(listed: Sequence[Any], deleted: Sequence[bytes] = ()) -> Batch:
-    found = [each for each in listed if each is not None]
-    gone = [_text(each) for each, fields in found if fields is None]
-    entries = [
-        Entry(id=_text(each), fields=list(zip(fields[::2], fields[1::2], strict=True)))
-        for each, fields in found
-        if fields is not None
-    ]
-    return Batch(entries=entries, deleted=[*gone, *map(_text, deleted)])
+    def _batch(self, listed: Sequence[Any], deleted: Sequence[bytes] = ()) -> Batch:
+        found = [each for each in listed if each is not None]
+        gone = [_text(each) for each, fields in found if fields is None]
+        entries = [
+            Entry(id=_text(each), fields=list(zip(fields[::2], fields[1::2], strict=True)))
+            for each, fields in found
+            if fields is not None
+        ]
+        if entries:
+            size = sum(each.size for each in entries) // len(entries)
+            self._count = max(1, min(_TOGETHER, _BYTES_TOGETHER // max(1, size)))
+        return Batch(entries=entries, deleted=[*gone, *map(_text, deleted)])
 
 
 def _mapping(answer: Sequence[Any]) -> Mapping[bytes, Any]:

@@ -50,7 +50,7 @@ class RedisStreamSource:
                 self._context.healthy()
                 watching = asyncio.create_task(self._watch(group))
                 try:
-                    await self._read(group, emit)
+                    await self._read(group, emit, until=watching)
                 finally:
                     watching.cancel()
                     await asyncio.wait([watching])
@@ -84,19 +84,20 @@ class RedisStreamSource:
 
     # --- what is read ----------------------------------------------------------------------
 
-    async def _read(self, group: Group, emit: Emitter) -> None:
+    async def _read(self, group: Group, emit: Emitter, *, until: asyncio.Task[None]) -> None:
         while (left := await group.left()).ids:
             await self._pass_on(left, group, emit)
         clock = asyncio.get_running_loop().time
         every = min(self._spec.claim_after, _CLAIMS_WITHIN).total_seconds()
         claims_at = clock()
-        while True:
+        while not until.done():
             if clock() >= claims_at:
                 await self._pass_on(await group.claimed(self._spec.claim_after), group, emit)
                 if group.claims_more:
                     continue
                 claims_at = clock() + every
             await self._pass_on(await group.new(), group, emit)
+        until.result()
 
     async def _pass_on(self, batch: Batch, group: Group, emit: Emitter) -> None:
         if not batch.ids:

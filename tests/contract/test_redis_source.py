@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from broker.codecs.json import encode_event
 from cemesh.testing.contract.sinks import event as made
 from sources.redis import group, source
 from tests.contract.redis_streams import (
+    Fields,
     add,
     ask,
     client,
@@ -101,7 +104,7 @@ async def test_what_was_deleted_before_it_was_read_is_acknowledged_and_told(
 ) -> None:
     first, second, _ = await add(redis_url, stream, *numbered(1, 2, 3))
     await ask(redis_url, "XGROUP", "CREATE", stream, "g", "0")
-    await give(redis_url, stream, 3, to=group._CONSUMER)
+    await give(redis_url, stream, 3, to=group.consumer(os.getpid()))
     await ask(redis_url, "XDEL", stream, first, second)
 
     async with read(redis_url, stream) as run:
@@ -235,6 +238,29 @@ async def test_what_a_dead_consumer_has_left_is_taken_over_after_a_while_and_all
         await until_acknowledged(redis_url, stream)
 
     assert {each.id for each in events} == set(ids)
+
+
+async def test_large_entries_are_read_few_at_a_time(
+    redis_url: str, stream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group, "_BYTES_TOGETHER", 10_000)
+    sizes: list[int] = []
+    acknowledge = group.Group.acknowledge
+
+    async def counted(of: group.Group, ids: Sequence[str]) -> None:
+        sizes.append(len(ids))
+        await acknowledge(of, ids)
+
+    monkeypatch.setattr(group.Group, "acknowledge", counted)
+    large: Fields = {"n": b"x" * 3_000}
+    await add(redis_url, stream, *[large] * 30, *numbered(*range(400)))
+
+    async with read(redis_url, stream) as run:
+        await run.events(430, within=SOON)
+        await until_acknowledged(redis_url, stream)
+
+    assert sizes[:3] == [10, 3, 3]
+    assert max(sizes) == 200
 
 
 async def test_what_another_is_working_on_is_left_to_it(redis_url: str, stream: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -83,7 +83,8 @@ async def connected(spec: RedisSpec) -> AsyncIterator[Redis]:
     try:
         yield client
     finally:
-        await client.aclose()
+        with suppress(RedisError):  # it waits no longer for a peer that does not close, too
+            await client.aclose()
 
 
 def _context(spec: RedisSpec) -> ssl.SSLContext:
