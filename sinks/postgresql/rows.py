@@ -16,6 +16,8 @@ Values = Sequence[str | bytes | None]
 
 NEEDED: Final = ("id", "source", "type", "data", "extensions")
 
+_TEXTS: Final = frozenset({"text", "character varying", "character", "name"})
+
 _OTHERS: Final = ("subject", "time", "datacontenttype", "dataschema")
 """What stands among the extensions where it has no column."""
 
@@ -31,11 +33,7 @@ class Rows:
         fields = (*self._attributes, "extensions", "data")
         columns = [table.columns[each] for each in fields]
         names = ", ".join(each.name for each in columns)
-        # As text, for the server to read, whatever the type of the column: it says what is wrong.
-        values = ", ".join(
-            f"${number}" if each.type == "bytea" else f"CAST(${number}::text AS {each.type})"
-            for number, each in enumerate(columns, 1)
-        )
+        values = ", ".join(_value(number, each.type) for number, each in enumerate(columns, 1))
         self.insert = f"INSERT INTO {table.name} ({names}) VALUES ({values})"  # noqa: S608 - names are quoted, types the catalogue's
         if unique:
             keys = ", ".join(table.columns[each].name for each in unique)
@@ -74,3 +72,13 @@ class Rows:
                 f"the payload is not UTF-8, and the column 'data' is {self._data_type}; "
                 "one of the type bytea takes any payload"
             ) from None
+
+
+def _value(number: int, type: str) -> str:
+    """Return the parameter of that number, as text for the server to read and to say what is wrong.
+
+    Text is not cast: of what is too long a cast takes the beginning, and an assignment refuses it.
+    """
+    if type == "bytea":
+        return f"${number}"
+    return f"${number}::text" if type in _TEXTS else f"CAST(${number}::text AS {type})"

@@ -65,6 +65,10 @@ class Outbox:
     @classmethod
     async def find(cls, connection: Connection, spec: PostgresqlSourceSpec) -> Self:
         """Return the outbox, which can be read and cleared. Raises `UnfitTable` besides."""
+        if await connection.fetchval("SHOW transaction_read_only") == "on":
+            raise UnfitTable(
+                "it is read-only, as a standby is, and no row could be deleted or marked"
+            )
         marks = spec.on_emitted == "mark"
         needed = {"position", "id", "type", *(["emitted_at"] if marks else [])}
         table = await find_table(connection, spec, spec.columns, needed=needed)

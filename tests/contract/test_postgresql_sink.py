@@ -173,6 +173,7 @@ async def test_what_it_inserts_a_source_reads_as_it_was(postgresql: Database) ->
             'violates check constraint "events_subject_check" (23514)',
         ),
         (b"1", {"id": "x" * 9_000}, "(54000)"),
+        (b"1", {"type": "order.created.late"}, "value too long for type character(13) (22001)"),
     ],
 )
 async def test_one_that_the_table_does_not_take_is_refused_for_good_and_fails_no_other(
@@ -181,7 +182,8 @@ async def test_one_that_the_table_does_not_take_is_refused_for_good_and_fails_no
     await make(postgresql)
     # What repeats itself would be compressed, and then be short enough for an index.
     await postgresql.connection.execute(
-        "ALTER TABLE events ADD CHECK (subject <> 'forbidden'), ALTER id SET STORAGE EXTERNAL"
+        "ALTER TABLE events ADD CHECK (subject <> 'forbidden'), ALTER id SET STORAGE EXTERNAL, "
+        "ALTER type TYPE char(13)"
     )
     events = [event(str(number)) for number in range(40)]
     bad = Event.checked({**event("bad").attributes, **more}, data)

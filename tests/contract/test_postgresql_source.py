@@ -23,6 +23,7 @@ from tests.services.postgresql.server import (
     PostgresqlServer,
 )
 from tests.services.relay import Relay
+from tests.unit.meshes import until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -271,6 +272,18 @@ async def test_many_rows_come_in_the_order_of_their_keys(postgresql: Database, m
     assert [each.id for each in events] == ids
 
 
+async def test_all_that_wait_are_counted_also_those_that_are_not_read_yet(
+    postgresql: Database, mesh: str
+) -> None:
+    async with read(postgresql, mesh) as run:
+        with run.outage():
+            await insert(postgresql, *map(str, range(1_201)))
+            await run.until("unhealthy")
+            assert run.status.lag == 1_201
+        await run.events(1_201)
+        await until(lambda: run.status.lag == 0)
+
+
 async def test_rows_that_are_large_come_in_smaller_batches_and_none_is_missing(
     postgresql: Database, mesh: str
 ) -> None:
@@ -401,6 +414,7 @@ async def test_what_keeps_it_from_reading_is_said_in_words(
     [
         ("SELECT", {}, 'GRANT SELECT ON "outbox" TO "{user}"'),
         ("DELETE", {}, 'GRANT DELETE ON "outbox" TO "{user}"'),
+        ("ALL", {"table": "hidden.outbox"}, "permission denied for schema hidden; see GRANT"),
         ("DELETE", {"onEmitted": "mark"}, 'GRANT UPDATE ON "outbox" TO "{user}"'),
     ],
 )
@@ -408,13 +422,27 @@ async def test_a_privilege_that_is_missing_is_told_with_its_grant(
     postgresql: Database, mesh: str, revoked: str, fields: Mapping[str, object], why: str
 ) -> None:
     await postgresql.connection.execute(
-        f"REVOKE {revoked} ON outbox FROM {mesh}; ALTER TABLE outbox ADD emitted_at timestamptz"
+        f"REVOKE {revoked} ON outbox FROM {mesh}; ALTER TABLE outbox ADD emitted_at timestamptz; "
+        "CREATE SCHEMA hidden; CREATE TABLE hidden.outbox (position int PRIMARY KEY)"
     )
 
     async with read(postgresql, mesh, **fields) as run:
         status = await run.until("restarting")
 
     assert why.format(user=mesh) in (status.error or "")
+
+
+async def test_a_server_that_is_read_only_gets_nothing_emitted_that_would_come_again(
+    postgresql: Database, mesh: str
+) -> None:
+    await postgresql.connection.execute(f"ALTER ROLE {mesh} SET default_transaction_read_only = on")
+    await insert(postgresql, "1")
+
+    async with read(postgresql, mesh) as run:
+        status = await run.until("restarting")
+
+    assert "it is read-only, as a standby is" in (status.error or "")
+    assert status.emitted == 0
 
 
 async def test_tls_trusts_the_authority_and_shows_a_certificate(
