@@ -28,12 +28,12 @@ _MOST_COUNTED: Final = 10_000
 _TIME: Final = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 # One key for each row: what is deleted, or marked, by its key is then what was emitted.
-_UNIQUE: Final = """
+_IS_KEY: Final = """
 SELECT relkind NOT IN ('r', 'p') OR EXISTS (
-  SELECT FROM pg_index WHERE indrelid = c.oid AND indisunique AND indisvalid AND indpred IS NULL
-     AND indnkeyatts = 1 AND indkey[0] = (
-       SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attname = $2))
-  FROM pg_class c WHERE c.oid = $1
+  SELECT FROM pg_index AS i JOIN pg_attribute AS a ON attrelid = indrelid AND attnum = indkey[0]
+   WHERE indrelid = c.oid AND indisunique AND indisvalid AND indpred IS NULL AND indnkeyatts = 1
+     AND attname = $2 AND attnotnull)
+  FROM pg_class AS c WHERE c.oid = $1
 """
 
 
@@ -81,13 +81,17 @@ class Outbox:
             "SELECT has_table_privilege($1::oid, 'DELETE')", table.oid
         ):
             raise table.not_allowed("DELETE")
-        if not await connection.fetchval(_UNIQUE, table.oid, spec.columns.position):
+        if not await connection.fetchval(_IS_KEY, table.oid, spec.columns.position):
             key = table.columns["position"].name
             raise UnfitTable(
-                f"the column {key} of {table.name} has no unique index of its own, so that rows "
-                f"cannot be told apart: CREATE UNIQUE INDEX ON {table.name} ({key})"
+                f"the column {key} of {table.name} may be null, or the same in two rows, which "
+                f"could not be told apart: ALTER TABLE {table.name} ADD UNIQUE ({key}), "
+                f"ALTER {key} SET NOT NULL"
             )
-        return cls(connection, spec, table)
+        outbox = cls(connection, spec, table)
+        # What it cannot do, for the type of a column say, is known before anything is emitted.
+        await connection.prepare(outbox._done)
+        return outbox
 
     async def read(self) -> Sequence[Row]:
         """Return the first rows that have not been emitted, up to MOST and about 8 MiB."""

@@ -319,6 +319,21 @@ async def test_marked_rows_stay_and_do_not_come_again(postgresql: Database, mesh
     assert earliest <= datetime.now(UTC)
 
 
+async def test_a_view_is_an_outbox_where_rows_can_be_deleted_from_it(
+    postgresql: Database, mesh: str
+) -> None:
+    await postgresql.connection.execute(
+        "CREATE VIEW orders AS SELECT position, id, 'order' AS type, data FROM outbox "
+        "WHERE type LIKE 'order%'; INSERT INTO outbox (id, type) VALUES ('1', 'o'), ('2', 'order')"
+    )
+
+    async with read(postgresql, table="orders") as run:
+        [event] = await run.events(1)
+        await until_left(postgresql, 1)
+
+    assert (event.id, event.type) == ("2", "order")
+
+
 async def test_without_a_notify_it_looks_every_interval(postgresql: Database, mesh: str) -> None:
     await postgresql.connection.execute("DROP TRIGGER outbox_notify ON outbox")
 
@@ -390,7 +405,8 @@ async def test_a_server_that_is_killed_and_comes_back_has_every_row_still(
         ({"columns": {"subject": "topic"}}, "no column \"topic\", where 'subject' should be"),
         ({"columns": {"id": "idd"}}, "no column \"idd\" (did you mean 'id'?)"),
         ({"columns": {"time": "at"}, "table": "odd"}, "'time' takes timestamptz or text"),
-        ({"table": "odd"}, 'CREATE UNIQUE INDEX ON "odd" ("position")'),
+        ({"table": "odd"}, 'ALTER TABLE "odd" ADD UNIQUE ("position"), ALTER "position" SET NOT'),
+        ({"onEmitted": "mark", "columns": {"emittedAt": "odd"}}, '"odd" is of type boolean'),
         ({"onEmitted": "mark"}, "no column \"emitted_at\", where 'emitted_at' should be"),
     ],
 )
@@ -398,7 +414,8 @@ async def test_what_keeps_it_from_reading_is_said_in_words(
     postgresql: Database, mesh: str, fields: Mapping[str, object], why: str
 ) -> None:
     await postgresql.connection.execute(
-        "CREATE TABLE odd (position int, id text, type text, at date)"
+        "CREATE TABLE odd (position int, id text, type text, at date); "
+        "ALTER TABLE outbox ADD odd boolean"
     )
 
     async with read(postgresql, **{"user": ADMIN, **fields}) as run:
