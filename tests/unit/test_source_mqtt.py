@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import ValidationError
 
 from broker.connections.mqtt import Message, MqttAccess, content_of, event_of
+from broker.connections.mqtt.unanswered import Unanswered
 from broker.errors import InvalidEvent
 from broker.event import Event
 from broker.manifest import load
@@ -92,6 +96,26 @@ def test_an_event_comes_out_of_its_message_as_it_was(data: bytes | None, structu
     # In binary mode, MQTT cannot tell an empty payload from none.
     assert event_of(message, URI).data == (data if structured else data or None)
     assert event_of(message, URI).attributes == event.attributes
+
+
+# --- what is on its way ----------------------------------------------------------------------
+
+
+async def test_a_message_that_nobody_waits_for_keeps_its_place_until_it_is_answered() -> None:
+    unanswered = Unanswered(1)
+    await unanswered.turn()
+    given_up = asyncio.create_task(unanswered.answer_to(1))
+    next_one = asyncio.create_task(unanswered.turn())
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    await asyncio.sleep(0)
+    before = next_one.done()
+
+    unanswered.answered(1, ReasonCode(PacketTypes.PUBACK))
+    await asyncio.wait_for(next_one, 10)
+
+    assert not before
 
 
 # --- where, and who --------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from broker.connections.mqtt.client import Connection, connected
+from broker.connections.mqtt.client import Connection
+from broker.connections.mqtt.connecting import connected
 from broker.connections.mqtt.faults import FAULTS, said
 from broker.connections.mqtt.messages import Message, content_of, event_of
 from broker.connections.mqtt.spec import MqttAccess

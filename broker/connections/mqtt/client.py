@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
 import aiomqtt
 from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -20,8 +22,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.connections.mqtt.messages import Message
 from broker.connections.mqtt.spec import MqttAccess, revealed
-from broker.connections.mqtt.wire import message_of, properties, shaken, size
-from broker.tls import tls_context
+from broker.connections.mqtt.unanswered import Unanswered
+from broker.connections.mqtt.wire import message_of, properties, shaken, size, unreadable_of
 
 _log: Final = logging.getLogger("cemesh.mqtt")
 _silent: Final = logging.getLogger("cemesh.mqtt.client")
@@ -84,13 +86,16 @@ class Connection(aiomqtt.Client):
         self._client._ssl_wrap_socket = (  # type: ignore[method-assign] # see `shaken`
             lambda tcp_sock: shaken(tcp_sock, tls, access.host, within=ANSWERS_WITHIN)
         )
+        self._as_paho_has_it = self._client._handle_publish
+        self._client._handle_publish = (  # type: ignore[method-assign] # see there
+            self._handle_publish
+        )
         self.session_present = False
         self.largest = _LARGEST
         self._acknowledges = True
-        self._inbox: list[MQTTMessage] = []
+        self._inbox: list[Message] = []
         self._changed = asyncio.Event()
-        self._unanswered: dict[int, asyncio.Future[ReasonCode]] = {}
-        self._slots = asyncio.Semaphore(_UNANSWERED)
+        self._unanswered = Unanswered(_UNANSWERED)
         self._dropped = 0
         self._disconnected.add_done_callback(self._gone)
 
@@ -137,12 +142,7 @@ class Connection(aiomqtt.Client):
 
     def _gone(self, _: object) -> None:
         self._changed.set()
-        why = self.loss()
-        for each in self._unanswered.values():
-            if not each.done():
-                each.set_exception(why)
-            self._slots.release()
-        self._unanswered.clear()
+        self._unanswered.fail(self.loss())
 
     def _on_connect(
         self,
@@ -156,7 +156,7 @@ class Connection(aiomqtt.Client):
         self.largest = getattr(properties, "MaximumPacketSize", _LARGEST)
         self._acknowledges = getattr(properties, "MaximumQoS", 1) > 0
         most = getattr(properties, "ReceiveMaximum", _UNANSWERED)
-        self._slots = asyncio.Semaphore(min(most, _UNANSWERED))
+        self._unanswered = Unanswered(min(most, _UNANSWERED))
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
@@ -195,7 +195,7 @@ class Connection(aiomqtt.Client):
         if self._dropped:
             _log.warning("messages of QoS 0 dropped", extra={"count": self._dropped})
             self._dropped = 0
-        return list(map(message_of, found))
+        return found
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Send PUBACK for these; nothing where the connection is gone: then they come again."""
@@ -208,6 +208,20 @@ class Connection(aiomqtt.Client):
         if message.qos == 0 and len(self._inbox) >= _UNACKNOWLEDGED:
             self._dropped += 1
             return
+        self._take(message_of(message))
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        try:
+            return self._as_paho_has_it()
+        except MalformedPacket as error:
+            # paho would end the connection, and get the message again, and so on: it refuses
+            # texts that MQTT allows, as U+FEFF.
+            packet = self._client._in_packet
+            content = bytes(packet["packet"])
+            self._take(unreadable_of(packet["command"], content, str(error)))
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _take(self, message: Message) -> None:
         self._inbox.append(message)
         self._changed.set()
 
@@ -226,17 +240,12 @@ class Connection(aiomqtt.Client):
         length = size(told) + len(topic.encode()) + len(message.payload) + 9
         if length > self.largest:
             raise ValueError(f"it is {length} bytes, and the server takes {self.largest} at most")
-        await self._slots.acquire()
-        if self.is_gone:
-            self._slots.release()
-            raise self.loss()
+        await self._unanswered.turn()
         info = self._client.publish(topic, message.payload, 1, message.retained, told)
         if info.rc:
-            self._slots.release()
+            self._unanswered.give_back()
             raise aiomqtt.MqttCodeError(info.rc)
-        answer: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
-        self._unanswered[info.mid] = answer
-        return await answer
+        return await self._unanswered.answer_to(info.mid)
 
     def _on_publish(
         self,
@@ -246,36 +255,4 @@ class Connection(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: Properties,
     ) -> None:
-        answer = self._unanswered.pop(mid, None)
-        if answer is None:
-            return
-        self._slots.release()
-        if not answer.done():  # or whoever waited has given up
-            answer.set_result(reason_code)
-
-
-@asynccontextmanager
-async def connected(
-    access: MqttAccess,
-    *,
-    identifier: str,
-    kept_for: timedelta = timedelta(0),
-    at_most: int | None = None,
-) -> AsyncIterator[Connection]:
-    """Connect while the context lasts. Raises what `said` says.
-
-    ``identifier`` is the client's; its session outlives the connection by ``kept_for``. The server
-    sends no more messages than ``at_most`` before the first of them is acknowledged.
-    """
-    tls = None
-    if access.has_tls:
-        pems = (revealed(each) for each in (access.tls.ca_cert, access.tls.cert, access.tls.key))
-        tls = await asyncio.to_thread(tls_context, *pems)
-    connection = Connection(
-        access, tls=tls, identifier=identifier, kept_for=kept_for, at_most=at_most
-    )
-    try:
-        await connection.open()
-        yield connection
-    finally:
-        await connection.close()
+        self._unanswered.answered(mid, reason_code)

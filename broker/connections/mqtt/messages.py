@@ -28,7 +28,10 @@ _NOT_IN_A_NAME: Final = re.compile("[^a-z0-9]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as it is published, or as it came: then ``number`` is its packet identifier."""
+    """A message as it is published, or as it came.
+
+    Of one that came ``number`` is the packet identifier, and ``flaw`` why it cannot be read.
+    """
 
     topic: str = ""
     payload: bytes = b""
@@ -39,6 +42,7 @@ class Message:
     retained: bool = False
     qos: int = 1
     number: int = 0
+    flaw: str | None = None
 
 
 def content_of(event: Event, *, structured: bool, retained: bool) -> Message:
@@ -66,8 +70,10 @@ def event_of(message: Message, uri: str, *, always_cloudevents: bool = False) ->
     not even of the same message where that comes again: MQTT tells messages apart by a number that
     it gives to another as soon as the first is acknowledged. ``always_cloudevents`` takes what has
     no content type for an event in JSON, as MQTT 3.1.1 has it. Raises `InvalidEvent` for what says
-    that it is a CloudEvent, and is none.
+    that it is a CloudEvent, and is none, and for what cannot be read.
     """
+    if message.flaw is not None:
+        raise InvalidEvent(message.flaw)
     if message.content_type is not None and _is_cloudevents(message.content_type):
         return decode_structured(message.content_type.encode(), message.payload, protocol="MQTT")
     if any(name == "specversion" for name, _ in message.user_properties):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 
 from paho.mqtt.client import MQTTMessage
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.properties import Properties
 
 from broker.connections.mqtt.messages import Message
@@ -24,6 +26,22 @@ def message_of(message: MQTTMessage) -> Message:
         qos=message.qos,
         number=message.mid,
     )
+
+
+def unreadable_of(command: int, content: bytes, why: str) -> Message:
+    """Return what can be told of a PUBLISH that paho cannot read: all of it is the payload.
+
+    Raises `MalformedPacket` where it has no topic or number (MQTT 5, section 3.3.2).
+    """
+    qos = (command >> 1) & 3
+    try:
+        (length,) = struct.unpack_from("!H", content)
+        (number,) = struct.unpack_from("!H", content, 2 + length) if qos else (0,)
+    except struct.error as error:
+        raise MalformedPacket(str(error)) from error
+    topic = content[2 : 2 + length].decode(errors="replace")
+    flaw = f"it cannot be read: {why}"
+    return Message(topic=topic, payload=content, qos=qos, number=number, flaw=flaw)
 
 
 def shaken(
