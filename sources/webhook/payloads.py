@@ -1,0 +1,110 @@
+"""What the body of a webhook has in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from broker.formats import is_time
+from broker.ports import HttpRequest, Json
+
+_JSON: Final = "application/json"
+_FORM: Final = "application/x-www-form-urlencoded"
+_IN_A_FORM: Final = "payload"
+"""The field of a form that has all of it as JSON, at GitHub and Slack alike."""
+
+_SECONDS: Final = re.compile(r"([0-9]{1,11})(?:\.[0-9]+)?", re.ASCII)  # up to the year 5138
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """A body: as the event has it, and as what it says.
+
+    ``json`` is None where it is no JSON. ``form`` is the fields of a form that is none either.
+    """
+
+    data: bytes | None
+    content_type: str | None
+    json: Json = None
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, path: str) -> str | None:
+        """Return what is at ``path`` of the JSON, as text; see `text_at`."""
+        return text_at(self.json, path)
+
+    def first(self, *paths: str) -> str | None:
+        """Return the text at the first of these paths that has one."""
+        return next(filter(None, map(self.text, paths)), None)
+
+
+def payload_of(request: HttpRequest) -> Payload:
+    """Return what the request brings.
+
+    Of a form with a field ``payload`` that is the JSON in it. Of any other form it is its fields,
+    as JSON.
+    """
+    content_type = request.header("content-type")
+    if (content_type or "").partition(";")[0].strip().lower() == _FORM:
+        return _of_form(request.body, content_type)
+    return Payload(data=request.body or None, content_type=content_type, json=json_of(request.body))
+
+
+def _of_form(body: bytes, content_type: str | None) -> Payload:
+    try:
+        form = dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except ValueError:
+        return Payload(data=body, content_type=content_type)
+    inner = form.get(_IN_A_FORM, "").encode()
+    json = json_of(inner)
+    if json is not None:
+        return Payload(data=inner, content_type=_JSON, json=json)
+    return Payload(data=msgspec.json.encode(form), content_type=_JSON, form=form)
+
+
+def json_of(text: bytes) -> Json:
+    """Return the JSON, or None where it is none."""
+    try:
+        found: Json = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return found
+
+
+def text_at(json: Json, path: str) -> str | None:
+    """Return the string or the number at a path such as ``data.object.id`` or ``items.0.id``.
+
+    None where there is neither, or an empty string.
+    """
+    for step in path.split("."):
+        match json:
+            case dict():
+                json = json.get(step)
+            case list() if step.isdecimal() and int(step) < len(json):
+                json = json[int(step)]
+            case _:
+                return None
+    match json:
+        case bool():
+            return None
+        case str():
+            return json or None
+        case int() | float():
+            return str(json)
+        case _:
+            return None
+
+
+def time_of(text: str | None) -> str | None:
+    """Return a timestamp (RFC 3339): the text itself, or what it says in seconds since 1970."""
+    if text is None or is_time(text):
+        return text
+    found = _SECONDS.fullmatch(text)
+    if found is None:
+        return None
+    return datetime.fromtimestamp(int(found[1]), UTC).isoformat().replace("+00:00", "Z")
