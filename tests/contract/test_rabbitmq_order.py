@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from broker.channels.rabbitmq.channel import RabbitmqChannel
-from tests.contract.rabbitmq import opened, until
+from broker.ports import Channel
+from tests.contract.rabbitmq import SOON, opened, until
 from tests.contract.test_channel import TRIGGER, Reader, keyed, reading
 from tests.services.rabbitmq.distribution import Distribution
 from tests.services.rabbitmq.server import RabbitMQServer
@@ -48,12 +50,19 @@ async def test_whoever_leaves_gives_back_in_order_what_it_had_ahead(
             got += await settle(second, 90)
         async with reading(one, ordered=True) as third:
             got += await settle(third, MORE_THAN_ONE_HOLDS - 100)
-            async with reading(other, ordered=True):  # whichever of them tells the books
-                books = [(await each.books())[TRIGGER] for each in (one, other)]
+            async with reading(other, ordered=True):
+                # Whichever of them tells the books reads in a stream what the other has done.
+                async with asyncio.timeout(SOON):
+                    while await books(one, other) != (MORE_THAN_ONE_HOLDS, 0):
+                        await asyncio.sleep(0.05)
 
     assert got == wanted
-    assert sum(each.delivered for each in books) == MORE_THAN_ONE_HOLDS
-    assert sum(each.waiting for each in books) == 0
+
+
+async def books(*channels: Channel) -> tuple[int, int]:
+    """Return how many events are delivered and wait, by what these processes tell."""
+    told = [(await each.books())[TRIGGER] for each in channels]
+    return sum(each.delivered for each in told), sum(each.waiting for each in told)
 
 
 @pytest.fixture
