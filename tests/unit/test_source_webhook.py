@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from broker.errors import ChannelUnavailable, InvalidEvent, UnsupportedContent
@@ -24,6 +26,7 @@ from sources.webhook import WebhookSource, WebhookSpec
 
 SECRET = "swordfish"
 WHSEC = "whsec_c3dvcmRmaXNoLXN3b3JkZmlzaC1zd29yZGZpc2g="
+PAGE = Path(__file__, "../../../docs/sources/WebhookSource.md").resolve()
 URI = "/apis/v1/namespaces/default/webhooksources/hook"
 FORM = "application/x-www-form-urlencoded"
 
@@ -537,3 +540,31 @@ spec:
     )
     with pytest.raises(InvalidManifest, match="it does not stand here itself"):
         load([manifest])
+
+
+def test_the_manifests_of_the_page_are_taken(tmp_path: Path) -> None:
+    shown = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    ref = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
+    documents = [
+        {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "metadata": {"name": "default"}}
+    ]
+    for name in ("github", "shop"):
+        metadata = {"name": name}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
+        documents.append({**secret, "stringData": {"secret": SECRET}})
+    for number, each in enumerate(map(yaml.safe_load, shown)):
+        documents.append(
+            {
+                "apiVersion": "sources.cemesh.dev/v1alpha1",
+                "kind": "WebhookSource",
+                "metadata": {"name": str(number)},
+                "spec": {"sink": {"ref": ref}, **each["spec"]},
+            }
+        )
+    file = tmp_path / "mesh.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+
+    specs = [each.spec for each in load([file]).desired.sources.values()]
+
+    assert len(specs) == 2
+    assert all(isinstance(each, WebhookSpec) for each in specs)
