@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Literal, NoReturn, Self
 from uuid import uuid4
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent, did_you_mean
 from broker.event import Event, check_attributes
 from broker.formats import is_json
+from broker.manifest.durations import PositiveDuration
 from broker.ports import Emitter, SourceContext
 
 logger = logging.getLogger("cemesh.sources.ping")
@@ -34,6 +35,8 @@ class PingSpec(BaseModel):
 
     ``schedule`` has five fields, or six with the seconds first, in ``timezone``. ``data`` is
     text, ``dataBase64`` any bytes. Without a ``contentType``, data that is JSON is called so.
+    ``catchUp`` says whether ticks are made up for that passed while nobody was there: the last of
+    them or all, if they are no longer ago than ``catchUpWithin``.
     """
 
     model_config = ConfigDict(
@@ -45,6 +48,8 @@ class PingSpec(BaseModel):
     content_type: str | None = None
     data: str | None = None
     data_base64: bytes | None = None
+    catch_up: Literal["none", "last", "all"] = "none"
+    catch_up_within: PositiveDuration = timedelta(days=1)
 
     @field_validator("schedule")
     @classmethod
@@ -113,6 +118,9 @@ class PingSource:
     An event that cannot be stored is offered again until the next tick, and then given up
     with an error in the log. Ticks that pass while nobody could be awake for them (a suspended
     machine, a store that hangs) are not made up for, and the log says from when to when.
+
+    To catch up, it keeps the tick that it has come to, waits for the store as long as that takes,
+    and gives each event the id and time of its tick: one that comes again is the same.
     """
 
     api_versions: ClassVar = ("sources.knative.dev/v1",)
@@ -134,17 +142,43 @@ class PingSource:
 
     async def run(self, emit: Emitter) -> None:
         """Emit until cancelled."""
+        if self._spec.catch_up != "none":
+            await self._run_and_catch_up(emit)
         due = self._tick_after(self._now())
         while True:
             await self._sleep_until(due)
             following = self._tick_after(due)
-            await self._offer(self._event(), emit, until=following)
+            await self._offer(self._event(str(uuid4()), self._now()), emit, until=following)
             now = self._now()
             late = self._tick_after(following) <= now
             if late:
                 logger.error("pings missed", extra=self._fields(since=following, until=now))
             # Never before `due`, so that a clock which is put back repeats no tick.
             due = self._tick_after(now) if late else following
+
+    async def _run_and_catch_up(self, emit: Emitter) -> NoReturn:
+        stored: str | None = await self._context.load()
+        done = self._now() if stored is None else datetime.fromisoformat(stored)
+        if stored is None:  # the first ticks can pass while nobody is there, too
+            await self._context.save(_written(done))
+        while True:
+            due = self._first_to_make_up(done)
+            await self._sleep_until(due)
+            done = due
+            if self._spec.catch_up == "last" and self._tick_after(due) <= self._now():
+                await asyncio.sleep(0)
+                continue
+            await emit(self._event(_written(due), due))
+            await self._context.save(_written(due))
+
+    def _first_to_make_up(self, done: datetime) -> datetime:
+        """Return the tick after the one that is done, or the first that is not too long ago."""
+        due = self._tick_after(done)
+        oldest = self._now() - self._spec.catch_up_within
+        if due >= oldest:
+            return due
+        logger.error("pings missed", extra=self._fields(since=due, until=oldest))
+        return self._tick_after(oldest)
 
     async def _offer(self, event: Event, emit: Emitter, *, until: datetime) -> None:
         """Emit the event, again and again while it cannot be stored, up to the time ``until``."""
@@ -180,29 +214,35 @@ class PingSource:
                 return in_utc
         raise AssertionError("a schedule that passed its validation comes round")
 
-    def _event(self) -> Event:
+    def _event(self, id: str, time: datetime) -> Event:
         spec = self._spec
         data = spec.data_base64 if spec.data is None else spec.data.encode()
         content_type = spec.content_type
         if content_type is None and spec.data is not None and _holds_json(spec.data):
             content_type = "application/json"
-        attributes = _attributes(self._context.uri, self._now(), content_type)
+        attributes = _attributes(self._context.uri, time, content_type, id=id)
         return Event.checked(attributes, data)
 
     def _fields(self, **fields: object) -> dict[str, object]:
         return {"source": f"{self._context.namespace}/{self._context.name}", **fields}
 
 
-def _attributes(source: str, time: datetime, content_type: str | None) -> dict[str, str]:
+def _attributes(
+    source: str, time: datetime, content_type: str | None, *, id: str = "1"
+) -> dict[str, str]:
     # The source is the producer: the id and the time are its own to give.
     attributes = {
         "specversion": "1.0",
-        "id": str(uuid4()),
+        "id": id,
         "source": source,
         "type": TYPE,
-        "time": time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        "time": _written(time),
     }
     return attributes if content_type is None else {**attributes, "datacontenttype": content_type}
+
+
+def _written(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _holds_json(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,8 +14,9 @@ from broker.errors import ChannelFull, ChannelUnavailable
 from broker.event import Event
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
-from broker.ports import Channel, Emitted
+from broker.ports import Channel, Emitted, SourceContext
 from broker.trigger import Source
+from cemesh.testing import running
 from sources.ping import PingSource, PingSpec
 
 START = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
@@ -30,6 +32,8 @@ class Clock:
     def __init__(self, until: datetime, start: datetime = START) -> None:
         self.time = start
         self.until = until
+        self.stays = asyncio.Event()
+        self._going_on = asyncio.Event()
 
     def now(self) -> datetime:
         return self.time
@@ -38,6 +42,21 @@ class Clock:
         self.time += timedelta(seconds=seconds)
         if self.time > self.until:
             raise Stopped
+
+    async def sleep_or_stay(self, seconds: float) -> None:
+        """Sleep, if that ends before the time at which the clock stands still."""
+        until = self.time + timedelta(seconds=seconds)
+        while until > self.until:
+            self._going_on.clear()
+            self.stays.set()
+            await self._going_on.wait()
+        self.time = max(self.time, until)
+        await asyncio.sleep(0)
+
+    def go_on(self, until: datetime) -> None:
+        self.until = until
+        self.stays.clear()
+        self._going_on.set()
 
 
 class Store:
@@ -247,3 +266,82 @@ async def test_the_extension_of_a_sleep_is_bounded_so_that_a_set_clock_is_notice
 def test_a_spec_that_cannot_work_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         spec(**fields)
+
+
+# --- catching up ---------------------------------------------------------------------------
+
+
+def clocked(clock: Clock) -> type[PingSource]:
+    class Clocked(PingSource):
+        def __init__(self, spec: PingSpec, context: SourceContext) -> None:
+            super().__init__(spec, context, now=clock.now, sleep=clock.sleep_or_stay)
+
+    return Clocked
+
+
+def times(events: Iterable[Event]) -> list[str]:
+    return [event.attributes["time"].removeprefix("2026-03-01T") for event in events]
+
+
+CAUGHT_UP = [("all", ["12:03:00Z", "12:04:00Z", "12:05:00Z"]), ("last", ["12:05:00Z"])]
+
+
+@pytest.mark.parametrize(("catch_up", "made_up"), CAUGHT_UP)
+async def test_ticks_that_pass_while_it_is_down_are_made_up_for(
+    catch_up: str, made_up: list[str]
+) -> None:
+    clock = Clock(at(12, 2))
+    async with running(clocked(clock), spec(catchUp=catch_up)) as source:
+        assert times(await source.events(2)) == ["12:01:00Z", "12:02:00Z"]
+        await source.stop()
+
+        clock.time, clock.until = at(12, 5, 30), at(12, 6)
+        source.start()
+        came = await source.events(len(made_up) + 1)
+
+    assert times(came) == [*made_up, "12:06:00Z"]
+    assert [event.id for event in came] == [event.attributes["time"] for event in came]
+
+
+async def test_the_first_ticks_are_made_up_for_as_well() -> None:
+    clock = Clock(START)
+    async with running(clocked(clock), spec(catchUp="all")) as source:
+        await asyncio.wait_for(clock.stays.wait(), 30)
+        await source.stop()
+
+        clock.time = clock.until = at(12, 2)
+        source.start()
+        assert times(await source.events(2)) == ["12:01:00Z", "12:02:00Z"]
+
+
+async def test_what_is_too_long_ago_is_not_made_up_for_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock(at(12, 1))
+    async with running(clocked(clock), spec(catchUp="all", catchUpWithin="PT2M")) as source:
+        await source.events(1)
+        await source.stop()
+
+        clock.time = clock.until = at(13, 0, 30)
+        source.start()
+        assert times(await source.events(2)) == ["12:59:00Z", "13:00:00Z"]
+
+    [told] = [record for record in caplog.records if record.message == "pings missed"]
+    assert told.__dict__["since"] == at(12, 2)
+
+
+@pytest.mark.parametrize(("catch_up", "made_up"), CAUGHT_UP)
+async def test_ticks_that_pass_while_the_store_is_away_are_made_up_for(
+    catch_up: str, made_up: list[str]
+) -> None:
+    clock = Clock(at(12, 2))
+    async with running(clocked(clock), spec(catchUp=catch_up)) as source:
+        await source.events(2)
+        await asyncio.wait_for(clock.stays.wait(), 30)
+        with source.outage():
+            clock.go_on(until=at(12, 3))
+            await source.until("unhealthy")
+            clock.time = clock.until = at(12, 5, 30)
+        offered = "12:03:00Z"  # which waited for the store
+        expected = [offered, *(each for each in made_up if each != offered)]
+        assert times(await source.events(len(expected))) == expected
