@@ -81,7 +81,7 @@ class MqttSource:
                     f"{self._server} refuses the subscription to '{topic}': {told}"
                 )
         if given_up:
-            await connection.unsubscribe(given_up)
+            await connection.unsubscribed(given_up)
             await self._context.save([*topics])
 
     async def _pass_on(self, messages: Sequence[Message], emit: Emitter) -> None:

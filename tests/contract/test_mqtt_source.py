@@ -42,9 +42,9 @@ def read(
     return running(MqttSource, MqttSpec.model_validate(asked), name="orders")
 
 
-async def subscribed(run: RunningSource) -> None:
-    """Return once a message that is published now, or later, is for the source."""
-    await until(lambda: run.status.lag is not None)
+async def settled(run: RunningSource) -> None:
+    """Return once the source has subscribed, and has acknowledged what it has emitted."""
+    await until(lambda: run.status.lag == 0)
 
 
 def arrivals(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
@@ -71,7 +71,7 @@ async def test_a_message_that_is_no_event_becomes_one_that_says_where_it_was(
     mqtt: str, topic: str
 ) -> None:
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         user = [("X-Request-Id", "7"), ("x_request_id", "8"), ("--", "9")]
         await publish(mqtt, f"{topic}/kä", b"\xff{}", content_type="text/plain", user=user)
         await publish(mqtt, f"{topic}/bare", b"")
@@ -98,7 +98,7 @@ async def test_a_cloudevent_is_what_it_is_and_what_only_says_it_is_one_is_a_dead
     of_events = "application/cloudevents+json; charset=UTF-8"
 
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/1", b"one", content_type="text/plain", user=BINARY)
         await publish(mqtt, f"{topic}/2", structured, b"[no", content_type=of_events)
         await publish(mqtt, f"{topic}/3", b"three", user=BINARY[:1])
@@ -118,13 +118,14 @@ async def test_a_message_that_cannot_be_read_is_a_dead_letter_and_stops_no_other
     mqtt: str, topic: str
 ) -> None:
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/1", b"one", user=[("note", "\ufeff")])
         await publish(mqtt, f"{topic}/2", b"two")
         [event] = await run.events(1)
         [rejected] = await run.rejected(1)
+        await settled(run)
         await run.restart()
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/3", b"three")
         [after] = await run.events(1)
 
@@ -139,7 +140,7 @@ async def test_an_event_of_mqtt_3_is_one_where_the_manifest_says_that_all_are(
     structured = b'{"specversion":"1.0","id":"2","source":"/shop","type":"order"}'
 
     async with read(mqtt, topic, format="cloudevents") as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/1", structured, b"21.5")
         [event] = await run.events(1)
         [rejected] = await run.rejected(1)
@@ -155,12 +156,13 @@ async def test_what_the_server_keeps_for_new_subscribers_is_read_once_and_says_s
 
     async with read(mqtt, topic) as run:
         [kept] = await run.events(1)
+        await settled(run)
         await run.restart()
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/new", b"new")
         [new] = await run.events(1)
     async with read(mqtt, f"{topic}", clientId=f"{topic}-never", retained="never") as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/new", b"new")
         [never] = await run.events(1)
 
@@ -174,12 +176,12 @@ async def test_a_topic_that_is_not_named_any_more_is_not_read_any_more(
 ) -> None:
     topics = [f"{topic}/old", f"{topic}/both"]
     async with read(mqtt, topic, topics=topics) as run:
-        await subscribed(run)
+        await settled(run)
         spec = {"url": mqtt, "topics": [f"{topic}/both", f"{topic}/new"], "clientId": topic}
         await run.stop()
         object.__setattr__(run._source, "spec", MqttSpec.model_validate(spec))
         run.start()
-        await subscribed(run)
+        await settled(run)
         for name in ("old", "both", "new"):
             await publish(mqtt, f"{topic}/{name}", name.encode())
         events = await run.events(2)
@@ -195,8 +197,8 @@ async def test_a_shared_subscription_gives_each_message_to_one_of_two_sources(
         read(mqtt, topic, topics=topics) as one,
         read(mqtt, topic, topics=topics, clientId=f"{topic}-2") as two,
     ):
-        await subscribed(one)
-        await subscribed(two)
+        await settled(one)
+        await settled(two)
         await publish(mqtt, f"{topic}/x", *(b"%d" % number for number in range(20)))
         first, second = await one.events(10), await two.events(10)
 
@@ -211,7 +213,7 @@ async def test_nothing_is_acknowledged_before_it_is_durable_and_no_more_than_ask
 ) -> None:
     sent = arrivals(monkeypatch)
     async with read(mqtt, topic, receiveMaximum=2) as run:
-        await subscribed(run)
+        await settled(run)
         with run.outage():
             await publish(mqtt, f"{topic}/x", b"1", b"2", b"3")
             await run.until("unhealthy")
@@ -230,11 +232,12 @@ async def test_nothing_is_acknowledged_before_it_is_durable_and_no_more_than_ask
 
 async def test_what_was_acknowledged_does_not_come_again(mqtt: str, topic: str) -> None:
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/x", b"1", user=BINARY)
         await run.events(1)
+        await settled(run)
         await run.restart()
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/x", b"2", user=BINARY)
         [event] = await run.events(1)
 
@@ -245,7 +248,7 @@ async def test_what_was_emitted_and_not_acknowledged_comes_again_and_an_event_ha
     mqtt: str, mqtt_relay: Relay, topic: str
 ) -> None:
     async with read(mqtt_relay.address, topic) as run:
-        await subscribed(run)
+        await settled(run)
         with run.outage():
             await publish(mqtt, f"{topic}/x", b"1", user=BINARY)
             await run.until("unhealthy")
@@ -262,7 +265,7 @@ async def test_more_of_qos_0_than_can_wait_is_dropped_and_said(
     came = arrivals(monkeypatch)
     monkeypatch.setattr(connecting, "_UNACKNOWLEDGED", 5)
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         with run.outage():
             await publish(mqtt, f"{topic}/x", b"first")
             await run.until("unhealthy")
@@ -287,7 +290,7 @@ async def test_it_goes_on_by_itself_after_an_outage_and_says_that_there_is_one(
 ) -> None:
     async with read(mqtt_relay.address, topic) as run:
         await publish(mqtt, f"{topic}/x", b"1")
-        await subscribed(run)
+        await settled(run)
         with mqtt_relay.cut():
             told = await run.until("restarting")
             await publish(mqtt, f"{topic}/x", b"2")
@@ -305,12 +308,13 @@ async def test_a_server_that_is_restarted_keeps_what_came_meanwhile_and_before(
     with mqtt_server:
         address = mqtt_server.listeners.mqtt
         async with read(address, topic) as run:
-            await subscribed(run)
+            await settled(run)
             await run.stop()
             await publish(address, f"{topic}/x", b"1")
             await asyncio.to_thread(mqtt_server.restart)
             run.start()
             [first] = await run.events(1)
+            await settled(run)
             await asyncio.to_thread(mqtt_server.stop)
             await run.until("restarting")
             await asyncio.to_thread(mqtt_server.start)
@@ -326,12 +330,12 @@ async def test_a_server_that_has_forgotten_the_session_is_told_of(
 ) -> None:
     caplog.set_level(logging.WARNING)
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         await run.stop()
         async with client(mqtt, identifier=topic, clean_start=True):
             pass
         run.start()
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/x", b"1")
         await run.events(1)
 
@@ -347,7 +351,7 @@ async def test_a_server_that_hangs_is_told_of_and_keeps_nobody_from_ending(
     monkeypatch.setattr(connecting, "_ASKS_EVERY", 1)
     monkeypatch.setattr(connecting, "ANSWERS_WITHIN", 0.5)
     async with read(mqtt_relay.address, topic) as run:
-        await subscribed(run)
+        await settled(run)
         with mqtt_relay.hung():
             told = await run.until("restarting")
             await run.restart()
@@ -362,10 +366,28 @@ async def test_a_server_that_hangs_is_told_of_and_keeps_nobody_from_ending(
     assert "source does not end" not in caplog.text
 
 
+async def test_a_stop_that_comes_together_with_an_answer_of_the_server_is_not_lost(
+    mqtt: str, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_subscribe = connecting.Connection._on_subscribe
+    stops: list[asyncio.Task[None]] = []
+    async with read(mqtt, topic) as run:
+
+        def watched(connection: connecting.Connection, *told: Any) -> None:  # noqa: ANN401 - paho's
+            on_subscribe(connection, *told)
+            stops.append(asyncio.create_task(run.stop()))
+
+        monkeypatch.setattr(connecting.Connection, "_on_subscribe", watched)
+        await until(lambda: bool(stops))
+        await stops[0]
+
+    assert "source does not end" not in caplog.text
+
+
 async def test_a_stopped_source_leaves_no_task_and_no_connection(mqtt: str, topic: str) -> None:
     before = asyncio.all_tasks()
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
     await asyncio.sleep(0)
 
     assert asyncio.all_tasks() == before
@@ -391,7 +413,7 @@ async def test_it_has_its_session_back_after_another_client_of_the_same_name(
     mqtt: str, topic: str
 ) -> None:
     async with read(mqtt, topic) as run:
-        await subscribed(run)
+        await settled(run)
         async with client(mqtt, identifier=topic, clean_start=False, properties=kept()):
             told = await run.until("restarting")
         await publish(mqtt, f"{topic}/x", b"1")
@@ -405,7 +427,7 @@ async def test_it_has_its_session_back_after_another_client_of_the_same_name(
 
 async def test_it_reads_as_a_user(mqtt_listeners: Listeners, mqtt: str, topic: str) -> None:
     async with read(mqtt_listeners.secured, topic, user=USER, password=PASSWORD) as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/x", b"1")
         [event] = await run.events(1)
 
@@ -428,7 +450,7 @@ async def test_it_reads_over_tls_by_a_certificate(
     key, certificate = mqtt_listeners.client
     tls = {"caCert": mqtt_listeners.authority, "cert": certificate, "key": key}
     async with read(f"mqtts://{mqtt_listeners.mtls}", topic, tls=tls) as run:
-        await subscribed(run)
+        await settled(run)
         await publish(mqtt, f"{topic}/x", b"1")
         [event] = await run.events(1)
 

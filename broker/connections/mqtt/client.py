@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -180,8 +181,16 @@ class Connection(aiomqtt.Client):
         ``retained`` is the Retain Handling (MQTT 5, section 3.8.3.1).
         """
         options = SubscribeOptions(qos=1, retainHandling=retained)
-        answers = await self.subscribe([(each, options) for each in topics])
+        # aiomqtt's own timeout loses a cancellation that comes together with the answer, as
+        # `asyncio.wait_for` does on Python 3.11.
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            answers = await self.subscribe([(each, options) for each in topics], timeout=math.inf)
         return [each for each in answers if isinstance(each, ReasonCode)]
+
+    async def unsubscribed(self, topics: Sequence[str]) -> None:
+        """Return once the session has no such subscriptions. Raises as `received`."""
+        async with asyncio.timeout(ANSWERS_WITHIN):  # as above
+            await self.unsubscribe([*topics], timeout=math.inf)
 
     async def received(self) -> Sequence[Message]:
         """Return the messages that have come, once there is one. Raises what `said` says."""

@@ -7,6 +7,7 @@ import ssl
 from typing import Final
 
 import aiomqtt
+from paho.mqtt.client import error_string
 from paho.mqtt.reasoncodes import ReasonCode
 
 _NOT_AUTHORISED: Final = frozenset({0x86, 0x87})
@@ -23,6 +24,8 @@ def said(error: BaseException) -> str:
     match error:
         case aiomqtt.MqttCodeError(rc=ReasonCode() as reason):
             return _reason(reason)
+        case aiomqtt.MqttCodeError(rc=int(code)):
+            return error_string(code)
         case TimeoutError():
             return "no answer in time"
         case ssl.SSLCertVerificationError():
