@@ -366,16 +366,28 @@ async def test_a_server_that_hangs_is_told_of_and_keeps_nobody_from_ending(
     assert "source does not end" not in caplog.text
 
 
+@pytest.mark.parametrize("turns", range(4))
 async def test_a_stop_that_comes_together_with_an_answer_of_the_server_is_not_lost(
-    mqtt: str, topic: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    turns: int,
+    mqtt: str,
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     on_subscribe = connecting.Connection._on_subscribe
     stops: list[asyncio.Task[None]] = []
     async with read(mqtt, topic) as run:
 
         def watched(connection: connecting.Connection, *told: Any) -> None:  # noqa: ANN401 - paho's
-            on_subscribe(connection, *told)
+            # The stop reaches the source some turns of the loop later, and so does the answer.
             stops.append(asyncio.create_task(run.stop()))
+            answer(turns, connection, *told)
+
+        def answer(left: int, connection: connecting.Connection, *told: Any) -> None:  # noqa: ANN401 - as above
+            if left:
+                asyncio.get_running_loop().call_soon(answer, left - 1, connection, *told)
+            else:
+                on_subscribe(connection, *told)
 
         monkeypatch.setattr(connecting.Connection, "_on_subscribe", watched)
         await until(lambda: bool(stops))
