@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -24,15 +23,11 @@ _SECONDS: Final = re.compile(r"([0-9]{1,11})(?:\.[0-9]+)?", re.ASCII)  # up to t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """A body: as the event has it, and as what it says.
-
-    ``json`` is None where it is no JSON. ``form`` is the fields of a form that is none either.
-    """
+    """A body: as the event has it, and as the JSON that it is, or None where it is none."""
 
     data: bytes | None
     content_type: str | None
     json: Json = None
-    form: Mapping[str, str] = field(default_factory=dict)
 
     def text(self, path: str) -> str | None:
         """Return what is at ``path`` of the JSON, as text; see `text_at`."""
@@ -47,7 +42,7 @@ def payload_of(request: HttpRequest) -> Payload:
     """Return what the request brings.
 
     Of a form with a field ``payload`` that is the JSON in it. Of any other form it is its fields,
-    as JSON.
+    as JSON: a list where one is there several times.
     """
     content_type = request.header("content-type")
     if (content_type or "").partition(";")[0].strip().lower() == _FORM:
@@ -57,14 +52,19 @@ def payload_of(request: HttpRequest) -> Payload:
 
 def _of_form(body: bytes, content_type: str | None) -> Payload:
     try:
-        form = dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict"))
-    except ValueError:
-        return Payload(data=body, content_type=content_type)
-    inner = form.get(_IN_A_FORM, "").encode()
+        form = parse_qs(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
+        )
+    except ValueError:  # it only says that it is one
+        form = {}
+    if not form:
+        return Payload(data=body or None, content_type=content_type, json=json_of(body))
+    inner = form.get(_IN_A_FORM, [""])[0].encode()
     json = json_of(inner)
     if json is not None:
         return Payload(data=inner, content_type=_JSON, json=json)
-    return Payload(data=msgspec.json.encode(form), content_type=_JSON, form=form)
+    fields: Json = {name: [*each] if each[1:] else each[0] for name, each in form.items()}
+    return Payload(data=msgspec.json.encode(fields), content_type=_JSON, json=fields)
 
 
 def json_of(text: bytes) -> Json:

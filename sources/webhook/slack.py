@@ -15,7 +15,14 @@ from sources.webhook.signatures import Verify, check_age, check_match, required
 SIGNATURE: Final = "X-Slack-Signature"
 TIME: Final = "X-Slack-Request-Timestamp"
 
-_SUBJECTS: Final = ("event.channel", "event.channel.id", "event.item.channel", "event.user")
+_SUBJECTS: Final = (
+    "event.channel",
+    "event.channel.id",
+    "event.item.channel",
+    "event.user",
+    "callback_id",
+    "view.callback_id",
+)
 
 
 def verifier(secrets: Sequence[str], tolerance: timedelta) -> Verify:
@@ -40,19 +47,13 @@ def answer(request: HttpRequest, payload: Payload) -> HttpReply | None:
 
 
 def told(request: HttpRequest, payload: Payload) -> Told:
-    command = payload.form.get("command")
-    if command:
-        return {
-            "id": payload.form.get("trigger_id"),
-            "type": f"{SLACK.prefix}slash_command",
-            "subject": command,
-        }
+    command = payload.text("command")
     # What is no event of the Events API says in `type` what it is: an interaction, mostly.
-    kind = payload.first("event.type", "type")
+    kind = "slash_command" if command else payload.first("event.type", "type")
     return {
         "id": payload.first("event_id", "trigger_id"),
         "type": None if kind is None else f"{SLACK.prefix}{kind}",
-        "subject": payload.first(*_SUBJECTS, "callback_id", "view.callback_id"),
+        "subject": command or payload.first(*_SUBJECTS),
         "time": time_of(payload.text("event_time")),
     }
 

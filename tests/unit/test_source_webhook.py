@@ -376,11 +376,26 @@ async def test_attributes_are_taken_from_where_the_spec_says() -> None:
             "subject": "5",
             "time": "2026-03-01T02:00:00Z",
         }
-        assert told(await event_of(source, post({}))) == {
-            "id": sha256(b"{}").hexdigest(),
-            "source": "https://shop.example.com",
-            "type": "dev.cemesh.unverified.webhook",
-        }
+        # Nothing there, or nothing that an attribute could be.
+        for other in ({}, {"event": {"types": "ab"}, "number": True, "at": "soon"}):
+            assert told(await event_of(source, post(other))) == {
+                "id": sha256(json.dumps(other).encode()).hexdigest(),
+                "source": "https://shop.example.com",
+                "type": "dev.cemesh.unverified.webhook",
+            }
+
+
+async def test_of_a_form_nothing_is_lost() -> None:
+    async with hook(**unverified(event={"id": {"json": "a.1"}, "type": {"json": "t"}})) as source:
+        event = await event_of(source, post(b"a=1&t=x&a=2&b=", content_type=FORM))
+        assert (event.id, event.type) == ("2", "x")
+        assert json.loads(event.data or b"") == {"a": ["1", "2"], "t": "x", "b": ""}
+        assert event.attributes["datacontenttype"] == "application/json"
+
+        for none in (b"a=%ff", b"", b'{"t": "y"}', b"\xff=1"):  # as `curl -d` sends it, say
+            unread = await event_of(source, post(none, content_type=FORM))
+            assert (unread.data, unread.attributes["datacontenttype"]) == (none or None, FORM)
+            assert unread.type == ("y" if none[:1] == b"{" else "dev.cemesh.unverified.webhook")
 
 
 async def test_without_an_id_what_comes_again_is_the_same_and_nothing_else_is() -> None:

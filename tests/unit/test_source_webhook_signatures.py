@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import string
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -305,6 +306,32 @@ def test_one_of_several_signatures_of_standard_webhooks_is_enough() -> None:
 
     for several in (f"v1,AAAA {signature}", f"{signature} v1a,AAAA", f"v9,? {signature}"):
         verify(service, [WHSEC, WHPK], {**headers, "webhook-signature": several}, b"{}")
+
+
+def test_what_only_decodes_to_the_same_is_no_signature() -> None:
+    headers = ed25519(WHPK, NOW, b"{}")
+    signature = headers["webhook-signature"]
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    # The last letter has four bits that are in no byte.
+    twin = f"{signature[:-3]}{letters[letters.index(signature[-3]) ^ 1]}=="
+    assert b64decode(twin.removeprefix("v1a,")) == b64decode(signature.removeprefix("v1a,"))
+
+    told = refused(
+        PRESETS["standard-webhooks"], [WHPK], {**headers, "webhook-signature": twin}, b"{}"
+    )
+    assert "does not match" in told
+
+
+def test_a_request_cannot_have_any_number_of_signatures_looked_at() -> None:
+    headers = standard(WHSEC, NOW, b"{}")
+    service, signature = PRESETS["standard-webhooks"], headers["webhook-signature"]
+
+    for count, taken in ((15, True), (16, False)):
+        several = {**headers, "webhook-signature": "v1,AAAA " * count + signature}
+        if taken:
+            verify(service, [WHSEC], several, b"{}")
+        else:
+            refused(service, [WHSEC], several, b"{}")
 
 
 def test_an_id_of_standard_webhooks_is_signed_as_the_bytes_that_it_is() -> None:
