@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from broker.channels.rabbitmq import connecting, link
-from broker.channels.rabbitmq.connecting import close, connect, reported
-from broker.channels.rabbitmq.connection import Connection
+from broker.channels.rabbitmq import link
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.security import Security
 from broker.channels.rabbitmq.settings import Settings
+from broker.connections.rabbitmq import connecting
+from broker.connections.rabbitmq.connecting import close, connect, reported
+from broker.connections.rabbitmq.connection import Connection
 from broker.errors import ChannelUnavailable
 from tests.contract.rabbitmq import SOON, settings_of, until
 from tests.services.mesh import HOST, free_port

@@ -13,11 +13,11 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.channels.rabbitmq import link, publishing
 from broker.channels.rabbitmq.confirms import ConfirmingChannel
-from broker.channels.rabbitmq.connecting import HEARTBEAT, close, connect
 from broker.channels.rabbitmq.publishing import Outgoing, Publishing
 from broker.channels.rabbitmq.security import Security
 from broker.channels.rabbitmq.settings import Settings
 from broker.codecs.amqp import Message
+from broker.connections.rabbitmq.connecting import HEARTBEAT, close, connect
 from broker.errors import ChannelFull, ChannelUnavailable, TooLarge
 from tests.contract.rabbitmq import SOON, settings_of, until
 from tests.contract.test_rabbitmq_connections import Way, plain, tls

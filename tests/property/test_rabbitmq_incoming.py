@@ -21,7 +21,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from broker.channels.rabbitmq.incoming import Incoming, at_once
+from broker.connections.rabbitmq.incoming import Incoming, at_once
 
 MARK = b"zqxj"
 NO_TEXT = b"\xff\xfea\xff"

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from broker.channels.rabbitmq.address import NOT_A_URL
 from broker.channels.rabbitmq.settings import Defaults, Settings, check, from_url, settings
+from broker.connections.rabbitmq.address import NOT_A_URL
 from broker.errors import CemeshError
 
 CONFIG: Final = {"auth.secret.ref.name": "rabbit"}

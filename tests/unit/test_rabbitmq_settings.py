@@ -11,10 +11,10 @@ from aiormq import Connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.channels.rabbitmq.address import Address, vhost_fault
 from broker.channels.rabbitmq.security import Security
 from broker.channels.rabbitmq.settings import Defaults, Settings, check, from_url, settings
 from broker.characters import hidden
+from broker.connections.rabbitmq.address import Address, vhost_fault
 from broker.errors import CemeshError
 
 BROKER: Final = "shop/orders"

@@ -1,8 +1,8 @@
 """The RabbitMQ channel: an exchange for each broker, a queue for each trigger, streams beside them.
 
 Read it in this order: ``settings`` (what a broker's configuration says, with ``security`` for its
-Secret and ``address`` for URLs), ``names`` and ``topology`` (its exchanges and queues);
-``connecting`` and ``link`` (connections that come back), ``publishing`` (append, confirmed);
+Secret), ``names`` and ``topology`` (its exchanges and queues); ``link`` (connections of
+`broker.connections.rabbitmq` that come back), ``publishing`` (append, confirmed);
 ``session``, ``intake`` and ``consuming`` (what is consumed, by which channels), ``receiving`` (what
 a queue delivers), ``place`` (what of it is in hand), ``cursor``, ``settling`` (what became of it,
 counted before it is acked); ``waiting``, ``returned`` and ``deadletters`` (where deliveries go that

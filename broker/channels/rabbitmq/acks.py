@@ -14,8 +14,8 @@ from typing import Final
 import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame
 
-from broker.channels.rabbitmq.connecting import reported
 from broker.channels.rabbitmq.settings import Settings
+from broker.connections.rabbitmq.connecting import reported
 
 # AMQP 0-9-1, section 4.2.3 (frames), and basic.ack with its tag and its bits; basic.nack is
 # RabbitMQ's own, and alike.

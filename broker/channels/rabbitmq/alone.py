@@ -11,14 +11,14 @@ from typing import Final
 import aiormq
 from aiormq.abc import ArgumentsType
 
-from broker.channels.rabbitmq.connecting import at, close, connect, reported, said
-from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.names import source_name
 from broker.channels.rabbitmq.outgoing import Outgoing
 from broker.channels.rabbitmq.publishing import Publishing
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.rabbitmq.stamps import Stamps
 from broker.codecs.amqp import Message
+from broker.connections.rabbitmq.connecting import at, close, connect, reported, said
+from broker.connections.rabbitmq.connection import Connection
 from broker.errors import ChannelFull, ChannelUnavailable
 
 _HEARTBEAT: Final = timedelta(seconds=8)

@@ -21,7 +21,6 @@ from typing import Final
 
 import msgspec
 
-from broker.channels.rabbitmq.connecting import at
 from broker.channels.rabbitmq.entries import UNREADABLE
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.names import source_name
@@ -31,6 +30,7 @@ from broker.channels.rabbitmq.stamps import Stamps
 from broker.channels.rabbitmq.streams import Entry, Stream
 from broker.channels.rabbitmq.topology import is_gone, unusable
 from broker.codecs.amqp import Message
+from broker.connections.rabbitmq.connecting import at
 from broker.errors import ChannelFull, ChannelUnavailable
 
 _STREAM_BYTES: Final = 4 << 20

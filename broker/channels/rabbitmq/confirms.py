@@ -19,8 +19,8 @@ from aiormq import spec
 from aiormq.abc import ChannelFrame, ConfirmationFrameType
 from pamqp.header import ContentHeader
 
-from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.outgoing import Outgoing
+from broker.connections.rabbitmq.connection import Connection
 
 _OPENED_WITHIN: Final = 10.0
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from aiormq.abc import AbstractConnection
 
-from broker.channels.rabbitmq.connecting import reported
 from broker.channels.rabbitmq.feeding import Feeding
 from broker.channels.rabbitmq.intake import Intake
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.session import Consumer, Session, Take
 from broker.channels.trouble import Trouble
+from broker.connections.rabbitmq.connecting import reported
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable
 
 _OPENS_WITHIN: Final = 10.0

@@ -25,13 +25,13 @@ from typing import Final, Self
 
 import msgspec
 
-from broker.channels.rabbitmq.connecting import at
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.publishing import Outgoing, Publishing
 from broker.channels.rabbitmq.stamps import Stamps, accepted_at, time_of
 from broker.channels.rabbitmq.streams import Entry, Stream
 from broker.codecs.amqp import Message, encode
 from broker.codecs.notes import Notes
+from broker.connections.rabbitmq.connecting import at
 from broker.errors import ChannelUnavailable, InvalidEvent
 from broker.event import Event
 from broker.ports import DeadLetter, Refusal

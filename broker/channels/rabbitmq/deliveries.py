@@ -13,11 +13,11 @@ from typing import Final, Self
 from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from broker.channels.rabbitmq.connecting import at, reported, said
-from broker.channels.rabbitmq.incoming import at_once
 from broker.channels.rabbitmq.settings import Settings
 from broker.codecs.amqp import decode
 from broker.codecs.notes import Notes
+from broker.connections.rabbitmq.connecting import at, reported, said
+from broker.connections.rabbitmq.incoming import at_once
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 

@@ -14,10 +14,10 @@ from aiormq.abc import AbstractChannel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from broker.channels.rabbitmq.connecting import HEARTBEAT, at, close, connect, reported, said
-from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.trouble import Trouble
+from broker.connections.rabbitmq.connecting import HEARTBEAT, at, close, connect, reported, said
+from broker.connections.rabbitmq.connection import Connection
 from broker.errors import ChannelFull, ChannelUnavailable
 
 _OPENED_WITHIN: Final = 10.0

@@ -17,11 +17,11 @@ from broker.channels.rabbitmq.confirms import (
     Part,
     open_confirming,
 )
-from broker.channels.rabbitmq.connecting import HEARTBEAT, at, reported
-from broker.channels.rabbitmq.connection import Connection
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.outgoing import Outgoing, frames
 from broker.channels.rabbitmq.settings import Settings
+from broker.connections.rabbitmq.connecting import HEARTBEAT, at, reported
+from broker.connections.rabbitmq.connection import Connection
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable, TooLarge
 
 __all__ = ["Outgoing", "Publishing"]

@@ -12,7 +12,6 @@ from aiormq.abc import AbstractConnection, DeliveredMessage
 
 from broker.channels.clock import now
 from broker.channels.rabbitmq.acks import Acks
-from broker.channels.rabbitmq.connecting import reported
 from broker.channels.rabbitmq.deadletters import RabbitmqDeadLetters
 from broker.channels.rabbitmq.delivery import Bury, Receipt
 from broker.channels.rabbitmq.foreign import event_of_message
@@ -29,6 +28,7 @@ from broker.channels.rabbitmq.topology import Topology
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import decode, encode
 from broker.codecs.notes import NO_NOTES, Notes
+from broker.connections.rabbitmq.connecting import reported
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import Event
 from broker.ports import Refusal

@@ -12,7 +12,8 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker.channels.rabbitmq.address import (
+from broker.channels.secrets import SecretReader
+from broker.connections.rabbitmq.address import (
     NOT_A_URL,
     TLS_PORT,
     Address,
@@ -21,7 +22,6 @@ from broker.channels.rabbitmq.address import (
     parse_address,
     parse_port,
 )
-from broker.channels.secrets import SecretReader
 from broker.tls import tls_context
 
 USER: Final = "username"

@@ -14,11 +14,11 @@ from aiormq import spec
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from broker.channels.rabbitmq.acks import Acks
-from broker.channels.rabbitmq.connecting import reported
-from broker.channels.rabbitmq.incoming import at_once
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.settings import Settings
 from broker.channels.trouble import Trouble
+from broker.connections.rabbitmq.connecting import reported
+from broker.connections.rabbitmq.incoming import at_once
 from broker.errors import CemeshError, ChannelUnavailable
 
 _PAUSE: Final = 0.5

@@ -7,15 +7,15 @@ server is told of users and passwords, no other server gets to see.
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal
 from urllib.parse import parse_qsl, quote
 
-from broker.channels.rabbitmq.address import NOT_A_URL, Address, parse_address, vhost_fault
 from broker.channels.rabbitmq.security import Security, read_address, read_security
 from broker.channels.secrets import SecretReader
+from broker.connections.rabbitmq.address import NOT_A_URL, Address, parse_address, vhost_fault
+from broker.connections.rabbitmq.server import ClientOptions, Fields
 from broker.errors import CemeshError, did_you_mean
 from broker.ports import Fault
 from broker.trigger import SECRET_NAME, SECRET_NAMESPACE
@@ -32,14 +32,14 @@ _PASSED_OVER: Final = frozenset({"_example"})
 _QUEUE_TYPES: Final[Mapping[str, QueueType]] = {"quorum": "quorum", "classic": "classic"}
 _NOBODY: Final = "guest"  # whom a server lets in from its own host, as long as nobody changed it
 
+_FIELDS: Final = Fields(
+    login="in the Secret or in --channel",
+    authority="'ca.crt' in the Secret",
+    certificate="'tls.crt' in the Secret",
+    pair="'tls.crt' and 'tls.key' in the Secret",
+)
+
 _Wrong = Callable[[str, str], None]
-
-
-class ClientOptions(TypedDict):
-    """The options by which aio-pika connects."""
-
-    url: str
-    ssl_context: ssl.SSLContext | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,11 @@ class Settings:
     def server(self) -> str:
         """How errors call the server: ``HOST:PORT``."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def fields(self) -> Fields:
+        """How errors call what is to be looked at."""
+        return _FIELDS
 
     @property
     def user(self) -> str | None:

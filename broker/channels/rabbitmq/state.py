@@ -20,7 +20,6 @@ from aiormq.abc import AbstractConnection
 from broker.channels.clock import now
 from broker.channels.rabbitmq import streams
 from broker.channels.rabbitmq.author import Author
-from broker.channels.rabbitmq.connecting import at
 from broker.channels.rabbitmq.entries import Entry, Place, decode, encode
 from broker.channels.rabbitmq.ledger import Ledger
 from broker.channels.rabbitmq.link import Link
@@ -31,6 +30,7 @@ from broker.channels.rabbitmq.stamps import Stamps
 from broker.channels.rabbitmq.streams import Stream
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import Message
+from broker.connections.rabbitmq.connecting import at
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable
 from broker.ports import Pause
 

@@ -11,13 +11,13 @@ from typing import Final, Self
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection, ArgumentsType
 
-from broker.channels.rabbitmq.connecting import reported
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.outgoing import Outgoing
 from broker.channels.rabbitmq.publishing import Publishing
 from broker.channels.rabbitmq.stamps import Stamps
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import Message
+from broker.connections.rabbitmq.connecting import reported
 from broker.errors import CemeshError, ChannelFull, ChannelUnavailable
 
 _log: Final = logging.getLogger("cemesh.channel")

@@ -16,9 +16,9 @@ from typing import Final, NoReturn
 import aiormq
 from aiormq.abc import AbstractChannel
 
-from broker.channels.rabbitmq.connecting import at, reported
 from broker.channels.rabbitmq.deliveries import AHEAD, Deliveries, Entry
 from broker.channels.rabbitmq.link import Link
+from broker.connections.rabbitmq.connecting import at, reported
 from broker.errors import ChannelUnavailable
 
 __all__ = ["Entry", "Stream"]

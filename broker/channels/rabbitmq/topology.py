@@ -28,11 +28,11 @@ from typing import Final
 from aiormq import ChannelLockedResource, ChannelNotFoundEntity
 from aiormq.abc import AbstractChannel, ArgumentsType
 
-from broker.channels.rabbitmq.connecting import at, reported
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.names import broker_name, trigger_name
 from broker.channels.rabbitmq.routing import EVERY_KEY, Binding, Routes
 from broker.channels.rabbitmq.settings import QueueType
+from broker.connections.rabbitmq.connecting import at, reported
 from broker.errors import ChannelUnavailable
 
 ORDERED: Final = "ordered"

@@ -17,8 +17,8 @@ from typing import Final
 
 import aiormq
 
-from broker.channels.rabbitmq.connection import Connection
-from broker.channels.rabbitmq.settings import Settings
+from broker.connections.rabbitmq.connection import Connection
+from broker.connections.rabbitmq.server import Server
 from broker.errors import ChannelUnavailable
 
 HEARTBEAT: Final = timedelta(seconds=10)
@@ -37,7 +37,7 @@ _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530  # AMQP 0-9-1, reply codes
 
 
 async def connect(
-    settings: Settings, purpose: str, *, heartbeat: timedelta = HEARTBEAT
+    settings: Server, purpose: str, *, heartbeat: timedelta = HEARTBEAT
 ) -> Connection:
     """Return an open connection, which the server lists as ``cemesh PURPOSE of HOST``.
 
@@ -76,13 +76,13 @@ async def close(connection: Connection) -> None:
         timer.cancel()
 
 
-def at(settings: Settings) -> str:
+def at(settings: Server) -> str:
     """Return how errors call the server."""
     return f"RabbitMQ at {settings.server}"
 
 
 @contextmanager
-def reported(settings: Settings) -> Iterator[None]:
+def reported(settings: Server) -> Iterator[None]:
     """Raise `ChannelUnavailable`, in words, for any error of aiormq, the network or time inside."""
     try:
         yield
@@ -96,7 +96,7 @@ def reported(settings: Settings) -> Iterator[None]:
         raise ChannelUnavailable(f"{at(settings)}: the connection is lost") from error
 
 
-def said(error: BaseException, settings: Settings) -> str:
+def said(error: BaseException, settings: Server) -> str:
     """Return in words what aiormq or the network told, and where to look, if that is known."""
     match error:
         case aiormq.ChannelInvalidStateError():
@@ -106,13 +106,13 @@ def said(error: BaseException, settings: Settings) -> str:
         case aiormq.ConnectionClosed():
             return f"it closed the connection: {_told(error)}"
         case aiormq.AMQPError(__cause__=OSError() | asyncio.IncompleteReadError() as cause):
-            return _of_network(cause)
+            return _of_network(cause, settings)
         case aiormq.AMQPError():
             return _told(error)
-    return _of_network(error)
+    return _of_network(error, settings)
 
 
-def _refusal(error: BaseException, settings: Settings) -> str:
+def _refusal(error: BaseException, settings: Server) -> str:
     """Return in words why a connection could not be opened, and where to look."""
     cause = error.__cause__
     match error:
@@ -137,26 +137,27 @@ def _refusal(error: BaseException, settings: Settings) -> str:
         cause, ConnectionRefusedError
     ):
         if settings.tls:
-            asked = "a certificate of the client ('tls.crt' and 'tls.key' in the Secret)"
+            asked = f"a certificate of the client ({settings.fields.pair})"
         else:
             asked = "TLS at that port (amqps://)"
         return f"it closed the connection at once; does it expect {asked}?"
     return said(error, settings)
 
 
-def _login_refused(settings: Settings) -> str:
+def _login_refused(settings: Server) -> str:
+    fields = settings.fields
     if settings.user is None:
-        return "it does not know the user that the certificate in 'tls.crt' in the Secret names"
+        return f"it does not know the user that the certificate in {fields.certificate} names"
     local = ""
     if settings.user == "guest":
         local = " It may let 'guest' in from its own host alone"
     return (
-        f"it does not let {_who(settings)} in; are the user and the password (in the Secret or in "
-        f"--channel) those that it knows?{local}"
+        f"it does not let {_who(settings)} in; are the user and the password "
+        f"({fields.login}) those that it knows?{local}"
     )
 
 
-def _of_network(error: BaseException) -> str:
+def _of_network(error: BaseException, settings: Server) -> str:
     match error:
         case asyncio.IncompleteReadError():
             return "the connection was closed"
@@ -164,13 +165,13 @@ def _of_network(error: BaseException) -> str:
             return f"its host name is not known: {error.strerror}"
         case ssl.SSLCertVerificationError(verify_code=code) if code in _UNKNOWN_AUTHORITY:
             return (
-                f"TLS: {error.verify_message}; does 'ca.crt' in the Secret have the authority of "
-                "its certificate?"
+                f"TLS: {error.verify_message}; does {settings.fields.authority} have the authority "
+                "of its certificate?"
             )
         case ssl.SSLCertVerificationError():
             return f"TLS: {error.verify_message}"
         case ssl.SSLError(reason=str(alert)) if "_ALERT_" in alert and "CERT" in alert:
-            return f"TLS: {alert}; is 'tls.crt' in the Secret a certificate that it accepts?"
+            return f"TLS: {alert}; is {settings.fields.certificate} a certificate that it accepts?"
         case ssl.SSLError():
             return f"TLS: {error.reason or error}; does it speak TLS at that port?"
         case OSError(errno=int(number)) if number > 0:
@@ -186,11 +187,11 @@ def _told(error: BaseException) -> str:
     return texts[-1] if texts else type(error).__name__
 
 
-def _who(settings: Settings) -> str:
+def _who(settings: Server) -> str:
     return f"the user '{settings.user}'" if settings.user else "the client of this certificate"
 
 
-async def _opened(settings: Settings, purpose: str, heartbeat: timedelta) -> Connection:
+async def _opened(settings: Server, purpose: str, heartbeat: timedelta) -> Connection:
     options = await asyncio.to_thread(settings.client_options)
     url = options["url"]
     url += f"{'&' if '?' in url else '?'}heartbeat={round(heartbeat.total_seconds())}"

@@ -17,7 +17,7 @@ from aiormq.connection import (
 from pamqp.base import Frame
 from yarl import URL
 
-from broker.channels.rabbitmq.incoming import Incoming
+from broker.connections.rabbitmq.incoming import Incoming
 
 _SHUTDOWN_WITHIN: Final = 1.0
 
