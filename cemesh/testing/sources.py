@@ -6,14 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 from broker.channels.memory import MemoryBackend, MemoryChannel
 from broker.event import Event
 from broker.filters import EVERYTHING
 from broker.mesh.receivers import ReceiverRun
 from broker.mesh.sources import SourceRun
-from broker.ports import BackendOptions, Cursor, DeadLetter, HttpReply, HttpRequest, Outcome
+from broker.ports import (
+    BackendOptions,
+    Channel,
+    Cursor,
+    DeadLetter,
+    HttpReply,
+    HttpRequest,
+    Outcome,
+)
 from broker.sourceplugin import source_plugin
 from broker.status import SourceState, SourceStatus
 from broker.trigger import Source
@@ -72,6 +80,7 @@ class RunningSource:
         self._backend = MemoryBackend(_OPTIONS)
         self._channel = MemoryChannel(self._backend, _OPTIONS.retention_bytes)
         self._emitted: asyncio.Queue[Event] = asyncio.Queue()
+        self._unheard: asyncio.Event | None = None
         self._run = self._new_run()
 
     @property
@@ -148,6 +157,22 @@ class RunningSource:
         await self.stop()
         self.start()
 
+    async def crash(self, *, within: timedelta = SOON) -> None:
+        """Let it emit once more, and end before it knows that this is durable, as by `kill -9`.
+
+        `start` runs it anew. Raises `AssertionError` where it emits nothing within that time, with
+        what is wrong with the source.
+        """
+        self._unheard = asyncio.Event()
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                await self._unheard.wait()
+        except TimeoutError:
+            raise AssertionError(self._missing("nothing was emitted amid a crash")) from None
+        finally:
+            await self.stop()
+            self._unheard = None
+
     @contextmanager
     def outage(self, why: str = "the store is away") -> Iterator[None]:
         """Take the broker's store away while the context lasts."""
@@ -164,7 +189,12 @@ class RunningSource:
 
     def _new_run(self) -> SourceRun | ReceiverRun:
         run = ReceiverRun if self._plugin.receives else SourceRun
-        return run(self._source, lambda: self._channel, plugin=self._plugin)
+        return run(self._source, self._way_in, plugin=self._plugin)
+
+    def _way_in(self) -> Channel:
+        if self._unheard is None:
+            return self._channel
+        return cast("Channel", _Unheard(self._channel, self._unheard))
 
     async def _read(self, cursor: Cursor) -> None:
         async for claim in cursor.claims():
@@ -175,3 +205,19 @@ class RunningSource:
         now = self.status
         wrong = "" if now.error is None else f": {now.error}"
         return f"{what}; the source is {now.state}{wrong}"
+
+
+class _Unheard:
+    """A channel that stores events and tells nobody."""
+
+    def __init__(self, channel: Channel, stored: asyncio.Event) -> None:
+        self._channel = channel
+        self._stored = stored
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._channel, name)
+
+    async def append(self, events: Sequence[Event]) -> None:
+        await self._channel.append(events)
+        self._stored.set()
+        await asyncio.Event().wait()

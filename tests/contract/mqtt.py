@@ -76,6 +76,8 @@ def keep_session(address: str, identifier: str, topic: str) -> None:
 class TopicOfAServer:
     """A topic that a number is published to for each thing."""
 
+    tells_apart = False  # MQTT has no ids
+
     def __init__(self, address: str) -> None:
         self._address = address
         self._topic = f"source-{uuid.uuid4()}"

@@ -8,13 +8,14 @@ from typing import Protocol
 import pytest
 
 from broker.event import Event
-from cemesh.testing.sources import running
+from cemesh.testing.sources import RunningSource, running
 
 
 class Upstream(Protocol):
     """A source under test, and what it reads from: things that are numbered.
 
-    ``source`` is the class or function, ``spec`` an instance of its model.
+    ``source`` is the class or function, ``spec`` an instance of its model. Where upstream does not
+    say which of two things comes again, it has ``tells_apart``, which is False.
     """
 
     source: object
@@ -55,6 +56,30 @@ async def test_what_was_there_before_and_what_comes_while_it_is_stopped_is_emitt
             found.add(upstream.number_of(event))
 
     assert found == set(range(6))
+
+
+async def test_what_comes_again_after_a_crash_is_the_same_event(upstream: Upstream) -> None:
+    async with running(upstream.source, upstream.spec) as source:
+        await upstream.bring(0)
+        await source.events(1)
+        crashing = asyncio.create_task(source.crash())
+        await upstream.bring(1)
+        await crashing
+        before = await event_of(1, upstream, source)
+        source.start()
+        again = await event_of(1, upstream, source)
+
+    assert (again.source, again.type, again.data) == (before.source, before.type, before.data)
+    if getattr(upstream, "tells_apart", True):
+        assert again.id == before.id
+
+
+async def event_of(number: int, upstream: Upstream, source: RunningSource) -> Event:
+    """Return the next event that the thing of that number was."""
+    while True:
+        [event] = await source.events(1)
+        if upstream.number_of(event) == number:
+            return event
 
 
 async def test_nothing_is_lost_while_the_store_is_away(upstream: Upstream) -> None:
