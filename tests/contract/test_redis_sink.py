@@ -20,6 +20,7 @@ from sinks.redis import RedisStreamSink, RedisStreamSinkSpec, sink
 from tests.contract.redis_streams import ask, events_in, read
 from tests.services.redis.server import PASSWORD, RedisServer
 from tests.services.relay import Relay
+from tests.unit.meshes import until
 
 
 @pytest.fixture
@@ -97,7 +98,8 @@ async def test_an_attempt_that_is_given_up_disturbs_no_other(
     async with adding(redis_relay.in_url(redis_url), stream) as made:
         with redis_relay.hung():
             given_up = [asyncio.create_task(made.attempt(event(str(n)))) for n in range(3)]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # they have begun
+            await until(lambda: not made._pending)  # they are under way
             for each in given_up:
                 each.cancel()
             await asyncio.wait(given_up)

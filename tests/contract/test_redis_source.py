@@ -169,6 +169,19 @@ async def test_a_group_that_is_deleted_is_told_and_begins_again_where_it_first_b
     assert json.loads(again[-1].data or b"") == {"n": "2"}
 
 
+async def test_a_group_that_others_have_made_goes_on_and_begins_again_where_it_was(
+    redis_url: str, stream: str
+) -> None:
+    ids = await add(redis_url, stream, *numbered(0, 1, 2))
+    await ask(redis_url, "XGROUP", "CREATE", stream, "g", ids[0])
+    async with read(redis_url, stream, startAt="end") as run:
+        first = await run.events(2, within=SOON)
+        await ask(redis_url, "XGROUP", "DESTROY", stream, "g")
+        again = await run.events(2, within=SOON)
+
+    assert [each.id for each in first] == [each.id for each in again] == ids[1:]
+
+
 async def test_a_stream_that_is_deleted_is_made_again_and_read_whatever_its_ids_are(
     redis_url: str, stream: str
 ) -> None:
@@ -232,8 +245,10 @@ async def test_what_a_dead_consumer_has_left_is_taken_over_after_a_while_and_all
     ids = await add(redis_url, stream, *numbered(*range(450)))
     await ask(redis_url, "XGROUP", "CREATE", stream, "g", "0")
     await give(redis_url, stream, 450)
+    two_hours = "7200000"
+    await ask(redis_url, "XCLAIM", stream, "g", "gone", "0", *ids, "IDLE", two_hours)
 
-    async with read(redis_url, stream, claimAfter="PT0.3S") as run:
+    async with read(redis_url, stream, claimAfter="PT1H") as run:
         events = await run.events(450, within=SOON)
         await until_acknowledged(redis_url, stream)
 
