@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -136,6 +137,8 @@ def _cause(error: BaseException) -> str:
             return f"TLS: {error.reason or error}"
         case ConnectionResetError():
             return _CLOSED
+        case socket.gaierror():
+            return f"no such host: {error.strerror}"
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number)
     text = str(error) or type(error).__name__
