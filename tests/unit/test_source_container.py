@@ -23,11 +23,10 @@ import yaml
 from broker.errors import InvalidManifest
 from broker.manifest import load
 from broker.mesh import sources
+from broker.programs import Lines, expanded, program
+from broker.programs import leash as leash_script
 from cemesh.testing import RunningSource, running
-from sources.container import ContainerSource, ContainerSpec, program
-from sources.container import leash as leash_script
-from sources.container.lines import Lines
-from sources.container.spec import expanded
+from sources.container import ContainerSource, ContainerSpec
 from tests.services.mesh import Response
 from tests.unit.meshes import until
 
@@ -188,7 +187,7 @@ CONTAINER = {"image": "example.com/it", "command": ["it"]}
     [
         (
             {"containers": [{"image": "example.com/it"}]},
-            "on this machine nothing can run the image example.com/it; say spec.template.spec",
+            "on this machine nothing can run the image example.com/it; say its 'command'",
         ),
         ({"containers": [CONTAINER, CONTAINER]}, "spec.template.spec: has 2 containers"),
         ({"containers": []}, "spec.template.spec.containers: must have at least 1 item"),
@@ -501,7 +500,16 @@ async def test_without_a_mesh_the_leash_kills_a_program_that_will_not_end(tmp_pa
     command = ["sh", "-c", "trap '' TERM; echo $$ >new; mv new pid; while :; do sleep 60; done"]
     ours, theirs = os.pipe()
     leash = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", leash_script.__file__, str(theirs), "0.2", str(tmp_path)),
+        *(
+            sys.executable,
+            "-I",
+            "-S",
+            leash_script.__file__,
+            str(theirs),
+            "0.2",
+            str(tmp_path),
+            os.devnull,
+        ),
         *command,
         stdin=asyncio.subprocess.PIPE,
         pass_fds=(theirs,),

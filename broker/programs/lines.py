@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 _LONGEST: Final = 4000
@@ -11,6 +11,22 @@ _LONGEST: Final = 4000
 
 _MOST: Final = 500
 """Lines in a second, beyond which they are only counted: the log is the mesh's as well."""
+
+_SHORTEST: Final = 4
+"""Characters of a secret that is not shown where a program writes it: shorter ones are words."""
+
+
+class Concealed:
+    """What is secret, as text is shown without it."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = [each for each in secrets if len(each) >= _SHORTEST]
+
+    def out_of(self, text: str) -> str:
+        """Return the text with ``***`` where a secret stood."""
+        for each in self._secrets:
+            text = text.replace(each, "***")
+        return text
 
 
 class Lines:

@@ -1,4 +1,4 @@
-"""A program that runs on a leash (`sources.container.leash`) until it ends or is ended."""
+"""A program that runs on a leash (`broker.programs.leash`) until it ends or is ended."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, NoReturn, cast
-
-from broker.errors import UpstreamUnavailable
-from sources.container.lines import Lines
+from typing import Final, Protocol, cast
 
 _LEASH: Final = Path(__file__).with_name("leash.py")
 
@@ -24,73 +21,101 @@ _GRACE: Final = 5.0
 _SPARE: Final = 1.0
 """Seconds that the leash has beyond that, and then what was written last to be read."""
 
-Stream = Literal["stdout", "stderr"]
-Say = Callable[[Stream, str], None]
+
+class Output(Protocol):
+    """Takes what a program writes to one of its streams."""
+
+    def feed(self, data: bytes) -> None:
+        """Take what was written next."""
+        ...
+
+    def end(self) -> None:
+        """Know that no more comes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A program has ended, or could not be started: ``how`` says which, in words.
+
+    ``well`` is whether it has ended with exit code 0.
+    """
+
+    how: str
+    well: bool = False
 
 
 async def run_program(
-    command: Sequence[str], folder: str | None, variables: Mapping[str, str], say: Say
-) -> NoReturn:
-    """Run the program in ``folder`` until it ends: raise `UpstreamUnavailable`, which says how.
+    command: Sequence[str],
+    folder: str | None,
+    variables: Mapping[str, str],
+    *,
+    out: Output,
+    err: Output,
+    stdin: str = os.devnull,
+    held: Sequence[int] = (),
+) -> Ended:
+    """Run the program in ``folder`` until it ends, and say how it did.
 
     Cancelled, end it and all of its process group before: by SIGTERM and, 5 s later, by SIGKILL.
-    ``say`` is given the lines that it writes.
+    The file ``stdin`` is what it reads. The descriptors ``held`` stay open as long as it is
+    watched, also when this process is killed.
     """
     ours, theirs = os.pipe()
     try:
         try:
-            transport, leash = await _started(command, folder, variables, say, theirs)
+            transport, leash = await _started(
+                (str(theirs), str(_GRACE), folder or "", stdin, *command),
+                variables,
+                (out, err),
+                (theirs, *held),
+            )
         finally:
             os.close(theirs)
         try:
             await leash.ended.wait()
         finally:
             told = await _let_go(transport, leash, ours)
+    except OSError as error:  # too long a command, or too many processes
+        told = f"failed {error.strerror}"
     finally:
         os.close(ours)
-    raise UpstreamUnavailable(_how(command[0], told, leash.last_error))
+    return _ended(command[0], told)
 
 
 async def _started(
-    command: Sequence[str], folder: str | None, variables: Mapping[str, str], say: Say, status: int
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    outputs: tuple[Output, Output],
+    descriptors: Sequence[int],
 ) -> tuple[asyncio.SubprocessTransport, _Leash]:
-    """Start the program on a leash that tells ``status``. Raises `UpstreamUnavailable`."""
-    try:
-        return await asyncio.get_running_loop().subprocess_exec(
-            partial(_Leash, say),
-            *(sys.executable, "-I", "-S", str(_LEASH)),
-            *(str(status), str(_GRACE), folder or "", *command),
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            env=variables,
-            pass_fds=(status,),
-            start_new_session=True,  # Ctrl-C is for the mesh, which then ends this
-        )
-    except OSError as error:  # too long a command, or too many processes
-        raise UpstreamUnavailable(_how(command[0], f"failed {error.strerror}", "")) from error
+    """Start the leash, which starts the program."""
+    return await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Leash(*outputs),
+        *(sys.executable, "-I", "-S", str(_LEASH), *arguments),
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=variables,
+        pass_fds=descriptors,
+        start_new_session=True,  # Ctrl-C is for the mesh, which then ends this
+    )
 
 
 class _Leash(asyncio.SubprocessProtocol):
     """What comes from the process that holds the program; both write to the same pipes."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, out: Output, err: Output) -> None:
         self.ended = asyncio.Event()
         self.silent = asyncio.Event()
-        self._open = {1: Lines(partial(say, "stdout")), 2: Lines(partial(say, "stderr"))}
-        self._stderr = self._open[2]
-
-    @property
-    def last_error(self) -> str:
-        """The last line of its standard error."""
-        return self._stderr.last
+        self._open = {1: out, 2: err}
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._open[fd].feed(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if (lines := self._open.pop(fd, None)) is not None:
-            lines.end()
+        if (output := self._open.pop(fd, None)) is not None:
+            output.end()
         if not self._open:
             self.silent.set()
 
@@ -126,14 +151,12 @@ def _read(status: int) -> str:
     return lines[-1] if lines else ""
 
 
-def _how(program: str, told: str, last_error: str) -> str:
+def _ended(program: str, told: str) -> Ended:
     kind, _, rest = told.partition(" ")
     if kind == "failed":
-        return f"{program} cannot be started: {rest}"
+        return Ended(how=f"{program} cannot be started: {rest}")
     if kind != "ended":
-        how = "was killed, with the process that watched it"
-    elif (code := int(rest)) < 0:
-        how = f"was killed by {signal.Signals(-code).name}"
-    else:
-        how = f"ended with exit code {code}"
-    return f"{program} {how}: {last_error}" if last_error else f"{program} {how}"
+        return Ended(how=f"{program} was killed, with the process that watched it")
+    if (code := int(rest)) < 0:
+        return Ended(how=f"{program} was killed by {signal.Signals(-code).name}")
+    return Ended(how=f"{program} ended with exit code {code}", well=code == 0)
