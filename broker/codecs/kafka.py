@@ -56,13 +56,13 @@ _CLOUDEVENTS: Final = b"application/cloudevents"
 _CONTENT_TYPE: Final = "content-type"
 
 
-def encode(event: Event, notes: Notes = NO_NOTES) -> Record:
+def encode(event: Event, notes: Notes = NO_NOTES, *, structured: bool = False) -> Record:
     """Return the record that `decode` makes the same event and the same notes of.
 
-    Its key is the attribute ``partitionkey``. It is binary unless its headers would pass
-    `http.STRUCTURED_FROM`, or its payload is itself a CloudEvent, whose media type would be
-    taken for the content mode. Kafka bounds records and not their headers, but bridges to HTTP
-    hand those on one by one, to servers that cap them.
+    Its key is the attribute ``partitionkey``. It is binary unless it is to be ``structured``, or
+    its headers would pass `http.STRUCTURED_FROM`, or its payload is itself a CloudEvent, whose
+    media type would be taken for the content mode. Kafka bounds records and not their headers,
+    but bridges to HTTP hand those on one by one, to servers that cap them.
     """
     attributes = event.attributes
     headers = [
@@ -71,7 +71,7 @@ def encode(event: Event, notes: Notes = NO_NOTES) -> Record:
     ]
     size = sum([len(name) + len(value) for name, value in headers])
     content_type = attributes.get("datacontenttype", "").encode()
-    if size > http.STRUCTURED_FROM or _is_cloudevents(content_type):
+    if structured or size > http.STRUCTURED_FROM or _is_cloudevents(content_type):
         headers = [(_CONTENT_TYPE, EVENT_TYPE.encode())]
         value = encode_event(event)
     else:

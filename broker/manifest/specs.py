@@ -19,8 +19,14 @@ _SECRETS: Final = "cemesh.secrets"
 _REFERENCE: Final = "secretKeyRef: {name: …, key: …}, of a Secret in these files"
 
 
+def revealing(info: ValidationInfo) -> Reveal | None:
+    """Return how a validator of a field reads Secrets, or None outside of a manifest."""
+    found: Reveal | None = None if info.context is None else info.context.get(_SECRETS)
+    return found
+
+
 def _revealed(value: object, info: ValidationInfo) -> object:
-    reveal: Reveal | None = None if info.context is None else info.context.get(_SECRETS)
+    reveal = revealing(info)
     if reveal is None:
         return value
     match value:
@@ -37,6 +43,10 @@ SecretText = Annotated[SecretStr, BeforeValidator(_revealed)]
 
 Outside of a manifest, in a test say, it takes plain text. No `repr` shows it.
 """
+
+
+def revealed(text: SecretStr | None) -> str | None:
+    return None if text is None else text.get_secret_value()
 
 
 def read_spec(

@@ -13,17 +13,11 @@ from typing import Any, ClassVar, Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from broker.connections.kafka import ANSWERS_WITHIN, client_options, why_unreachable
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
 from broker.ports import Emitter, Json, SourceContext
-from sources.kafka.connecting import (
-    ANSWERS_WITHIN,
-    client_options,
-    close,
-    said,
-    start,
-    why_unreachable,
-)
+from sources.kafka.connecting import close, said, start
 from sources.kafka.reading import Fetched, Reader
 from sources.kafka.records import Record, event_of
 from sources.kafka.spec import KafkaSpec
@@ -60,8 +54,8 @@ class KafkaSource:
     async def run(self, emit: Emitter) -> None:
         """Emit until cancelled. Raises `UpstreamUnavailable` where Kafka does not let us read."""
         since = await self._first_runs() if self._spec.initial_offset == "latest" else None
-        options = await asyncio.to_thread(client_options, self._spec)
-        why = await why_unreachable(self._spec, options)
+        options = await asyncio.to_thread(client_options, self._spec.net)
+        why = await why_unreachable(self._spec.bootstrap_servers, options)
         if why is not None:
             raise UpstreamUnavailable(why)
         consumer = self._consumer(options)
@@ -186,7 +180,7 @@ class KafkaSource:
             except IllegalStateError:  # the group comes to an agreement just now
                 continue
             except (KafkaError, OSError, TimeoutError) as error:
-                why = await why_unreachable(self._spec, options)
+                why = await why_unreachable(self._spec.bootstrap_servers, options)
                 self._context.unhealthy(why or f"{self._kafka}: {said(error)}")
             else:
                 self._context.lag(lag + self._in_flight)

@@ -14,9 +14,10 @@ import pytest
 from aiokafka import TopicPartition
 
 from broker.channels.kafka.compacted import close_consumer, open_consumer
-from broker.channels.kafka.connecting import close_producer, open_producer
+from broker.channels.kafka.connecting import open_producer
 from broker.channels.kafka.settings import ClientOptions, from_url, settings
 from broker.channels.kafka.topics import ensure_topic
+from broker.connections.kafka import close_producer
 from tests.contract.kafka import SOON
 
 MOMENTS = [milliseconds / 1000 for milliseconds in range(30)]

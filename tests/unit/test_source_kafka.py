@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from broker.connections.kafka import MECHANISMS
 from broker.errors import InvalidEvent
 from broker.event import Event
 from broker.manifest import load
 from sources.kafka import KafkaSpec
 from sources.kafka.records import Record, event_of
-from sources.kafka.spec import MECHANISMS
 
 URI = "/apis/v1/namespaces/shop/kafkasources/orders"
 SERVERS: Mapping[str, object] = {"bootstrapServers": ["kafka:9092"], "topics": ["orders"]}

@@ -10,7 +10,6 @@ import asyncio
 import os
 import ssl
 from collections.abc import Coroutine, Iterable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -26,13 +25,13 @@ from aiokafka.errors import (
 
 from broker.channels.kafka.lanes import BATCH_BYTES
 from broker.channels.kafka.settings import ClientOptions
+from broker.connections.kafka import close_producer
 from broker.errors import ChannelUnavailable
 
 ANSWER_WITHIN: Final = timedelta(seconds=4)
 """What a request may take. A 503 is due after 5 s."""
 
 _STARTS_WITHIN: Final = 2.0
-_CLOSED_WITHIN: Final = 1.0
 
 # X509_V_ERR_…: self-signed, alone or in the chain, and an issuer that is not at hand.
 _UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
@@ -157,19 +156,6 @@ async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  
         await close_producer(producer, grace=timedelta(0))
         raise
     return producer
-
-
-async def close_producer(producer: Any, *, grace: timedelta) -> None:  # noqa: ANN401 - aiokafka has no types
-    """Close the producer. What is on its way is answered within ``grace``, or abandoned."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(grace.total_seconds()):
-            await producer.flush()
-    # `stop` would wait for every answer; what it does beside that has no public name.
-    producer._closed = True
-    for close in (producer._sender.close, producer.client.close):
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSED_WITHIN):
-                await close()
 
 
 async def _cause(server: str, options: ClientOptions, within: timedelta) -> str | None:

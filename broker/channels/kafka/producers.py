@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from broker.channels.kafka.connecting import ANSWER_WITHIN, at, close_producer, open_producer
+from broker.channels.kafka.connecting import ANSWER_WITHIN, at, open_producer
 from broker.channels.kafka.settings import ClientOptions
+from broker.connections.kafka import close_producer
 from broker.errors import ChannelUnavailable
 
 _TRIES_EVERY: Final = 0.5

@@ -11,7 +11,8 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
-from broker.connections.postgresql.spec import Server, revealed
+from broker.connections.postgresql.spec import Server
+from broker.manifest.specs import revealed
 from broker.tls import tls_context
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"

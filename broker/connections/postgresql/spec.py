@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Annotated, Final, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, model_validator
 
 from broker.characters import hidden, misfit
+from broker.connections.tls import Tls
 from broker.manifest.shapes import Shape
-from broker.manifest.specs import SecretText
-from broker.tls import certificates_fault, pair_fault
+from broker.manifest.specs import SecretText, revealed
 
 _PORT: Final = 5432
 _LONGEST_NAME: Final = 63
@@ -62,32 +62,6 @@ def _table(text: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_identifier)]
-
-
-class Tls(Shape):
-    """Certificates, as PEM texts. Without ``caCert`` the system's authorities are trusted."""
-
-    enable: bool = False
-    ca_cert: SecretText | None = None
-    cert: SecretText | None = None
-    key: SecretText | None = None
-
-    @model_validator(mode="after")
-    def _can_be_used(self) -> Self:
-        if not self.enable:
-            return self
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("'cert' and 'key' are of no use without each other")
-        for name, pem in (("caCert", self.ca_cert), ("cert", self.cert)):
-            fault = None if pem is None else certificates_fault(pem.get_secret_value())
-            if fault is not None:
-                raise ValueError(f"'{name}' {fault}")
-        if self.cert is not None and self.key is not None:
-            texts = self.cert.get_secret_value(), self.key.get_secret_value()
-            wrong = pair_fault(*texts, names=("cert", "key"))
-            if wrong is not None:
-                raise ValueError(f"'{wrong[0]}' {wrong[1]}")
-        return self
 
 
 class Columns(Shape):
@@ -170,10 +144,6 @@ class EventTable(Server):
     def quoted_table(self) -> str:
         """The table, as SQL has it: case and all."""
         return ".".join(map(quoted, self.table.split(".")))
-
-
-def revealed(text: SecretStr | None) -> str | None:
-    return None if text is None else text.get_secret_value()
 
 
 def quoted(name: str) -> str:

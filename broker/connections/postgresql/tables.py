@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.connections.postgresql.connecting import Connection
-from broker.connections.postgresql.spec import Columns, EventTable, quoted, revealed
+from broker.connections.postgresql.spec import Columns, EventTable, quoted
 from broker.errors import CemeshError, did_you_mean
+from broker.manifest.specs import revealed
 
 JSON_TYPES: Final = frozenset({"json", "jsonb"})
 TIME_TYPES: Final = frozenset({"timestamp with time zone", "text", "character varying"})
