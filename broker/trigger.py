@@ -72,7 +72,8 @@ class DeliveryPolicy:
 
     ``retry`` counts the attempts after the first. ``backoff_jitter`` is the share by which a
     wait is varied either way, 0.1 meaning ±10 %. ``backoff_cap`` is None where waits may grow
-    without bound. ``dead_letter`` is None where the broker's own store takes dead letters.
+    without bound. ``dead_letter`` is None where the broker's own store takes dead letters,
+    ``reply`` where the broker itself takes what the subscriber replies.
     ``signing``, ``credentials``, ``consent`` and ``batch`` are about the subscriber alone.
     ``parks`` is for ordered triggers: what is given up waits, and its key with it, for an operator.
     """
@@ -86,6 +87,7 @@ class DeliveryPolicy:
     retry_after_max: timedelta = timedelta(hours=1)
     content_mode: ContentMode | None = None
     dead_letter: Target | None = None
+    reply: Target | None = None
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
     breaker: Breaker | None = Breaker()
@@ -147,9 +149,9 @@ class Trigger:
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """Where its events may go: the subscriber, and the dead-letter sink if it has one."""
-        dead_letter = self.delivery.dead_letter
-        return (self.subscriber,) if dead_letter is None else (self.subscriber, dead_letter)
+        """Where its events may go: the subscriber, and the other destinations that it has."""
+        others = (self.delivery.dead_letter, self.delivery.reply)
+        return (self.subscriber, *(each for each in others if each is not None))
 
     @property
     def window(self) -> int:

@@ -14,8 +14,7 @@ from datetime import UTC, timedelta
 from functools import partial
 from typing import Final, Literal, NamedTuple
 
-from broker.errors import CemeshError, InvalidEvent
-from broker.event import MAX_HOPS, Event
+from broker.event import Event
 from broker.ports import (
     Accepted,
     Answer,
@@ -36,9 +35,11 @@ from broker.ports import (
 from broker.trigger import Trigger
 from broker.urls import without_credentials
 from delivery.admission import is_older
+from delivery.attempts import answer_to
 from delivery.backoff import Retries
 from delivery.deadletter import dead_letter
 from delivery.parking import Parking, skipped
+from delivery.replies import Replies
 from delivery.verdicts import Verdict, judge
 
 _log: Final = logging.getLogger("cemesh.delivery")
@@ -77,6 +78,7 @@ def _unheard(_: Claim, __: Answer) -> None:
 class Delivery:
     """Delivers the events of one trigger. Holds no state between steps.
 
+    ``reply`` is the sink of what subscribers reply, which is emitted otherwise.
     ``heard`` is told what the subscriber, and nobody else, answered, as soon as it has: of each
     refusal once, however many events it is of.
     """
@@ -88,6 +90,7 @@ class Delivery:
         subscriber: Sink,
         dead_letter: Sink | None,
         emit: Emit,
+        reply: Sink | None = None,
         on_attempt: Callable[[Attempt], None] = _unobserved,
         heard: Callable[[Claim, Answer], None] = _unheard,
         parking: Parking | None = None,
@@ -96,7 +99,7 @@ class Delivery:
         self._subscriber = subscriber
         self._begin: Begin | None = getattr(subscriber, "begin", None)
         self._dead_letter = dead_letter
-        self._emit = emit
+        self._replies = Replies(emit, reply, trigger.delivery.reply)
         self._on_attempt = on_attempt
         self._heard = heard
         self._parking = parking or Parking(trigger)
@@ -131,7 +134,7 @@ class Delivery:
             return None
         try:
             return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
-        except Exception:  # noqa: BLE001 - as in `_answer`
+        except Exception:  # noqa: BLE001 - as in `answer_to`
             event = claim.event
             _log.exception("sink raised", extra={"source": event.source, "id": event.id})
             return None
@@ -156,7 +159,7 @@ class Delivery:
     async def _await(
         self, claim: Claim, started: float, attempt: Callable[[], Awaitable[Answer]]
     ) -> Step:
-        return await self._conclude(claim, started, await _answer(claim.event, attempt))
+        return await self._conclude(claim, started, await answer_to(claim.event, attempt))
 
     async def _conclude(self, claim: Claim, started: float, answer: Answer) -> Step:
         """Return the step that this answer of the subscriber comes to."""
@@ -164,7 +167,7 @@ class Delivery:
         if isinstance(answer, Accepted) or not answer.shared:
             self._heard(claim, answer)
         if isinstance(answer, Accepted) and answer.reply is not None:
-            answer = await self._store_reply(claim.event, answer, answer.reply)
+            answer = await self._replies.take(claim.event, answer.reply) or answer
         self._observe_subscriber(claim, started, answer)
         if isinstance(answer, Accepted):
             return _DELIVERED
@@ -215,7 +218,7 @@ class Delivery:
         number = attempts + 1
         letter = dead_letter(event, self._trigger.key, why)
         started = time.monotonic()
-        answer = await _answer(letter, partial(self._dead_letter.attempt, letter))
+        answer = await answer_to(letter, partial(self._dead_letter.attempt, letter))
         self._observe(event, "dead-letter sink", target.url, number, started, answer)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DEAD_LETTERED, why=why)
@@ -228,18 +231,6 @@ class Delivery:
 
     def _to_be_retried(self, refused: Refused, number: int) -> bool:
         return judge(refused) is Verdict.RETRY and not self._retries.exhausted(number)
-
-    async def _store_reply(self, event: Event, accepted: Accepted, reply: Event) -> Answer:
-        """Emit the reply, one hop further on. If it is not stored, the delivery has failed."""
-        if event.hops >= MAX_HOPS:
-            return Refused(reason=f"hops exhausted after {MAX_HOPS} replies", permanent=True)
-        try:
-            await self._emit([replace(reply, hops=event.hops + 1)])
-        except InvalidEvent as error:
-            return Refused(reason=f"the reply was refused: {error}", permanent=True)
-        except CemeshError as error:
-            return Refused(reason=f"the reply could not be stored: {error}")
-        return accepted
 
     def _observe_subscriber(self, claim: Claim, started: float, answer: Answer) -> None:
         url, number = self._trigger.subscriber.url, claim.attempts + 1
@@ -271,11 +262,3 @@ class Delivery:
 
 async def _fail(error: Exception) -> Step:
     raise error
-
-
-async def _answer(event: Event, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
-    try:
-        return await attempt()
-    except Exception as error:  # noqa: BLE001 - sinks are plug-ins, and their bugs cost no event
-        _log.exception("sink raised", extra={"source": event.source, "id": event.id})
-        return Refused(reason=f"the sink raised {type(error).__name__}: {error}")

@@ -68,6 +68,8 @@ def _lines(found: DeliveryDocument) -> Iterator[tuple[str, str]]:
     yield "backoff", found.backoff_policy
     yield "Retry-After", f"heeded up to {_seconds(found.retry_after_max)}"
     yield "dead letters", found.dead_letter_sink or "stay in the broker's own store"
+    if found.reply is not None:
+        yield "replies", f"go to {found.reply}"
     yield "at a time", ", ".join(_limits(found))
     if found.breaker is None:
         yield "pauses", "never by itself"

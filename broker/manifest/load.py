@@ -154,7 +154,7 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
     brokers: dict[str, Broker] = {}
     of_brokers: dict[str, DeliveryPolicy] = {}
     asked_of_brokers: dict[str, Asked] = {}
-    policies = _policies(declared, secrets)
+    policies = _policies(declared, secrets, directory)
     for place, shape in _shapes(BrokerObject, declared.brokers):
         key = place.object.key
         brokers[key] = broker(shape, place, referred)
@@ -199,10 +199,10 @@ def _referred(declared: _Declared) -> Referred:
     )
 
 
-def _policies(declared: _Declared, secrets: SecretReader) -> Policies:
+def _policies(declared: _Declared, secrets: SecretReader, directory: Directory) -> Policies:
     found: dict[str, Asked | None] = dict.fromkeys(declared.policies)
     for place, shape in _shapes(DeliveryPolicyObject, declared.policies):
-        found[place.object.key] = asked(shape, place, secrets)
+        found[place.object.key] = asked(shape, place, secrets, directory)
     return Policies(asked=found)
 
 

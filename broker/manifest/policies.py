@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from broker.errors import did_you_mean
 from broker.manifest import annotations as notes
 from broker.manifest.credentials import SecretReader, credentials, signing
+from broker.manifest.destinations import Directory, target
 from broker.manifest.objects import Place
 from broker.manifest.policyshapes import (
     BatchShape,
@@ -17,7 +18,7 @@ from broker.manifest.policyshapes import (
     LimitsShape,
 )
 from broker.policy import Batch, Breaker, Consent, Credentials, Limits, Rate, Signing, Timeouts
-from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy
+from broker.trigger import DEFAULT_PARALLELISM, DeliveryPolicy, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Asked:
     consent: Consent | None = None
     batch: Batch | None = None
     parks: bool = False
+    reply: Target | None = None
 
     def of(self, policy: DeliveryPolicy) -> DeliveryPolicy:
         """Return the policy of a trigger that asks for this."""
@@ -46,6 +48,7 @@ class Asked:
             consent=self.consent,
             batch=self.batch,
             parks=self.parks,
+            reply=self.reply,
         )
 
 
@@ -70,7 +73,9 @@ class Policies:
         return self.asked.get(key)
 
 
-def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> Asked:
+def asked(
+    shape: DeliveryPolicyObject, place: Place, secrets: SecretReader, directory: Directory
+) -> Asked:
     """Return what the object at ``place`` asks for, and report what is wrong."""
     spec, at_spec = shape.spec, place.at("spec")
     limits = _limits(spec.limits)
@@ -90,6 +95,7 @@ def asked(shape: DeliveryPolicyObject, place: Place, secrets: SecretReader) -> A
         consent=_consent(spec.consent, limits),
         batch=_batch(spec.batch),
         parks=spec.order.when_given_up == "park",
+        reply=spec.reply and target(spec.reply, at_spec.at("reply"), directory),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from broker.manifest.durations import PositiveDuration
-from broker.manifest.shapes import KubernetesObject, Name, Shape
+from broker.manifest.shapes import Destination, KubernetesObject, Name, Shape
 
 _QUANTITY: Final = re.compile(r"([0-9]{1,15})(Ki|Mi|Gi|k|M|G)?")
 _UNITS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20} | {
@@ -164,6 +164,7 @@ class DeliveryPolicySpec(Shape):
     consent: ConsentShape | None = None
     batch: BatchShape | None = None
     order: OrderShape = OrderShape()
+    reply: Destination | None = None
 
 
 class DeliveryPolicyObject(KubernetesObject):

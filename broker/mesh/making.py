@@ -54,15 +54,18 @@ class Maker:
 
     async def make(self, trigger: Trigger, channel: Channel) -> TriggerRun:
         """Return a run that has not started. Raises a `CemeshError` if a sink cannot be made."""
-        target = trigger.delivery.dead_letter
+        dead_letter, reply = trigger.delivery.dead_letter, trigger.delivery.reply
         options = self._options(trigger)
         gate = Gate(trigger, on_change=lambda state: self._changed(run, state))
         parking = Parking(trigger, tell=partial(self._on_parking, trigger))
         delivery = Delivery(
             trigger,
             subscriber=await self._subscriber(trigger, options),
-            dead_letter=None if target is None else await self._resources.sink(target, options),
+            dead_letter=None
+            if dead_letter is None
+            else await self._resources.sink(dead_letter, options),
             emit=self._emit_into(trigger.broker),
+            reply=None if reply is None else await self._resources.sink(reply, options),
             on_attempt=self._note,
             heard=gate.heard,
             parking=parking,

@@ -37,8 +37,12 @@ Reaction = Answer | Event | Exception | None
 
 @dataclass(kw_only=True, eq=False)
 class _Recorder:
-    """What came to one trigger's subscriber, and what it is to do with what comes."""
+    """What came to one trigger's subscriber, and what it is to do with what comes.
 
+    ``replied`` is what came to where its replies go, if that is out of the mesh.
+    """
+
+    replied: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     attempted: asyncio.Queue[Event] = field(default_factory=asyncio.Queue)
     reactions: deque[Reaction] = field(default_factory=deque)
 
@@ -57,15 +61,25 @@ class _Recording:
         return reaction
 
 
+class _RecordingReplies:
+    """A sink that records what a subscriber has replied."""
+
+    def __init__(self, spec: _Recorder) -> None:
+        self._recorder = spec
+
+    async def attempt(self, event: Event) -> None:
+        self._recorder.replied.put_nowait(event)
+
+
 @asynccontextmanager
 async def mesh(*manifests: Path | str, with_sources: bool = False) -> AsyncIterator[RunningMesh]:
     """Run the manifests in memory: files and folders as paths, or YAML as text.
 
     Every trigger delivers to a recorder in place of its subscriber. Waits between attempts are cut
     to a millisecond, no trigger pauses by itself, batches come event by event, and dead letters
-    that would leave the mesh stay in their broker's store; all else is as the manifests say:
-    filters, retries, order. Sources run only ``with_sources``. Raises `InvalidManifest` with
-    everything that is wrong with the manifests.
+    that would leave the mesh stay in their broker's store, as replies are recorded that would; all
+    else is as the manifests say: filters, retries, order. Sources run only ``with_sources``. Raises
+    `InvalidManifest` with everything that is wrong with the manifests.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = [
@@ -96,14 +110,13 @@ def _in_memory(broker: Broker) -> Broker:
 
 
 def _recorded(trigger: Trigger, recorder: _Recorder) -> Trigger:
-    sink = SinkObject(
-        kind="Recorder", key=trigger.key, spec=recorder, at=f"{__name__}:{_Recording.__name__}"
-    )
-    dead_letter = trigger.delivery.dead_letter
-    stays = dead_letter is not None and dead_letter.url.startswith("broker:")
+    dead_letter, reply = trigger.delivery.dead_letter, trigger.delivery.reply
     delivery = replace(
         trigger.delivery,
-        dead_letter=dead_letter if stays else None,
+        dead_letter=dead_letter if _stays(dead_letter) else None,
+        reply=reply
+        if reply is None or _stays(reply)
+        else _to(_RecordingReplies, trigger, recorder),
         backoff_delay=_AT_ONCE,
         backoff_cap=_AT_ONCE,
         breaker=None,
@@ -111,7 +124,19 @@ def _recorded(trigger: Trigger, recorder: _Recorder) -> Trigger:
         consent=None,
         batch=None,
     )
-    return replace(trigger, subscriber=Target(url=sink.url, sink=sink), delivery=delivery)
+    return replace(trigger, subscriber=_to(_Recording, trigger, recorder), delivery=delivery)
+
+
+def _stays(target: Target | None) -> bool:
+    """Return whether what goes there stays in the mesh."""
+    return target is not None and target.url.startswith("broker:")
+
+
+def _to(sink: type, trigger: Trigger, recorder: _Recorder) -> Target:
+    made = SinkObject(
+        kind=sink.__name__, key=trigger.key, spec=recorder, at=f"{__name__}:{sink.__name__}"
+    )
+    return Target(url=made.url, sink=made)
 
 
 class RunningMesh:
@@ -145,16 +170,16 @@ class RunningMesh:
 
         Raises `UnknownTrigger`, and `AssertionError` where there are fewer within that time.
         """
-        attempted = self._recorder(trigger).attempted
-        found: list[Event] = []
-        try:
-            async with asyncio.timeout(within.total_seconds()):
-                while len(found) < count:
-                    found.append(await attempted.get())
-        except TimeoutError:
-            ids = [each.id for each in found]
-            raise AssertionError(f"{trigger} attempted {ids}, and no {count}") from None
-        return found
+        return await _next(count, self._recorder(trigger).attempted, f"{trigger} attempted", within)
+
+    async def replies(
+        self, trigger: str, count: int = 1, *, within: timedelta = SOON
+    ) -> list[Event]:
+        """Return the next ``count`` replies that the trigger's DeliveryPolicy sent out of the mesh.
+
+        Raises as `attempts` does.
+        """
+        return await _next(count, self._recorder(trigger).replied, f"{trigger} got replies", within)
 
     async def settled(self, *, within: timedelta = SOON) -> None:
         """Return once nothing waits in any trigger: all is delivered, or a dead letter.
@@ -193,3 +218,17 @@ class RunningMesh:
             for trigger in broker.triggers
             if trigger.books.waiting
         }
+
+
+async def _next(
+    count: int, queue: asyncio.Queue[Event], what: str, within: timedelta
+) -> list[Event]:
+    found: list[Event] = []
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            while len(found) < count:
+                found.append(await queue.get())
+    except TimeoutError:
+        ids = [each.id for each in found]
+        raise AssertionError(f"{what} {ids}, and no {count}") from None
+    return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from broker.codecs.json import decode_event
 from broker.event import MAX_HOPS
 from tests.e2e.deadletters import dead_letters
-from tests.e2e.manifests import broker, event, manifest, trigger, trigger_to_broker
+from tests.e2e.manifests import DELIVERY_POLICY, broker, event, manifest, trigger, trigger_to_broker
 from tests.services.mesh import RunningMesh
 from tests.services.mesh import trigger as told_of
 from tests.services.subscribers import Answer, Request, Subscriber, reply
@@ -60,6 +63,43 @@ async def test_a_reply_is_an_event_that_other_triggers_get(running_mesh: Meshes)
             )
             assert told_of(status, "default/asked").delivered == 1
             assert status.brokers[0].accepted == 2
+
+
+async def test_replies_go_to_the_sink_that_a_policy_names_for_them(
+    running_mesh: Meshes, tmp_path: Path
+) -> None:
+    answers = tmp_path / "answers.jsonl"
+    sinks = "sinks.cemesh.dev/v1alpha1"
+    policy = f"""
+apiVersion: cemesh.dev/v1alpha1
+kind: DeliveryPolicy
+metadata: {{name: answers}}
+spec:
+  reply: {{ref: {{apiVersion: {sinks}, kind: FileSink, name: answers}}}}
+---
+apiVersion: {sinks}
+kind: FileSink
+metadata: {{name: answers}}
+spec: {{path: {answers}}}
+"""
+    async with Subscriber() as subscriber:
+        asked = subscriber.answers("/asked", replying("answer"))
+        text = manifest(broker(), with_policy(trigger("asked", asked), "answers"), policy)
+        async with running_mesh(text) as mesh:
+            assert await mesh.send(BROKER, event("1", type="question")) == 202
+            status = await mesh.until(
+                lambda status: told_of(status, "default/asked").delivered == 1
+            )
+            assert status.brokers[0].accepted == 1
+
+    [line] = answers.read_bytes().splitlines()
+    assert decode_event(line).id == "reply-1"
+
+
+def with_policy(document: str, policy: str) -> str:
+    found = json.loads(document)
+    found["metadata"].setdefault("annotations", {})[DELIVERY_POLICY] = policy
+    return json.dumps(found)
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "restarted"])

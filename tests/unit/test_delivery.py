@@ -17,6 +17,7 @@ from broker.policy import Limits
 from broker.ports import (
     Accepted,
     Answer,
+    Buried,
     Claim,
     Deferred,
     Ended,
@@ -285,6 +286,74 @@ async def test_what_the_subscriber_answered_is_heard_whatever_becomes_of_its_rep
 
     assert isinstance(await delivery.step(claim), Deferred)
     assert heard == [Accepted(reply=EVENT)]
+
+
+class Replying:
+    async def attempt(self, event: Event) -> Answer:
+        return Accepted(reply=replace(event, data=b"the reply"))
+
+
+class TakingReplies:
+    """A destination of replies, which answers in turn."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.taken: list[Event] = []
+        self._answers = list(answers)
+
+    async def attempt(self, event: Event) -> Answer:
+        self.taken.append(event)
+        return self._answers.pop(0)
+
+
+REPLYING = replace(
+    TRIGGER,
+    delivery=replace(TRIGGER.delivery, reply=Target(url="http://user:secret@replies.test/")),
+)
+
+
+async def test_a_reply_goes_where_replies_go_and_the_delivery_is_done_once_it_is_taken() -> None:
+    replies = TakingReplies(Refused(reason="down"), Accepted(reply=EVENT))
+    attempts: list[Attempt] = []
+    delivery = Delivery(
+        REPLYING,
+        subscriber=Replying(),
+        dead_letter=None,
+        emit=unreachable_emit,
+        reply=replies,
+        on_attempt=attempts.append,
+    )
+    claim = Claim(
+        event=EVENT, attempts=0, condemned=None, accepted_at=datetime.now(UTC), position=None
+    )
+
+    first = await delivery.step(claim)
+    second = await delivery.step(replace(claim, attempts=1))
+
+    assert isinstance(first, Deferred)
+    assert isinstance(second, Settled)
+    assert second.outcome is Outcome.DELIVERED
+    assert replies.taken == [replace(EVENT, data=b"the reply", hops=EVENT.hops + 1)] * 2
+    refused = attempts[0].answer
+    assert isinstance(refused, Refused)
+    assert refused.reason == "the reply was not taken by http://replies.test/: down"
+
+
+async def test_a_reply_that_will_never_be_taken_ends_the_delivery() -> None:
+    delivery = Delivery(
+        REPLYING,
+        subscriber=Replying(),
+        dead_letter=None,
+        emit=unreachable_emit,
+        reply=TakingReplies(Refused(reason="no", permanent=True)),
+    )
+    claim = Claim(
+        event=EVENT, attempts=0, condemned=None, accepted_at=datetime.now(UTC), position=None
+    )
+
+    buried = await delivery.step(claim)
+
+    assert isinstance(buried, Buried)
+    assert buried.why.reason == "the reply was not taken by http://replies.test/: no"
 
 
 def test_a_dead_letter_says_who_refused_it_and_why() -> None:

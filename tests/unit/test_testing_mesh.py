@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import InvalidManifest, UnknownBroker, UnknownTrigger
+from broker.manifest import load
 from cemesh import Event, Refused
 from cemesh.testing import mesh
 
@@ -127,3 +128,69 @@ async def test_what_is_not_there_is_told() -> None:
     with pytest.raises(InvalidManifest):
         async with mesh("kind: Broker"):
             raise AssertionError("it runs")
+
+
+REPLIES = """
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata:
+  name: asked
+  annotations: {cemesh.dev/delivery-policy: answers}
+spec:
+  broker: default
+  filters: [{exact: {type: question}}]
+  subscriber: {uri: http://oracle.example.com/}
+---
+apiVersion: cemesh.dev/v1alpha1
+kind: DeliveryPolicy
+metadata: {name: answers}
+spec:
+  reply: REPLY
+"""
+
+
+async def test_replies_that_leave_the_mesh_are_recorded() -> None:
+    replies = REPLIES.replace("REPLY", "{uri: http://answers.example.com/}")
+    async with mesh(MANIFEST + replies) as running:
+        running.react("default/asked", event("answer", "answer"))
+        await running.send(event("1", "question"))
+
+        assert [each.id for each in await running.replies("default/asked")] == ["answer"]
+        assert [each.id for each in await running.attempts("default/all")] == ["1"]
+        await running.settled()
+        assert (await running.books("default/all")).matched == 1
+
+
+async def test_replies_to_another_broker_are_events_there() -> None:
+    second = """
+---
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: second}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: answered}
+spec: {broker: second, subscriber: {uri: http://audit.example.com/}}
+"""
+    ref = "{ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: second}}"
+    async with mesh(MANIFEST + REPLIES.replace("REPLY", ref) + second) as running:
+        running.react("default/asked", event("answer", "answer"))
+        await running.send(event("1", "question"))
+
+        assert [each.id for each in await running.attempts("default/answered")] == ["answer"]
+
+
+def test_a_destination_of_replies_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(
+        MANIFEST
+        + REPLIES.replace(
+            "REPLY", "{ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: gone}}"
+        )
+    )
+    with pytest.raises(InvalidManifest) as refused:
+        load([tmp_path])
+
+    [problem] = refused.value.problems
+    assert (problem.subject, problem.path) == ("DeliveryPolicy default/answers", "spec.reply.ref")

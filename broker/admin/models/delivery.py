@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from broker.admin.models.base import Document
 from broker.policy import Credentials
-from broker.trigger import Trigger
+from broker.trigger import Target, Trigger
 from broker.urls import without_credentials
 from delivery.backoff import MOST_SHOWN, waits
 
@@ -58,7 +58,8 @@ class BatchDocument(Document, frozen=True, kw_only=True):
 class DeliveryDocument(Document, frozen=True, kw_only=True):
     """The delivery of one trigger, with all defaults filled in and no secrets. Times in seconds.
 
-    ``dead_letter_sink`` is None where the broker's own store takes dead letters. ``waits`` are
+    ``dead_letter_sink`` is None where the broker's own store takes dead letters, ``reply`` where
+    the broker itself takes what the subscriber replies. ``waits`` are
     those before the first 100 retries, each varied by the share ``jitter`` either way.
     ``credentials`` are what the subscriber is shown, by kind, ``signing_keys`` how many sign.
     """
@@ -66,6 +67,7 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
     trigger: str
     subscriber: str
     dead_letter_sink: str | None
+    reply: str | None
     timeout: float
     timeouts: TimeoutsDocument
     retries: int
@@ -87,11 +89,11 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
     def of(cls, trigger: Trigger) -> DeliveryDocument:
         policy = trigger.delivery
         limits, breaker, batch = policy.limits, policy.breaker, policy.batch
-        target = policy.dead_letter
         return cls(
             trigger=trigger.key,
             subscriber=without_credentials(trigger.subscriber.url),
-            dead_letter_sink=None if target is None else without_credentials(target.url),
+            dead_letter_sink=_url(policy.dead_letter),
+            reply=_url(policy.reply),
             timeout=policy.timeout.total_seconds(),
             timeouts=TimeoutsDocument(
                 connect=_seconds(policy.timeouts.connect),
@@ -132,6 +134,10 @@ class DeliveryDocument(Document, frozen=True, kw_only=True):
             credentials=list(_credentials(policy.credentials)),
             consent=None if policy.consent is None else policy.consent.origin,
         )
+
+
+def _url(target: Target | None) -> str | None:
+    return None if target is None else without_credentials(target.url)
 
 
 def _seconds(time: timedelta | None) -> float | None:

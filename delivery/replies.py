@@ -1,0 +1,49 @@
+"""Where the replies of a subscriber go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from broker.errors import CemeshError, InvalidEvent
+from broker.event import MAX_HOPS, Event
+from broker.ports import Emit, Refused, Sink
+from broker.trigger import Target
+from broker.urls import without_credentials
+from delivery.attempts import answer_to
+
+
+class Replies:
+    """Takes the replies to one trigger's events: into its broker, or to the sink at a target.
+
+    What that sink replies itself is ignored.
+    """
+
+    def __init__(self, emit: Emit, sink: Sink | None, target: Target | None) -> None:
+        self._emit = emit
+        self._sink = sink
+        self._target = target
+
+    async def take(self, event: Event, reply: Event) -> Refused | None:
+        """Hand the reply to this event on, one hop further; return why the delivery has failed."""
+        if event.hops >= MAX_HOPS:
+            return Refused(reason=f"hops exhausted after {MAX_HOPS} replies", permanent=True)
+        further = replace(reply, hops=event.hops + 1)
+        if self._sink is None or self._target is None:
+            return await self._store(further)
+        answer = await answer_to(further, partial(self._sink.attempt, further))
+        if not isinstance(answer, Refused):
+            return None
+        where = without_credentials(self._target.url)
+        return replace(
+            answer, reason=f"the reply was not taken by {where}: {answer.reason}", untried=False
+        )
+
+    async def _store(self, reply: Event) -> Refused | None:
+        try:
+            await self._emit([reply])
+        except InvalidEvent as error:
+            return Refused(reason=f"the reply was refused: {error}", permanent=True)
+        except CemeshError as error:
+            return Refused(reason=f"the reply could not be stored: {error}")
+        return None
