@@ -13,6 +13,7 @@ from broker.event import Event
 from cemesh.testing.contract.sinks import *  # noqa: F403
 from cemesh.testing.contract.sinks import Downstream
 from sinks.file import FileSink, FileSinkSpec
+from tests.contract.kafka_topics import TopicOfKafka, new_topic
 from tests.contract.mqtt import ServerOfTopics
 from tests.contract.postgresql import RowsOfEvents
 from tests.contract.redis_streams import StreamOfRedis
@@ -42,7 +43,7 @@ class LinesOfAFile:
         away.rename(folder)
 
 
-@pytest.fixture(params=["file", "mqtt", "postgresql", "redis"])
+@pytest.fixture(params=["file", "kafka", "mqtt", "postgresql", "redis"])
 def downstream(request: pytest.FixtureRequest) -> Downstream:
     found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
     return found
@@ -58,6 +59,11 @@ def file_downstream(tmp_path: Path) -> Downstream:
     folder = tmp_path / "folder"
     folder.mkdir()
     return LinesOfAFile(folder)
+
+
+@pytest.fixture
+async def kafka_downstream(kafka: str, kafka_relay: Relay) -> Downstream:
+    return TopicOfKafka(kafka, kafka_relay, await new_topic(kafka))
 
 
 @pytest.fixture
