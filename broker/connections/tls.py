@@ -11,17 +11,16 @@ from broker.manifest.specs import SecretText
 from broker.tls import certificates_fault, pair_fault
 
 
-class Tls(Shape):
+class Certificates(Shape):
     """Certificates, as PEM texts. Without ``caCert`` the system's authorities are trusted."""
 
-    enable: bool = False
     ca_cert: SecretText | None = None
     cert: SecretText | None = None
     key: SecretText | None = None
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if not self.enable:
+    def _are_whole(self) -> Self:
+        if not self._are_used:
             return self
         if (self.cert is None) != (self.key is None):
             raise ValueError("'cert' and 'key' are of no use without each other")
@@ -35,3 +34,17 @@ class Tls(Shape):
             if wrong is not None:
                 raise ValueError(f"'{wrong[0]}' {wrong[1]}")
         return self
+
+    @property
+    def _are_used(self) -> bool:
+        return True
+
+
+class Tls(Certificates):
+    """Certificates that are used where TLS is switched on, as it is not by the server's URL."""
+
+    enable: bool = False
+
+    @property
+    def _are_used(self) -> bool:
+        return self.enable

@@ -8,9 +8,9 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
 
 from broker.characters import hidden, misfit
+from broker.connections.tls import Certificates
 from broker.manifest.shapes import Shape
 from broker.manifest.specs import SecretText
-from broker.tls import certificates_fault, pair_fault
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _URL: Final = re.compile(
@@ -32,28 +32,10 @@ def _url(text: str) -> str:
     return text
 
 
-class Tls(Shape):
-    """Certificates, as PEM texts. Without ``caCert`` the system's authorities are trusted."""
+class Tls(Certificates):
+    """Certificates, which are used with the scheme ``mqtts:`` as well."""
 
     enable: bool = False
-    ca_cert: SecretText | None = None
-    cert: SecretText | None = None
-    key: SecretText | None = None
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("'cert' and 'key' are of no use without each other")
-        for name, pem in (("caCert", self.ca_cert), ("cert", self.cert)):
-            fault = None if pem is None else certificates_fault(pem.get_secret_value())
-            if fault is not None:
-                raise ValueError(f"'{name}' {fault}")
-        if self.cert is not None and self.key is not None:
-            texts = self.cert.get_secret_value(), self.key.get_secret_value()
-            wrong = pair_fault(*texts, names=("cert", "key"))
-            if wrong is not None:
-                raise ValueError(f"'{wrong[0]}' {wrong[1]}")
-        return self
 
 
 class MqttAccess(Shape):

@@ -8,9 +8,9 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from broker.characters import hidden, misfit
+from broker.connections.tls import Certificates
 from broker.manifest.shapes import Shape
 from broker.manifest.specs import SecretText
-from broker.tls import certificates_fault, pair_fault
 
 _URL: Final = re.compile(
     r"(?P<scheme>rediss?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?"
@@ -42,29 +42,6 @@ def _stream(text: str) -> str:
 StreamName = Annotated[str, Field(min_length=1, max_length=512), AfterValidator(_stream)]
 
 
-class Tls(Shape):
-    """Certificates, as PEM texts. Without ``caCert`` the system's authorities are trusted."""
-
-    ca_cert: SecretText | None = None
-    cert: SecretText | None = None
-    key: SecretText | None = None
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("'cert' and 'key' are of no use without each other")
-        for name, pem in (("caCert", self.ca_cert), ("cert", self.cert)):
-            fault = None if pem is None else certificates_fault(pem.get_secret_value())
-            if fault is not None:
-                raise ValueError(f"'{name}' {fault}")
-        if self.cert is not None and self.key is not None:
-            texts = self.cert.get_secret_value(), self.key.get_secret_value()
-            wrong = pair_fault(*texts, names=("cert", "key"))
-            if wrong is not None:
-                raise ValueError(f"'{wrong[0]}' {wrong[1]}")
-        return self
-
-
 class RedisSpec(Shape):
     """Where Redis is, and who we are there. Without ``user`` the password is the default user's."""
 
@@ -73,7 +50,7 @@ class RedisSpec(Shape):
     url: Annotated[str, AfterValidator(_url)]
     user: SecretText | None = None
     password: SecretText | None = None
-    tls: Tls | None = None
+    tls: Certificates | None = None
     database: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     @property
