@@ -3,7 +3,8 @@
 # A clone needs Python 3.11 or newer, make and a C compiler; all else is installed into .venv,
 # from the locks and with their hashes. PYTHON=… chooses the interpreter that makes .venv.
 # The tests of Kafka need Java 17 and Maven besides, which fetches Kafka's jars into .kafka;
-# those of RabbitMQ need Debian's rabbitmq-server, which they install themselves as root.
+# those of RabbitMQ, Redis, MQTT and PostgreSQL the servers that Debian has, which they install
+# themselves as root.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -80,7 +81,7 @@ lock: $(VENV)/.ready-to-test ## bring the locks in step with pyproject.toml (UPG
 
 .PHONY: clean
 clean: ## remove what the other targets made, .venv included
-	rm -rf $(VENV) .kafka .rabbitmq dist build htmlcov .coverage .coverage.* .hypothesis \
+	rm -rf $(VENV) .kafka .mosquitto .postgresql .rabbitmq dist build htmlcov .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 

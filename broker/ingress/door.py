@@ -58,7 +58,7 @@ class Door:
         self.find = find
         self.intake = Intake(max_event_bytes=max_event_bytes, max_pending_bytes=max_pending_bytes)
         self._clients = clients
-        self._on_refused = on_refused
+        self.refused = on_refused
 
     def check(self, entrance: Entrance, headers: Headers) -> None:
         """Return if a request with these headers may go on to its body.
@@ -94,5 +94,5 @@ class Door:
         if answer is None:
             _log.error("event not taken", exc_info=error, extra={"broker": entrance.broker.key})
             answer = problem(500)
-        self._on_refused(entrance.broker.key, answer.status_code)
+        self.refused(entrance.broker.key, answer.status_code)
         return answer

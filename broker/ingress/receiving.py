@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from starlette.requests import ClientDisconnect
@@ -20,6 +21,11 @@ _log: Final = logging.getLogger("cemesh.ingress")
 class Called(Protocol):
     """A source that is called."""
 
+    @property
+    def broker(self) -> str:
+        """The broker that it emits into, ``namespace/name``."""
+        ...
+
     async def receive(self, request: HttpRequest) -> HttpReply:
         """Return how to answer the request."""
         ...
@@ -28,7 +34,7 @@ class Called(Protocol):
 class Receiving:
     """Answers the requests by whose path ``receiver`` finds a source.
 
-    Their bodies are bounded as those of events are.
+    Their bodies are bounded, and what is refused counted, as those of events are.
     """
 
     def __init__(self, door: Door, receiver: Callable[[str], Called | None]) -> None:
@@ -47,6 +53,8 @@ class Receiving:
             return  # before its end
         except Exception as error:  # noqa: BLE001  # what is not for the client is logged
             reply = answer_to(error) or _unexpected(path, error)
+        if reply.status_code >= HTTPStatus.BAD_REQUEST:
+            self._door.refused(called.broker, reply.status_code)
         await reply(scope, receive, send)
 
     async def _reply(self, called: Called, scope: Scope, receive: Receive) -> Response:

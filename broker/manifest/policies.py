@@ -95,7 +95,7 @@ def asked(
         consent=_consent(spec.consent, limits),
         batch=_batch(spec.batch),
         parks=spec.order.when_given_up == "park",
-        reply=spec.reply and target(spec.reply, at_spec.at("reply"), directory),
+        reply=None if spec.reply is None else target(spec.reply, at_spec.at("reply"), directory),
     )
 
 

@@ -36,6 +36,10 @@ class ReceiverRun:
         self._receiver: Receiver = plugin.make(source.spec, self._emit.context)
 
     @property
+    def broker(self) -> str:
+        return self.source.broker
+
+    @property
     def status(self) -> SourceStatus:
         return self._health.status(self.source)
 

@@ -29,6 +29,7 @@ class Hook:
 """
 PATH = "/sources/default/hook"
 KEY = {"x-key": "swordfish"}
+REFUSED = 'cemesh_refused_requests_total{broker="default/default",status="%d"}'
 
 
 def source(to: str = "default") -> str:
@@ -73,6 +74,11 @@ async def test_requests_to_its_path_are_its_own_in_every_process(
             assert b"'id'" in invalid.body
             assert (await mesh.request("GET", f"{PATH}?x", headers=KEY)).status == 500
             assert (await mesh.request("POST", "/sources/default/other")).status == 404
+
+            metrics = (await mesh.request("GET", "/metrics", port=mesh.admin_port)).body.decode()
+            told = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[:1] != "#")
+            statuses = (400, 401, 413, 500)
+            assert [told[REFUSED % status] for status in statuses] == ["1.0"] * len(statuses)
 
             status = await mesh.until(lambda status: status.sources[0].emitted == 9)
             assert (status.sources[0].kind, status.sources[0].state) == ("Source", "running")
