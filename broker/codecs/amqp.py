@@ -80,14 +80,14 @@ _TOLD: Final = 2048
 """Characters of a refusal's texts that are kept: all headers have to fit in one frame."""
 
 
-def encode(event: Event, notes: Notes = NO_NOTES) -> Message:
+def encode(event: Event, notes: Notes = NO_NOTES, *, structured: bool = False) -> Message:
     """Return the message that `decode` makes the same event and the same notes of.
 
-    It is binary unless its headers would pass `STRUCTURED_FROM`, one has a name that AMQP cannot
-    have, or its payload is itself a CloudEvent, whose media type would be taken for the content
-    mode. Every attribute is a header, and all headers are text, so that a headers exchange can
-    look them up: see `matching`. Of a refusal's texts, the first 2,048 characters are kept. So
-    the headers take less than 48 KiB, and in almost all cases less than 8.
+    It is binary unless ``structured`` is asked for, its headers would pass `STRUCTURED_FROM`, one
+    has a name that AMQP cannot have, or its payload is itself a CloudEvent, whose media type would
+    be taken for the content mode. Every attribute is a header, and all headers are text, so that a
+    headers exchange can look them up: see `matching`. Of a refusal's texts, the first 2,048
+    characters are kept. So the headers take less than 48 KiB, and in almost all cases less than 8.
     """
     attributes = event.attributes
     content_type = attributes.get("datacontenttype")
@@ -100,7 +100,8 @@ def encode(event: Event, notes: Notes = NO_NOTES) -> Message:
     names = list(attributes)
     if names != sorted(names):
         headers[_NAMES] = " ".join(names)
-    if not _fit(headers) or (content_type is not None and is_cloudevents(content_type)):
+    is_event = content_type is not None and is_cloudevents(content_type)
+    if structured or is_event or not _fit(headers):
         headers = dict(STRUCTURED)
         content_type = EVENT_TYPE
         body = encode_event(event)

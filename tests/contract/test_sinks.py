@@ -13,12 +13,35 @@ from broker.event import Event
 from cemesh.testing.contract.sinks import *  # noqa: F403
 from cemesh.testing.contract.sinks import Downstream
 from sinks.file import FileSink, FileSinkSpec
+from sinks.job import JobSink, JobSinkSpec
 from tests.contract.kafka_topics import TopicOfKafka, new_topic
 from tests.contract.mqtt import ServerOfTopics
 from tests.contract.postgresql import RowsOfEvents
+from tests.contract.rabbitmq_queues import QueueOfRabbitmq
 from tests.contract.redis_streams import StreamOfRedis
 from tests.services.postgresql.fixtures import Database
 from tests.services.relay import Relay
+
+
+class FoldersOfJobs:
+    """The folder of the jobs of a JobSink, which can be taken away."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        pod = {"containers": [{"command": ["true"]}]}
+        self.sink: object = JobSink
+        self.spec: object = JobSinkSpec.model_validate(
+            {"job": {"spec": {"template": {"spec": pod}}}, "folder": str(folder / "jobs")}
+        )
+
+    async def arrived(self, count: int) -> Sequence[Event]:
+        ended = (self._folder / "jobs").glob("*/exit")
+        return [decode_event(each.with_name("event.json").read_bytes()) for each in ended]
+
+    @contextmanager
+    def outage(self) -> Iterator[None]:
+        with taken_away(self._folder):
+            yield
 
 
 class LinesOfAFile:
@@ -34,16 +57,21 @@ class LinesOfAFile:
 
     @contextmanager
     def outage(self) -> Iterator[None]:
-        folder = self._path.parent
-        away = folder.with_name("away")
-        folder.rename(away)
-        folder.write_text("not a folder")
-        yield
-        folder.unlink()
-        away.rename(folder)
+        with taken_away(self._path.parent):
+            yield
 
 
-@pytest.fixture(params=["file", "kafka", "mqtt", "postgresql", "redis"])
+@contextmanager
+def taken_away(folder: Path) -> Iterator[None]:
+    away = folder.with_name("away")
+    folder.rename(away)
+    folder.write_text("not a folder")
+    yield
+    folder.unlink()
+    away.rename(folder)
+
+
+@pytest.fixture(params=["file", "job", "kafka", "mqtt", "postgresql", "rabbitmq", "redis"])
 def downstream(request: pytest.FixtureRequest) -> Downstream:
     found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
     return found
@@ -67,8 +95,20 @@ async def kafka_downstream(kafka: str, kafka_relay: Relay) -> Downstream:
 
 
 @pytest.fixture
+def job_downstream(tmp_path: Path) -> Downstream:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    return FoldersOfJobs(folder)
+
+
+@pytest.fixture
 def mqtt_downstream(mqtt: str, mqtt_relay: Relay) -> Downstream:
     return ServerOfTopics(mqtt, mqtt_relay)
+
+
+@pytest.fixture
+async def rabbitmq_downstream(rabbitmq: str, rabbitmq_relay: Relay) -> Downstream:
+    return await QueueOfRabbitmq.made(rabbitmq, rabbitmq_relay)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sources.file import FileSource
 from sources.file.spec import FileSpec
 from tests.contract.mqtt import TopicOfAServer
 from tests.contract.postgresql import RowsOfAnOutbox
+from tests.contract.rabbitmq_queues import MessagesOfAQueue
 from tests.contract.redis_streams import EntriesOfAStream
 from tests.services.postgresql.fixtures import Database
 
@@ -35,7 +36,7 @@ class Lines:
         return int(event.data or b"")
 
 
-@pytest.fixture(params=["file", "mqtt", "postgresql", "redis"])
+@pytest.fixture(params=["file", "mqtt", "postgresql", "rabbitmq", "redis"])
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
     return found
@@ -54,6 +55,11 @@ def mqtt_upstream(mqtt: str) -> Upstream:
 @pytest.fixture
 async def postgresql_upstream(postgresql: Database) -> Upstream:
     return await RowsOfAnOutbox.made(postgresql)
+
+
+@pytest.fixture
+async def rabbitmq_upstream(rabbitmq: str) -> Upstream:
+    return await MessagesOfAQueue.made(rabbitmq)
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from broker.channels.rabbitmq.security import Security, read_address, read_security
 from broker.channels.secrets import SecretReader
 from broker.connections.rabbitmq.address import NOT_A_URL, Address, parse_address, vhost_fault
-from broker.connections.rabbitmq.server import ClientOptions, Fields
+from broker.connections.rabbitmq.server import ClientOptions, Fields, url_of
 from broker.errors import CemeshError, did_you_mean
 from broker.ports import Fault
 from broker.trigger import SECRET_NAME, SECRET_NAMESPACE
@@ -79,14 +79,9 @@ class Settings:
 
     def client_options(self) -> ClientOptions:
         """Return how to connect. Blocks, up to 0.1 s, the first time for a set of certificates."""
-        security = self.security
-        by_certificate = self.user is None
-        user, password = self.user or _NOBODY, security.password or _NOBODY
-        scheme = "amqps" if self.tls else "amqp"
         return ClientOptions(
-            url=f"{scheme}://{_quoted(user)}:{_quoted(password)}@{self.server}/"
-            f"{_quoted(self.vhost)}{'?auth=external' if by_certificate else ''}",
-            ssl_context=security.context() if self.tls else None,
+            url=url_of(self, self.security.password),
+            ssl_context=self.security.context() if self.tls else None,
         )
 
 
@@ -220,7 +215,3 @@ def _queue_type(config: Mapping[str, str], wrong: _Wrong) -> QueueType:
         wrong(QUEUE_TYPE, f"{text!r} is neither 'quorum' nor 'classic'{hint}")
         return "quorum"
     return _QUEUE_TYPES[text]
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="")

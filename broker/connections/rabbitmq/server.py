@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import Final, Protocol, TypedDict
+from urllib.parse import quote
+
+_ANYBODY: Final = "guest"
 
 
 class ClientOptions(TypedDict):
@@ -48,3 +51,16 @@ class Server(Protocol):
     def client_options(self) -> ClientOptions:
         """Return how to connect. Blocks, up to 0.1 s, the first time for a set of certificates."""
         ...
+
+
+def url_of(server: Server, password: str | None) -> str:
+    """Return the URL that aiormq connects by. Without a user that is by a certificate."""
+    user = server.user
+    scheme = "amqps" if server.tls else "amqp"
+    login = f"{_quoted(user or _ANYBODY)}:{_quoted(password or _ANYBODY)}"
+    external = "?auth=external" if user is None else ""
+    return f"{scheme}://{login}@{server.server}/{_quoted(server.vhost)}{external}"
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
