@@ -9,6 +9,7 @@ import pytest
 from broker.event import Event
 from cemesh.testing.contract.sources import *  # noqa: F403
 from cemesh.testing.contract.sources import Upstream
+from sources.directory import DirectorySource, DirectorySpec
 from sources.file import FileSource
 from sources.file.spec import FileSpec
 from tests.contract.mqtt import TopicOfAServer
@@ -36,10 +37,39 @@ class Lines:
         return int(event.data or b"")
 
 
-@pytest.fixture(params=["file", "mqtt", "postgresql", "rabbitmq", "redis"])
+class Files:
+    """A folder that gets a file for each thing."""
+
+    def __init__(self, folder: Path, **spec: object) -> None:
+        self.source: object = DirectorySource
+        quick = {"interval": "PT0.1S", "settledFor": "PT0S", "content": "data"}
+        self.spec: object = DirectorySpec.model_validate({"path": str(folder), **quick, **spec})
+        self._folder = folder
+        folder.mkdir()
+
+    async def bring(self, number: int) -> None:
+        unfinished = self._folder / "next.tmp"
+        unfinished.write_text(str(number))
+        unfinished.rename(self._folder / f"{number}.txt")
+
+    def number_of(self, event: Event) -> int:
+        return int(event.data or b"")
+
+
+@pytest.fixture(params=["directory", "moved", "file", "mqtt", "postgresql", "rabbitmq", "redis"])
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
     return found
+
+
+@pytest.fixture
+def directory_upstream(tmp_path: Path) -> Upstream:
+    return Files(tmp_path / "in")
+
+
+@pytest.fixture
+def moved_upstream(tmp_path: Path) -> Upstream:
+    return Files(tmp_path / "in", afterwards="move", moveTo=str(tmp_path / "done"))
 
 
 @pytest.fixture
