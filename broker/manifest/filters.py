@@ -26,7 +26,7 @@ from broker.manifest.yamltree import Json
 
 def of_items(items: Sequence[FilterItem], place: Place) -> Filter:
     """Return the filter that passes what every item passes; warn of what is doubtful in them."""
-    found = _all_of(items)
+    found = all_of(items)
     for index, each in enumerate(found.filters):
         _warn_of_doubts(each, place.at(index))
     _warn_if_it_never_matches(found, place)
@@ -43,7 +43,7 @@ def of_legacy(filter: LegacyFilter | None) -> Filter:
 def of_spec(spec: Mapping[str, object]) -> Filter:
     """Return the filter that `spec_of` made this of; raises `ValueError` where it is none."""
     read = TriggerSpec.model_validate(spec)
-    return _all_of(read.filters) if read.filters else of_legacy(read.filter)
+    return all_of(read.filters) if read.filters else of_legacy(read.filter)
 
 
 def spec_of(filter: Filter) -> dict[str, Json]:
@@ -57,7 +57,8 @@ def spec_of(filter: Filter) -> dict[str, Json]:
             return {"filters": [_item_of(filter)]}
 
 
-def _all_of(items: Sequence[FilterItem]) -> All:
+def all_of(items: Sequence[FilterItem]) -> All:
+    """Return the filter that passes what every item passes."""
     return All(tuple(map(_of_item, items)))
 
 
@@ -70,7 +71,7 @@ def _of_item(item: FilterItem) -> Filter:
         case FilterItem(suffix=Mapping() as entries):
             return Suffix(_entries(entries))
         case FilterItem(all=list() as items):
-            return _all_of(items)
+            return all_of(items)
         case FilterItem(any=list() as items):
             return Any(tuple(map(_of_item, items)))
         case FilterItem(not_=FilterItem() as negated):
