@@ -14,7 +14,7 @@ from broker.ports import Accepted, Answer, Refused, Sink, SinkOptions
 from broker.sinkplugin import sink_plugin
 from broker.trigger import SinkObject
 
-_OPTIONS: Final = SinkOptions(namespace="default", timeout=timedelta(seconds=10))
+_OPTIONS: Final = SinkOptions(namespace="default", timeout=timedelta(seconds=30))
 
 
 class Downstream(Protocol):
