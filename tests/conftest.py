@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.services.postgresql.fixtures",
     "tests.services.rabbitmq.fixtures",
     "tests.services.redis.fixtures",
+    "tests.services.s3.fixtures",
     "tests.services.tasks",
     "tests.services.workers",
 ]

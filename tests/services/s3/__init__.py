@@ -1,0 +1,1 @@
+"""A real object storage that speaks S3, for the tests."""

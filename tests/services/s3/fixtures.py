@@ -1,0 +1,129 @@
+"""S3 for any test that asks for it, as a plug-in of pytest.
+
+``s3_bucket`` is a bucket of the test's own on the server that one test run shares. ``s3_relay`` is
+a way there that a test can cut, and ``s3_server`` a server of the test's own, to be entered, killed
+and restarted; ``s3_encrypted`` is one that speaks TLS, and runs.
+
+The shared server is started by the first test that asks, in whichever worker that runs, and
+lives until the run ends, whatever becomes of that worker.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.services.mesh import HOST, free_port
+from tests.services.missing import Missing
+from tests.services.relay import Relay
+from tests.services.run import asks, folder_of_the_run, owner, shared
+from tests.services.s3.program import find
+from tests.services.s3.server import ACCESS_KEY, SECRET_KEY, Listeners, S3Server
+from tests.services.server import log_end
+
+_FOUND: Final = pytest.StashKey[Path | Missing]()
+_STARTED: Final = pytest.StashKey[S3Server]()
+_LOG: Final = pytest.StashKey[Path]()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenBucket:
+    """A bucket that is there, and the folder that has its objects as files."""
+
+    listeners: Listeners
+    name: str
+
+    @classmethod
+    def made(cls, listeners: Listeners) -> GivenBucket:
+        bucket = cls(listeners=listeners, name=f"b-{uuid.uuid4()}")
+        bucket.folder.mkdir()
+        return bucket
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.listeners.folder, "buckets", self.name)
+
+    @property
+    def spec(self) -> dict[str, object]:
+        """What a ``spec`` says to get there."""
+        return {
+            "endpoint": self.listeners.url,
+            "bucket": self.name,
+            "accessKeyId": ACCESS_KEY,
+            "secretAccessKey": SECRET_KEY,
+        }
+
+
+@pytest.fixture
+def s3_bucket(s3_listeners: Listeners) -> GivenBucket:
+    return GivenBucket.made(s3_listeners)
+
+
+@pytest.fixture
+async def s3_relay(s3_listeners: Listeners) -> AsyncIterator[Relay]:
+    """Return a relay before the shared server: ``relay.in_url(url)`` leads there."""
+    async with Relay(f"{HOST}:{free_port()}", to=s3_listeners.address) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="session")
+def s3_listeners(
+    s3_program: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Listeners:
+    """Return where the shared server is."""
+    run = folder_of_the_run(tmp_path_factory, pytestconfig)
+
+    def start() -> Listeners:
+        folder = Path(tempfile.mkdtemp(prefix="s3-", dir=run))
+        server = S3Server(folder, s3_program, owner=owner(pytestconfig))
+        server.start()
+        pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
+        return server.listeners
+
+    listeners = shared(run / "s3.json", Listeners, start)
+    pytestconfig.stash[_LOG] = listeners.log
+    return listeners
+
+
+@pytest.fixture
+def s3_server(s3_program: Path, tmp_path: Path) -> S3Server:
+    """Return a server of this test's own, to be entered."""
+    return S3Server(tmp_path / "s3", s3_program)
+
+
+@pytest.fixture
+def s3_encrypted(s3_program: Path, tmp_path: Path) -> Iterator[S3Server]:
+    with S3Server(tmp_path / "s3-tls", s3_program, encrypted=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_program(pytestconfig: pytest.Config) -> Path:
+    """Return what to run servers with."""
+    found = pytestconfig.stash.get(_FOUND, None) or find()
+    if isinstance(found, Missing):
+        pytest.skip(found.reason)
+    return found
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    # Making it may take longer than a test may.
+    if any(asks(each, "s3") for each in session.items):
+        session.config.stash[_FOUND] = find()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    log = item.config.stash.get(_LOG, None)
+    if report.failed and log and asks(item, "s3"):
+        report.sections.append(("the shared S3", log_end("VersityGW", log)))
+    return report
