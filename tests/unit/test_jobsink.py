@@ -197,6 +197,36 @@ async def test_a_job_that_another_process_runs_is_waited_for(tmp_path: Path) -> 
     assert log(tmp_path) == ["run"] * 4
 
 
+SLOW_TO_END = (
+    "exec >/dev/null 2>&1; trap 'sleep 0.5; echo end >>log; exit 1' TERM; echo begin >>log; "
+    "if [ -e go ]; then exit 0; fi; touch go; while :; do sleep 0.02; done"
+)
+ANOTHER_MESH = """
+import asyncio, pathlib, sys
+from tests.unit.test_jobsink import SLOW_TO_END, entered, event, shell
+
+async def main(folder):
+    async with entered(folder, shell(folder, SLOW_TO_END)) as sink:
+        await sink.attempt(event("1"))
+
+asyncio.run(main(pathlib.Path(sys.argv[1])))
+"""
+
+
+async def test_a_job_that_a_killed_mesh_has_left_is_waited_for(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = (sys.executable, "-c", ANOTHER_MESH, str(tmp_path))
+    other = await asyncio.create_subprocess_exec(*command, cwd=root)
+    await until((tmp_path / "go").exists)
+    other.kill()
+    await other.wait()
+    async with entered(tmp_path, shell(tmp_path, SLOW_TO_END)) as sink:
+        answer = await sink.attempt(event("1"))
+
+    assert answer == Accepted()
+    assert log(tmp_path) == ["begin", "end", "begin"]
+
+
 async def test_no_more_run_at_a_time_than_the_sink_says(tmp_path: Path) -> None:
     script = "echo + >>log; while ! [ -e go ]; do sleep 0.02; done; echo - >>log"
     async with entered(tmp_path, shell(tmp_path, script), concurrency=2) as sink:
