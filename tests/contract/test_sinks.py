@@ -19,8 +19,10 @@ from tests.contract.mqtt import ServerOfTopics
 from tests.contract.postgresql import RowsOfEvents
 from tests.contract.rabbitmq_queues import QueueOfRabbitmq
 from tests.contract.redis_streams import StreamOfRedis
+from tests.contract.s3 import BucketOfEvents
 from tests.services.postgresql.fixtures import Database
 from tests.services.relay import Relay
+from tests.services.s3.fixtures import GivenBucket
 
 
 class FoldersOfJobs:
@@ -71,7 +73,7 @@ def taken_away(folder: Path) -> Iterator[None]:
     away.rename(folder)
 
 
-@pytest.fixture(params=["file", "job", "kafka", "mqtt", "postgresql", "rabbitmq", "redis"])
+@pytest.fixture(params=["file", "job", "kafka", "mqtt", "postgresql", "rabbitmq", "redis", "s3"])
 def downstream(request: pytest.FixtureRequest) -> Downstream:
     found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
     return found
@@ -114,3 +116,8 @@ async def rabbitmq_downstream(rabbitmq: str, rabbitmq_relay: Relay) -> Downstrea
 @pytest.fixture
 def redis_downstream(redis_url: str, redis_relay: Relay) -> Downstream:
     return StreamOfRedis(redis_url, redis_relay)
+
+
+@pytest.fixture
+def s3_downstream(s3_bucket: GivenBucket, s3_relay: Relay) -> Downstream:
+    return BucketOfEvents(s3_bucket, s3_relay)
