@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
@@ -31,10 +31,14 @@ class Taken:
 
 
 class Folder:
-    """Everything here blocks, and is to be called by one thread at a time."""
+    """Everything here blocks, and is to be called by one thread at a time.
 
-    def __init__(self, spec: DirectorySpec, uri: str) -> None:
+    ``now`` is a clock that never goes back, in seconds.
+    """
+
+    def __init__(self, spec: DirectorySpec, uri: str, *, now: Callable[[], float]) -> None:
         self._spec = spec
+        self._now = now
         self._uri = uri
         self._told = Told(spec)
         self._met: dict[Key, float] = {}
@@ -82,7 +86,7 @@ class Folder:
             self._told.are_there(found.keys(), all=not troubles)
         elif not troubles:
             self._told.forget_all_but(found.keys())
-        now = time.monotonic()
+        now = self._now()
         self._met = {key: self._met.get(key, now) for key in found if key not in self._told}
         if cannot is not None:
             self._troubles.append(cannot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,7 +35,7 @@ class DirectorySource:
     def __init__(self, spec: DirectorySpec, context: SourceContext) -> None:
         self._spec = spec
         self._context = context
-        self._folder = Folder(spec, context.uri)
+        self._folder = Folder(spec, context.uri, now=time.monotonic)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="cemesh-directory")
         self._saved: Json = None
 
