@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,11 @@ from tests.contract.mqtt import TopicOfAServer
 from tests.contract.postgresql import RowsOfAnOutbox
 from tests.contract.rabbitmq_queues import MessagesOfAQueue
 from tests.contract.redis_streams import EntriesOfAStream
+from tests.contract.s3 import ObjectsOfABucket
+from tests.contract.web import ElementsOfAList, MessagesOfAServer, WebSocketServer
 from tests.services.postgresql.fixtures import Database
+from tests.services.s3.fixtures import GivenBucket
+from tests.services.subscribers import Subscriber
 
 
 class Lines:
@@ -56,7 +61,12 @@ class Files:
         return int(event.data or b"")
 
 
-@pytest.fixture(params=["directory", "moved", "file", "mqtt", "postgresql", "rabbitmq", "redis"])
+@pytest.fixture(
+    params=[
+        *("directory", "moved", "file", "http", "mqtt", "postgresql", "rabbitmq", "redis"),
+        *("s3", "websocket"),
+    ]
+)
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
     return found
@@ -78,6 +88,12 @@ def file_upstream(tmp_path: Path) -> Upstream:
 
 
 @pytest.fixture
+async def http_upstream() -> AsyncIterator[Upstream]:
+    async with Subscriber() as server:
+        yield ElementsOfAList(server)
+
+
+@pytest.fixture
 def mqtt_upstream(mqtt: str) -> Upstream:
     return TopicOfAServer(mqtt)
 
@@ -95,3 +111,14 @@ async def rabbitmq_upstream(rabbitmq: str) -> Upstream:
 @pytest.fixture
 def redis_upstream(redis_url: str) -> Upstream:
     return EntriesOfAStream(redis_url)
+
+
+@pytest.fixture
+async def websocket_upstream() -> AsyncIterator[Upstream]:
+    async with WebSocketServer(repeats=True) as server:
+        yield MessagesOfAServer(server)
+
+
+@pytest.fixture
+def s3_upstream(s3_bucket: GivenBucket) -> Upstream:
+    return ObjectsOfABucket(s3_bucket)

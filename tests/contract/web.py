@@ -71,7 +71,8 @@ class ElementsOfAList:
 class WebSocketServer:
     """A server on a free port that sends to whom is connected, and keeps what nobody gets.
 
-    ``heard`` has what clients have sent, ``paths`` and ``headers`` those of their handshakes.
+    One that ``repeats`` begins with what it has sent last. ``heard`` has what clients have sent,
+    ``headers`` those of their handshakes.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class WebSocketServer:
         *,
         tls: ssl.SSLContext | None = None,
         subprotocols: Sequence[str] = (),
+        repeats: bool = False,
         answer: Callable[[ServerConnection, Handshake], Response | None] | None = None,
     ) -> None:
         self.heard: list[str | bytes] = []
@@ -88,7 +90,9 @@ class WebSocketServer:
         self._tls = tls
         self._subprotocols = [Subprotocol(each) for each in subprotocols]
         self._answer = answer
+        self._repeats = repeats
         self._kept: list[str | bytes] = []
+        self._last: list[str | bytes] = []
         self._server: Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -127,7 +131,7 @@ class WebSocketServer:
         with suppress(ConnectionClosed):
             while self._kept:
                 await connection.send(self._kept[0])
-                del self._kept[0]
+                self._last = [self._kept.pop(0)]
 
     def _asked(self, connection: ServerConnection, request: Handshake) -> Response | None:
         self.headers.append(request.headers)
@@ -135,6 +139,8 @@ class WebSocketServer:
 
     async def _converse(self, connection: ServerConnection) -> None:
         self.connections.append(connection)
+        if self._repeats:
+            self._kept[:0] = self._last
         await self._hand_over(connection)
         with suppress(ConnectionClosed):
             async for message in connection:
@@ -154,7 +160,7 @@ class MessagesOfAServer:
     def __init__(self, server: WebSocketServer) -> None:
         self._server = server
         self.source: object = WebSocketSource
-        self.spec: object = WebSocketSpec.model_validate({"url": server.url})
+        self.spec: object = WebSocketSpec.model_validate({"url": server.url, "idFrom": "n"})
 
     async def bring(self, number: int) -> None:
         await self._server.send(json.dumps({"n": number}))
