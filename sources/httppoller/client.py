@@ -23,9 +23,9 @@ _MOST_REDIRECTS: Final = 5
 
 _ALWAYS: Final = (("Accept", "*/*"), ("User-Agent", "cemesh"), ("Accept-Encoding", "identity"))
 
-_PARAMETER: Final = r';\s*[^\s"=;,]+(?:\s*=\s*(?:"[^"]*"|[^\s";,]+))?\s*'
-_LINK: Final = re.compile(rf"<([^<>]*)>\s*((?:{_PARAMETER})*)")
-_REL: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s";,]+))', re.IGNORECASE)
+_PARAMETER: Final = r';\s*([^\s"=;,]+)(?:\s*=\s*(?:"([^"]*)"|([^\s";,]+)))?\s*'
+_PARAMETERS: Final = re.compile(_PARAMETER)
+_LINK: Final = re.compile(rf"<(?P<target>[^<>]*)>\s*(?P<parameters>(?:{_PARAMETER})*)")
 _SECONDS: Final = re.compile("[0-9]{1,9}")
 
 
@@ -84,15 +84,20 @@ def next_page(response: Response) -> URL | None:
     for name, value in response.headers:
         if name != b"link":
             continue
-        for target, parameters in _LINK.findall(value.decode("latin-1")):
-            quoted_or_not = _REL.search(parameters)
-            relations = "" if quoted_or_not is None else quoted_or_not[1] or quoted_or_not[2]
-            if "next" in relations.lower().split():
+        for link in _LINK.finditer(value.decode("latin-1")):
+            if "next" in _relations(link["parameters"]):
                 try:
-                    return _joined(response.url, target)
+                    return _joined(response.url, link["target"])
                 except NoAnswer as error:
                     raise unusable(response.url, str(error)) from error
     return None
+
+
+def _relations(parameters: str) -> list[str]:
+    for name, quoted, bare in _PARAMETERS.findall(parameters):
+        if name.lower() == "rel":  # the first counts (RFC 8288, section 3.3)
+            return str(quoted or bare).lower().split()
+    return []
 
 
 def retry_after(response: Response) -> timedelta | None:
