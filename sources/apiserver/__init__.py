@@ -1,0 +1,12 @@
+"""ApiServerSource: what becomes of the objects of a Kubernetes cluster.
+
+Reading order: ``spec`` → ``access`` → ``client`` → ``api`` → ``objects`` → ``places`` →
+``following`` → ``source``.
+"""
+
+from __future__ import annotations
+
+from sources.apiserver.source import ApiServerSource
+from sources.apiserver.spec import ApiServerSpec
+
+__all__ = ["ApiServerSource", "ApiServerSpec"]
