@@ -14,6 +14,7 @@ from typing import ClassVar, Final, Protocol, TypeVar
 
 from broker.errors import InvalidEvent
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, Json, SourceContext
 from sources.file.events import event_of
 from sources.file.spec import FileSpec
@@ -92,24 +93,12 @@ class FileSource:
             return error
 
     async def _pass_on(self, taken: Sequence[_Read], emit: Emitter) -> None:
-        events = [each for each in taken if isinstance(each.event, Event)]
-        if events:
-            await self._store(events, emit)
+        events = [(each.line, each.event) for each in taken if isinstance(each.event, Event)]
+        await pass_on(events, emit, self._reject)
         for each in taken:
             if isinstance(each.event, InvalidEvent):
                 await self._reject(each.line, each.event)
         await self._save()
-
-    async def _store(self, taken: Sequence[_Read], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([each.event for each in taken if isinstance(each.event, Event)])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0].line, refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
 
     async def _reject(self, line: Line, error: InvalidEvent) -> None:
         why = f"the line at byte {line.offset:,} of {line.path}: {error}"

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from broker.connections.mqtt import FAULTS, Connection, Message, connected, event_of, said
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, Json, SourceContext
 from sources.mqtt.spec import MqttSpec
 
@@ -91,23 +92,11 @@ class MqttSource:
                 events.append((message, self._event(message)))
             except InvalidEvent as error:
                 await self._reject(message, error)
-        if events:
-            await self._store(events, emit)
+        await pass_on(events, emit, self._reject)
 
     def _event(self, message: Message) -> Event:
         always = self._spec.format == "cloudevents"
         return event_of(message, self._context.uri, always_cloudevents=always)
-
-    async def _store(self, taken: Sequence[tuple[Message, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0][0], refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
 
     async def _reject(self, message: Message, error: InvalidEvent) -> None:
         why = f"the message of topic {message.topic}: {error}"

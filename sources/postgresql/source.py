@@ -11,6 +11,7 @@ from broker.connections.postgresql.connecting import FAILURES, Connection, close
 from broker.connections.postgresql.tables import UnfitTable
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
 from sources.postgresql.outbox import MOST, Outbox
 from sources.postgresql.rows import Row, event_of
@@ -95,19 +96,7 @@ class PostgresqlSource:
                 events.append((row, event_of(row, self._source)))
             except InvalidEvent as error:
                 await self._reject(row, error)
-        if events:
-            await self._store(events, emit)
-
-    async def _store(self, taken: Sequence[tuple[Row, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0][0], refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
+        await pass_on(events, emit, self._reject)
 
     async def _reject(self, row: Row, error: InvalidEvent) -> None:
         why = f"the row {row.position} of {self._spec.quoted_table}: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar, Final
 
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from broker.connections.redis import code_of, connected, said
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, Json, SourceContext
 from sources.redis.entries import Entry, event_of
 from sources.redis.group import BEGINNING, Batch, Group
@@ -108,25 +109,13 @@ class RedisStreamSource:
                 events.append((entry, event_of(entry, self._context.uri, self._spec.stream)))
             except InvalidEvent as error:
                 await self._reject(entry, error)
-        if events:
-            await self._store(events, emit)
+        await pass_on(events, emit, self._reject)
         if batch.deleted:
             # Trimmed or deleted by others before they were emitted: nobody has them any more.
             ids = f"{batch.deleted[0]} to {batch.deleted[-1]}"
             extra = {"source": self._context.name, "count": len(batch.deleted), "ids": ids}
             _log.warning("entries were deleted unread", extra=extra)
         await group.acknowledge(batch.ids)
-
-    async def _store(self, taken: Sequence[tuple[Entry, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0][0], refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
 
     async def _reject(self, entry: Entry, error: InvalidEvent) -> None:
         stream = self._spec.stream
