@@ -13,6 +13,7 @@ from broker.errors import (
 from broker.event import Event
 from broker.filters import Filter
 from broker.manifest.specs import SecretText
+from broker.passing import pass_on
 from broker.ports import (
     Accepted,
     Answer,
@@ -84,4 +85,5 @@ __all__ = [
     "Target",
     "UnknownBroker",
     "UpstreamUnavailable",
+    "pass_on",
 ]
