@@ -45,6 +45,14 @@ Outside of a manifest, in a test say, it takes plain text. No `repr` shows it.
 """
 
 
+def _plain_or_revealed(value: object, info: ValidationInfo) -> object:
+    return value if isinstance(value, str) else _revealed(value, info)
+
+
+PlainOrSecretText = Annotated[SecretStr, BeforeValidator(_plain_or_revealed)]
+"""A field whose value may also stand in the manifest itself, where it is no secret."""
+
+
 def revealed(text: SecretStr | None) -> str | None:
     return None if text is None else text.get_secret_value()
 

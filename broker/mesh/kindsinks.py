@@ -13,6 +13,7 @@ from typing import Final, Self, cast
 from broker import plugins
 from broker.errors import CemeshError
 from broker.event import Event
+from broker.policy import Network
 from broker.ports import Accepted, Answer, KindSink, Refused, SinkOptions
 from broker.sinkplugin import SinkPlugin
 from broker.trigger import SinkObject
@@ -27,6 +28,7 @@ class _Context:
     kind: str
     namespace: str
     name: str
+    network: Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,9 @@ class KindSinks:
                 return BoundedSink(known.sink, described, options.timeout)
         plugin = self._find(described.kind, described.at)
         namespace, _, name = described.key.partition("/")
-        context = _Context(kind=described.kind, namespace=namespace, name=name)
+        context = _Context(
+            kind=described.kind, namespace=namespace, name=name, network=options.network
+        )
         sink, entered = plugin.make(described.spec, context)
         within = AsyncExitStack()
         await within.enter_async_context(entered)

@@ -139,7 +139,10 @@ class ProvingSinks(Sinks, Protocol):
 
 
 class SinkContext(Protocol):
-    """What a sink of a kind knows of itself: the object of the manifest that describes it."""
+    """What a sink of a kind knows of itself: the object of the manifest that describes it.
+
+    And of the mesh: ``network`` is where the operator lets connections to URLs lead.
+    """
 
     @property
     def kind(self) -> str: ...
@@ -149,6 +152,9 @@ class SinkContext(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def network(self) -> Network: ...
 
 
 class KindSink(Protocol):

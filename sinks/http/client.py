@@ -21,7 +21,7 @@ from sinks.http.prompt import Came, Prompt
 from sinks.http.reader import NoAnswer, Response
 
 Headers = Sequence[tuple[bytes, bytes]]
-Method = Literal["POST", "OPTIONS"]
+Method = Literal["POST", "PUT", "PATCH", "OPTIONS"]
 Done = Callable[[Came], None]
 
 _MAX_IDLE: Final = 100
