@@ -64,7 +64,7 @@ def modify(bucket: GivenBucket, key: str, when: datetime) -> None:
 
 
 def read(
-    bucket: GivenBucket, *, name: str = "uploads", **spec: object
+    bucket: GivenBucket, /, *, name: str = "uploads", **spec: object
 ) -> AbstractAsyncContextManager[RunningSource]:
     asked = {**bucket.spec, "interval": OFTEN, **spec}
     return running(S3Source, S3Spec.model_validate(asked), name=name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from broker.connections.s3.client import Body, Bucket, Listed, Page, connected
+from broker.connections.s3.answers import Listed, Page
+from broker.connections.s3.client import Body, Bucket, connected
 from broker.connections.s3.faults import FAULTS, S3Error, said
 from broker.connections.s3.spec import S3Access, no_hidden
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import unquote_plus
-from xml.etree import ElementTree as Xml
 
-from aiohttp import ClientPayloadError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import (
+    ClientPayloadError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    Payload,
+    TCPConnector,
+)
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from broker.connections.s3.faults import S3Error, phrase
+from broker.connections.s3.answers import Listed, Page, error_of, page_of
 from broker.connections.s3.signing import Keys, path_of, query_of, signed
 from broker.connections.s3.spec import S3Access
 from broker.manifest.specs import revealed
@@ -27,37 +31,7 @@ ANSWERS_WITHIN: Final = 8.0
 _CONNECTIONS: Final = 32
 _LONGEST_ANSWER: Final = 16 << 20
 _PIECE: Final = 256 << 10
-_QUOTE: Final = '"'
 _NOT_SENT: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """An object as a list of a bucket has it. ``modified`` is ``time`` as it stands there."""
-
-    key: str
-    etag: str
-    size: int
-    modified: str
-    time: datetime
-
-    @property
-    def version(self) -> str:
-        """What no other object, and no other content of the same, has as well."""
-        # Who puts the same content there once more means to say it once more.
-        return f"{self.key}@{self.etag.strip(_QUOTE)}@{self.modified}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Objects in the order of their keys; ``token`` leads to the next page, if there is one.
-
-    ``now`` is what the server's clock shows.
-    """
-
-    objects: Sequence[Listed]
-    token: str | None
-    now: datetime
 
 
 class Body:
@@ -78,6 +52,24 @@ class Body:
         return await self._response.read()
 
 
+class _Content(Payload):
+    """A body that is sent in pieces, and again from its beginning where a connection was closed.
+
+    Of what is large, aiohttp would have a stream, which has no beginning any more.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return bytes(self._value).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for at in range(0, len(self._value), _PIECE):
+            await writer.write(self._value[at : at + _PIECE])
+
+
 class Bucket:
     """A bucket. Each method raises `S3Error` and `FAULTS`."""
 
@@ -96,7 +88,7 @@ class Bucket:
         elif after is not None:
             query["start-after"] = after
         async with self._ask("GET", query=query) as response:
-            return _page(await _bounded(response), response.headers.get("Date"))
+            return page_of(await _bounded(response), response.headers.get("Date"))
 
     @asynccontextmanager
     async def open(self, listed: Listed) -> AsyncIterator[Body]:
@@ -119,7 +111,7 @@ class Bucket:
             # S3 begins to answer before it has copied, and may yet fail.
             body = await _bounded(response)
             if b"<Error>" in body:
-                raise _error(response.status, body)
+                raise error_of(response.status, body)
 
     async def delete(self, listed: Listed) -> None:
         """Delete the object if it is the same still. Servers that know no such condition do."""
@@ -144,11 +136,11 @@ class Bucket:
             method,
             URL(url, encoded=True),  # as it is signed
             headers=proven,
-            data=body if method == "PUT" else None,
+            data=_Content(body) if method == "PUT" else None,
             allow_redirects=False,
         ) as response:
             if not response.ok or response.status >= 300:
-                raise _error(response.status, await _bounded(response))
+                raise error_of(response.status, await _bounded(response))
             yield response
 
 
@@ -184,54 +176,3 @@ async def _bounded(response: ClientResponse) -> bytes:
         if len(found) > _LONGEST_ANSWER:
             raise ClientPayloadError(f"its answer is larger than {_LONGEST_ANSWER:,} bytes")
     return bytes(found)
-
-
-def _page(body: bytes, date: str | None) -> Page:
-    root = _xml(body)
-    if root is None or root.tag != "ListBucketResult":
-        raise ClientPayloadError("it answers with something that is no list of S3")
-    encoded = root.findtext("EncodingType") == "url"
-    try:
-        objects = [_listed(each, encoded=encoded) for each in root.iter("Contents")]
-        now = datetime.now(UTC) if date is None else parsedate_to_datetime(date)
-    except ValueError as error:
-        raise ClientPayloadError(f"its list of S3 cannot be read: {error}") from error
-    more = root.findtext("IsTruncated") == "true"
-    token = root.findtext("NextContinuationToken") if more else None
-    return Page(objects=objects, token=token, now=now)
-
-
-def _listed(element: Xml.Element, *, encoded: bool) -> Listed:
-    key, modified = _text(element, "Key"), _text(element, "LastModified")
-    return Listed(
-        key=unquote_plus(key) if encoded else key,
-        etag=_text(element, "ETag"),
-        size=int(_text(element, "Size")),
-        modified=modified,
-        time=datetime.fromisoformat(modified).astimezone(UTC),
-    )
-
-
-def _error(status: int, body: bytes) -> S3Error:
-    root = _xml(body)
-    if root is None or root.tag != "Error":
-        return S3Error(status, phrase(status), "")
-    return S3Error(status, root.findtext("Code") or phrase(status), root.findtext("Message") or "")
-
-
-def _xml(body: bytes) -> Xml.Element | None:
-    """Return what the text is without namespaces, or None where it is no XML."""
-    try:
-        root = Xml.fromstring(body)  # noqa: S314 - expat bounds what entities grow to
-    except Xml.ParseError:
-        return None
-    for each in root.iter():
-        each.tag = each.tag.rpartition("}")[2]
-    return root
-
-
-def _text(element: Xml.Element, name: str) -> str:
-    found = element.findtext(name)
-    if found is None:
-        raise ValueError(f"an object has no {name}")
-    return found
