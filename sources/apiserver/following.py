@@ -19,7 +19,7 @@ _log: Final = logging.getLogger("cemesh.sources.apiserver")
 
 _LISTS_AT_MOST: Final = 3
 _WATCHES_AGAIN_AFTER: Final = 1.0
-"""Seconds after a watch that told nothing: some API servers end them at once."""
+"""Seconds after a watch that told nothing: an API server may end them at once, again and again."""
 
 _FATES: Final[dict[str, Fate]] = {"ADDED": "add", "MODIFIED": "update", "DELETED": "delete"}
 
@@ -59,14 +59,14 @@ class Follower:
         while True:
             if self._place.version is None:
                 await self._list()
+            told = False
             try:
                 told = await self._watch(self._place.version or "0")
             except Gone:
-                _log.info("listed anew", extra={"collection": self._of.path})
+                _log.info("place is gone", extra={"collection": self._of.path})
                 self._place.version = None
-            else:
-                if not told:
-                    await asyncio.sleep(_WATCHES_AGAIN_AFTER)
+            if not told:
+                await asyncio.sleep(_WATCHES_AGAIN_AFTER)
 
     # --- lists -----------------------------------------------------------------------------
 

@@ -14,11 +14,13 @@ from sources.directory import DirectorySource, DirectorySpec
 from sources.file import FileSource
 from sources.file.spec import FileSpec
 from tests.contract.mqtt import TopicOfAServer
+from tests.contract.objects import ObjectsOfACluster
 from tests.contract.postgresql import RowsOfAnOutbox
 from tests.contract.rabbitmq_queues import MessagesOfAQueue
 from tests.contract.redis_streams import EntriesOfAStream
 from tests.contract.s3 import ObjectsOfABucket
 from tests.contract.web import ElementsOfAList, MessagesOfAServer, WebSocketServer
+from tests.services.apiserver import ApiServer
 from tests.services.postgresql.fixtures import Database
 from tests.services.s3.fixtures import GivenBucket
 from tests.services.subscribers import Subscriber
@@ -63,13 +65,29 @@ class Files:
 
 @pytest.fixture(
     params=[
-        *("directory", "moved", "file", "http", "mqtt", "postgresql", "rabbitmq", "redis"),
+        *(
+            "apiserver",
+            "directory",
+            "moved",
+            "file",
+            "http",
+            "mqtt",
+            "postgresql",
+            "rabbitmq",
+            "redis",
+        ),
         *("s3", "websocket"),
     ]
 )
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     found: Upstream = request.getfixturevalue(f"{request.param}_upstream")
     return found
+
+
+@pytest.fixture
+async def apiserver_upstream(tmp_path: Path) -> AsyncIterator[Upstream]:
+    async with ApiServer() as server:
+        yield ObjectsOfACluster(server, tmp_path)
 
 
 @pytest.fixture
