@@ -223,11 +223,8 @@ class Producing:
 
 async def _close(client: Any, *, grace: timedelta) -> None:  # noqa: ANN401 - aiokafka has no types
     """Close the producer. Whoever waits in it gets an answer, or else `ProducerClosed`."""
-    # It has no public name either: nothing new is taken, nor what waits for room in a batch.
-    waiting = client._message_accumulator
-    waiting._closed = True
     await close_producer(client, grace=grace)
-    waiting.fail_all(ProducerClosed())
+    client._message_accumulator.fail_all(ProducerClosed())  # which has no public name, either
 
 
 def _size(record: Record) -> int:
