@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
@@ -12,7 +14,19 @@ from broker.connections.rabbitmq.incoming import at_once
 from broker.connections.rabbitmq.server import Server
 from broker.errors import ChannelUnavailable
 
-_OFFSET = "x-stream-offset"
+_OFFSET: Final = "x-stream-offset"
+_ANSWERED_WITHIN: Final = 10.0
+
+
+@asynccontextmanager
+async def answered(server: Server) -> AsyncIterator[None]:
+    """Raise `ChannelUnavailable` for any error inside, and where there is no answer for too long.
+
+    As with a queue whose leader is not up yet, while the connection is well.
+    """
+    with reported(server):
+        async with asyncio.timeout(_ANSWERED_WITHIN):
+            yield
 
 
 class Deliveries:
@@ -42,7 +56,7 @@ class Deliveries:
         """Return once the server delivers."""
         self._channel.closing.add_done_callback(self._end)
         self._channel.on_consumer_cancel_callbacks.add(self._end)
-        with reported(self._server):
+        async with answered(self._server):
             await self._channel.basic_qos(prefetch_count=self._at_most)
             await self._channel.basic_consume(self._queue, at_once(self._take))
 

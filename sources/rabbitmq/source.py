@@ -9,17 +9,16 @@ from typing import ClassVar, Final, Never
 from aiormq import ChannelNotFoundEntity, ChannelPreconditionFailed
 from aiormq.abc import AbstractChannel, ArgumentsType, DeliveredMessage
 
-from broker.connections.rabbitmq.connecting import at, close, connect, reported
+from broker.connections.rabbitmq.connecting import at, close, connect
 from broker.connections.rabbitmq.connection import Connection
 from broker.errors import ChannelUnavailable, InvalidEvent, UpstreamUnavailable
 from broker.event import Event
 from broker.ports import Emitter, SourceContext
-from sources.rabbitmq.consuming import Deliveries, is_of_a_stream
+from sources.rabbitmq.consuming import Deliveries, answered, is_of_a_stream
 from sources.rabbitmq.messages import event_of, label_of
 from sources.rabbitmq.spec import RabbitmqSpec
 
 _LOOKS_EVERY: Final = 3.0
-_OPENED_WITHIN: Final = 10.0
 # Or RabbitMQ 4 drops what has come again twenty times, whoever's fault that was.
 _NO_DELIVERY_LIMIT: Final = 1_000_000_000
 
@@ -70,9 +69,8 @@ class RabbitmqSource:
             await asyncio.wait([watching])
 
     async def _channel(self, connection: Connection) -> AbstractChannel:
-        with reported(self._server):
-            async with asyncio.timeout(_OPENED_WITHIN):
-                return await connection.channel(publisher_confirms=False)
+        async with answered(self._server):
+            return await connection.channel(publisher_confirms=False)
 
     async def _declare(self, channel: AbstractChannel) -> None:
         """Make what is not there: as Knative has it, all of the exchange's comes into the queue."""
@@ -80,7 +78,7 @@ class RabbitmqSource:
         arguments: ArgumentsType = {"x-queue-type": self._resources.queue_type}
         if self._resources.queue_type == "quorum":
             arguments["x-delivery-limit"] = _NO_DELIVERY_LIMIT
-        with reported(self._server):
+        async with answered(self._server):
             await channel.exchange_declare(exchange or "", exchange_type="headers", durable=True)
             await channel.queue_declare(queue, durable=True, arguments=arguments)
             await channel.queue_bind(queue, exchange or "", arguments={"x-match": "all"})
@@ -130,7 +128,7 @@ class RabbitmqSource:
                 deliveries.check()
                 if channel is None or channel.is_closed:
                     channel = await self._channel(connection)
-                with reported(self._server):
+                async with answered(self._server):
                     answer = await channel.queue_declare(self._queue, passive=True)
                 self._context.lag((answer.message_count or 0) + deliveries.in_hand)
             except ChannelUnavailable as error:
