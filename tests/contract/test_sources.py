@@ -65,18 +65,8 @@ class Files:
 
 @pytest.fixture(
     params=[
-        *(
-            "apiserver",
-            "directory",
-            "moved",
-            "file",
-            "http",
-            "mqtt",
-            "postgresql",
-            "rabbitmq",
-            "redis",
-        ),
-        *("s3", "websocket"),
+        *("directory", "moved", "file", "http", "mqtt", "postgresql", "rabbitmq", "redis"),
+        *("apiserver", "s3", "websocket"),
     ]
 )
 def upstream(request: pytest.FixtureRequest) -> Upstream:
