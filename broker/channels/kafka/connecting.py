@@ -1,7 +1,6 @@
-"""Connections to Kafka: open, closed within bounds, and why there are none.
+"""Connections to Kafka: open, and why there are none.
 
-aiokafka logs why it could not connect, but does not say it, and a producer whose servers are
-gone cannot be stopped (https://github.com/aio-libs/aiokafka/issues/1101).
+aiokafka logs why it could not connect, but does not say it.
 """
 
 from __future__ import annotations
