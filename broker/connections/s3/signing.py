@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -19,8 +19,8 @@ class Keys:
     """Who signs, and for which region."""
 
     access_key_id: str
-    secret: str
-    token: str | None
+    secret: str = field(repr=False)
+    token: str | None = field(repr=False)
     region: str
 
 
