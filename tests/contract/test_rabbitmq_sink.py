@@ -20,7 +20,6 @@ from cemesh.testing.contract.sinks import _OPTIONS
 from sinks.rabbitmq import RabbitmqSink, RabbitmqSinkSpec
 from tests.contract.rabbitmq import client
 from tests.contract.rabbitmq_queues import access, declare, taken, waiting
-from tests.services.rabbitmq.server import RabbitMQServer
 from tests.services.relay import Relay
 
 
@@ -151,32 +150,6 @@ async def test_a_wrong_password_is_said_and_not_shown(rabbitmq: str, queue: str)
 
     assert "('user' and 'password') those that it knows" in reason(refused)
     assert "not-that-one" not in reason(refused)
-
-
-async def test_one_that_is_too_large_is_refused_for_good_and_the_others_are_not(
-    rabbitmq_server: RabbitMQServer,
-) -> None:
-    with rabbitmq_server:
-        rabbitmq_server.ctl("eval", "application:set_env(rabbit, max_message_size, 100000).")
-        url = rabbitmq_server.listeners.url()
-        await declare(url, "orders")
-        async with sending(url, routingKey="orders") as sink:
-            large, small = await asyncio.gather(
-                sink.attempt(event(b"x" * 200_000)), sink.attempt(event())
-            )
-            again = await sink.attempt(event())
-            with rabbitmq_server.memory_alarm():
-                blocked = await sink.attempt(event())
-            async with asyncio.timeout(30):
-                while not isinstance(await sink.attempt(event()), Accepted):
-                    await asyncio.sleep(0.05)
-
-    assert "the message has 200,000 bytes, and it takes 100,000" in reason(large)
-    assert is_final(large)
-    assert not is_final(small)
-    assert isinstance(again, Accepted)
-    assert "it takes no messages now, for an alarm" in reason(blocked)
-    assert not is_final(blocked)
 
 
 # --- outages ---------------------------------------------------------------------------------

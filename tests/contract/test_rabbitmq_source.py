@@ -16,10 +16,9 @@ from broker.codecs.json import encode_event
 from cemesh.testing import running
 from cemesh.testing.contract.sinks import event as made
 from sources.rabbitmq import RabbitmqSource, RabbitmqSpec, source
-from tests.contract.rabbitmq import client, has_written_down, until
+from tests.contract.rabbitmq import client, until
 from tests.contract.rabbitmq_queues import access, declare, publish, read, spec_of, waiting
 from tests.services.rabbitmq.management import Management
-from tests.services.rabbitmq.server import RabbitMQServer
 from tests.services.rabbitmq.settings import Listeners
 from tests.services.relay import Relay
 
@@ -229,26 +228,6 @@ async def test_a_connection_that_is_lost_while_the_store_is_away_is_told_and_not
         while not seen.issuperset(numbered(1, 2)):
             seen.update(each.data for each in await run.events(1))
         await until(lambda: waiting_is(rabbitmq, queue, 0))
-
-
-async def test_a_server_that_is_killed_is_read_on_when_it_is_back(
-    rabbitmq_server: RabbitMQServer,
-) -> None:
-    name = "orders"
-    with rabbitmq_server:
-        url = rabbitmq_server.listeners.url()
-        await declare(url, name)
-        async with read(url, name) as run:
-            await publish(url, name, *numbered(1))
-            await run.events(1)
-            await until(lambda: has_written_down(rabbitmq_server, name))
-            await asyncio.to_thread(rabbitmq_server.kill)
-            await run.until("restarting")
-            await asyncio.to_thread(rabbitmq_server.start)
-            await publish(url, name, *numbered(2))
-            seen: set[bytes | None] = set()
-            while b"2" not in seen:
-                seen.update(each.data for each in await run.events(1))
 
 
 async def test_stopped_it_leaves_no_connection_and_no_task(
