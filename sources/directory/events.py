@@ -75,8 +75,8 @@ def content_type(name: str) -> str:
 def _data(file: File, most: int) -> bytes:
     if file.size > most:
         raise InvalidEvent(f"{file.size:,} bytes are more than maxBytes, {most:,}")
-    # What has taken its place may be a link, or a pipe, which would not open for ever.
-    descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    # What has taken its place may be a pipe, and to open that would take for ever.
+    descriptor = os.open(file.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as opened:  # noqa: PTH123 - it is open already
         data = opened.read(file.size + 1)
         if not file.is_still(os.fstat(descriptor)) or len(data) != file.size:

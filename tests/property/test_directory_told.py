@@ -40,7 +40,7 @@ def restored(place: object, spec: DirectorySpec = SPEC) -> Told:
     return again
 
 
-@given(st.sets(keys), st.sets(keys), st.integers(0, 20), st.sets(keys))
+@given(st.sets(keys, min_size=MOST + 1), st.sets(keys), st.integers(0, 12), st.sets(keys))
 def test_what_was_not_told_is_never_taken_for_told_after_a_restart(
     done: set[Key], untold: set[Key], seen_ns: int, later: set[Key]
 ) -> None:
@@ -62,9 +62,9 @@ def test_few_that_were_told_are_all_known_whatever_the_clock_says(
     assert all(key in again for key in done)
 
 
-@given(st.sets(keys), st.sets(keys))
+@given(st.sets(keys))
 def test_many_that_were_told_are_all_known_once_they_have_been_there_for_a_while(
-    done: set[Key], later: set[Key]
+    done: set[Key],
 ) -> None:
     place = told(*done).place(set(), 100)
 
@@ -74,6 +74,34 @@ def test_many_that_were_told_are_all_known_once_they_have_been_there_for_a_while
     again.are_there(done, all=True)
 
     assert all(key in again for key in done)
+
+
+@given(st.sets(keys, min_size=MOST + 1), st.sets(keys))
+def test_as_many_are_taken_for_told_as_before_while_not_all_that_is_there_is_known(
+    done: set[Key], more: set[Key]
+) -> None:
+    it = told(*done)
+    before = restored(it.place(set(), 8))
+    for key in more:
+        it.add(key)
+    again = restored(it.place(set(), None))
+
+    unknown = {(ctime, b"unknown.") for ctime in range(13)}
+    for each in (before, again):
+        each.are_there(unknown, all=False)
+
+    assert [key in again for key in unknown] == [key in before for key in unknown]
+
+
+@given(st.sets(keys, min_size=1, max_size=MOST))
+def test_few_that_are_not_there_for_once_are_known_when_they_are_there_again(
+    done: set[Key],
+) -> None:
+    it = told(*done)
+
+    it.are_there({(0, b"another.")}, all=True)
+
+    assert all(key in it for key in done)
 
 
 @given(st.sets(keys))

@@ -20,7 +20,8 @@ from broker.event import Event
 from broker.manifest import load
 from cemesh.testing import RunningSource, running
 from sources.directory import DirectorySource, DirectorySpec, folder, spec, told
-from sources.directory.events import content_type
+from sources.directory.events import Changed, content_type, event_of
+from sources.directory.files import files
 from sources.directory.folder import Folder
 from tests.unit.meshes import until
 
@@ -163,7 +164,7 @@ async def test_only_whole_files_whose_names_match_are_told_of(into: Path, tmp_pa
     os.mkfifo(into / "pipe.csv")
     put(into / "one.csv")
 
-    async with watched(into, pattern="*.csv", content="data") as run:
+    async with watched(into, pattern="*.c*", content="data") as run:
         assert subjects(await run.events(1)) == ["one.csv"]
         (into / "a.csv.tmp").rename(into / "a.csv")
         assert subjects(await run.events(1)) == ["a.csv"]
@@ -234,8 +235,9 @@ def test_a_file_is_told_once_it_has_not_changed_for_so_long(into: Path) -> None:
     assert told_at(4)
 
 
-def test_a_file_that_changes_between_the_look_and_the_read_waits(into: Path) -> None:
-    it = Folder(asked(into, content="data"), SOURCE, now=lambda: 0)
+@pytest.mark.parametrize("content", ["data", "reference"])
+def test_a_file_that_changes_between_the_look_and_the_read_waits(into: Path, content: str) -> None:
+    it = Folder(asked(into, content=content), SOURCE, now=lambda: 0)
     for name in ("changed", "gone", "linked", "still"):
         put(into / name)
     ready = it.look()
@@ -246,6 +248,16 @@ def test_a_file_that_changes_between_the_look_and_the_read_waits(into: Path) -> 
 
     assert [each.file.name for each in it.take(ready)] == ["still"]
     assert sorted(each.name for each in it.look()) == ["changed", "still"]
+
+
+def test_a_file_that_changes_as_it_is_read_has_no_event(into: Path) -> None:
+    by_data = asked(into, content="data")
+    put(into / "a", "1")
+    [met] = files(by_data, [])
+    put(into / "a", "2")
+
+    with pytest.raises(Changed):
+        event_of(met, by_data, SOURCE, None)
 
 
 def test_files_are_in_memory_a_few_at_a_time(into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
