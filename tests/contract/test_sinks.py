@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from tests.contract.postgresql import RowsOfEvents
 from tests.contract.rabbitmq_queues import QueueOfRabbitmq
 from tests.contract.redis_streams import StreamOfRedis
 from tests.contract.s3 import BucketOfEvents
+from tests.contract.webhooks import RequestsOfATemplate
 from tests.services.postgresql.fixtures import Database
 from tests.services.relay import Relay
 from tests.services.s3.fixtures import GivenBucket
+from tests.services.subscribers import Subscriber
 
 
 class FoldersOfJobs:
@@ -73,7 +75,9 @@ def taken_away(folder: Path) -> Iterator[None]:
     away.rename(folder)
 
 
-@pytest.fixture(params=["file", "job", "kafka", "mqtt", "postgresql", "rabbitmq", "redis", "s3"])
+@pytest.fixture(
+    params=["file", "job", "kafka", "mqtt", "postgresql", "rabbitmq", "redis", "s3", "webhook"]
+)
 def downstream(request: pytest.FixtureRequest) -> Downstream:
     found: Downstream = request.getfixturevalue(f"{request.param}_downstream")
     return found
@@ -121,3 +125,9 @@ def redis_downstream(redis_url: str, redis_relay: Relay) -> Downstream:
 @pytest.fixture
 def s3_downstream(s3_bucket: GivenBucket, s3_relay: Relay) -> Downstream:
     return BucketOfEvents(s3_bucket, s3_relay)
+
+
+@pytest.fixture
+async def webhook_downstream() -> AsyncIterator[Downstream]:
+    async with Subscriber() as subscriber:
+        yield RequestsOfATemplate(subscriber)

@@ -10,11 +10,14 @@ from typing import Final, Protocol
 
 from broker.event import Event
 from broker.mesh.kindsinks import KindSinks
+from broker.policy import Network
 from broker.ports import Accepted, Answer, Refused, Sink, SinkOptions
 from broker.sinkplugin import sink_plugin
 from broker.trigger import SinkObject
 
-_OPTIONS: Final = SinkOptions(namespace="default", timeout=timedelta(seconds=30))
+_OPTIONS: Final = SinkOptions(
+    namespace="default", timeout=timedelta(seconds=30), network=Network(loopback=True)
+)
 
 
 class Downstream(Protocol):
