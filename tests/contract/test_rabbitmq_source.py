@@ -277,16 +277,22 @@ async def test_why_it_cannot_read_is_said_in_words(rabbitmq: str, queue: str) ->
     assert "what is there is used as it is where 'predeclared' is true" in other
 
 
-async def test_a_user_without_permissions_is_said_in_words(
+async def test_a_user_needs_no_more_than_to_read_and_is_named_where_it_may_not(
     rabbitmq: str, rabbitmq_management: Management, queue: str
 ) -> None:
     vhost, user = rabbitmq.rpartition("/")[2], f"reader-{uuid.uuid4()}"
     rabbitmq_management.put("users", user, body={"password": "p", "tags": ""})
-    nothing = {"configure": "", "write": "", "read": ""}
-    rabbitmq_management.put("permissions", vhost, user, body=nothing)
+    allowed = {"configure": "", "write": "", "read": ""}
+    rabbitmq_management.put("permissions", vhost, user, body=allowed)
     reader = {**access(rabbitmq), "user": user, "password": "p"}
+    asked = spec(reader, {"queueName": queue, "predeclared": True})
     try:
-        told = await why(spec(reader, {"queueName": queue, "predeclared": True}))
+        told = await why(asked)
+        rabbitmq_management.put("permissions", vhost, user, body={**allowed, "read": queue})
+        await publish(rabbitmq, queue, b"1")
+        async with running(RabbitmqSource, asked) as run:
+            await run.events(1)
+            await until(lambda: run.status.lag == 0)
     finally:
         rabbitmq_management.delete("users", user)
 
