@@ -81,7 +81,7 @@ lock: $(VENV)/.ready-to-test ## bring the locks in step with pyproject.toml (UPG
 
 .PHONY: clean
 clean: ## remove what the other targets made, .venv included
-	rm -rf $(VENV) .kafka .mosquitto .postgresql .rabbitmq dist build htmlcov .coverage .coverage.* .hypothesis \
+	rm -rf $(VENV) .kafka .mosquitto .postgresql .rabbitmq .s3 dist build htmlcov .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
