@@ -1,7 +1,7 @@
 """ApiServerSource: what becomes of the objects of a Kubernetes cluster.
 
-Reading order: ``spec`` → ``access`` → ``client`` → ``api`` → ``objects`` → ``places`` →
-``following`` → ``source``.
+Reading order: ``spec`` → ``access`` → ``client`` → ``collections`` → ``api`` →
+``objects`` → ``places`` → ``following`` → ``source``.
 """
 
 from __future__ import annotations

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from broker.errors import UpstreamUnavailable
 from sources.apiserver.access import Access
 from sources.apiserver.client import Answer, asked
+from sources.apiserver.collections import Collection, Object, root
+from sources.apiserver.refusals import Gone, expect_ok, fault_of, rule_of
 from sources.apiserver.spec import ObjectType
-
-Object = dict[str, Any]
-"""An object of Kubernetes, as it is in JSON."""
 
 _PAGE: Final = 500
 _LARGEST_PAGE: Final = 256 << 20
@@ -27,35 +26,6 @@ _WATCHES_FOR: Final = 120
 """Seconds after which the API server is to end a watch, which is then begun again."""
 
 _LONGER: Final = 30
-_LONGEST_PAUSE: Final = 60.0
-
-
-class Gone(Exception):
-    """The place from which on it was asked is no longer known."""
-
-
-class Busy(UpstreamUnavailable):
-    """The API server asks to be left alone for so many seconds."""
-
-    def __init__(self, why: str, seconds: float) -> None:
-        super().__init__(why)
-        self.seconds = seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
-    """Where objects of a type are: ``path`` is that of all of a namespace, or of the cluster."""
-
-    api_version: str
-    kind: str
-    plural: str
-    namespace: str | None
-    selector: str
-
-    @property
-    def path(self) -> str:
-        within = "" if self.namespace is None else f"/namespaces/{self.namespace}"
-        return f"{_root(self.api_version)}{within}/{self.plural}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +52,6 @@ class _List(msgspec.Struct, frozen=True):
     items: list[Object] | None = None  # null is what Go makes of none
 
 
-class _Status(msgspec.Struct, frozen=True):
-    message: str = ""
-    code: int = 0
-
-
 class _Type(msgspec.Struct, frozen=True):
     name: str
     kind: str
@@ -102,17 +67,16 @@ _Decoded = TypeVar("_Decoded")
 _list: Final = msgspec.json.Decoder(_List)
 _types: Final = msgspec.json.Decoder(_Types)
 _change: Final = msgspec.json.Decoder(Change)
-_status: Final = msgspec.json.Decoder(_Status)
 
 
 async def plural_of(access: Access, type: ObjectType) -> tuple[str, bool]:
     """Return what objects of the type are called in paths, and whether they are in namespaces."""
-    path = _root(type.api_version)
+    path = root(type.api_version)
     async with asked(access, path) as answer:
         if answer.status == 404:
             found: Sequence[_Type] = ()
         else:
-            await _expect_ok(answer, "reading which kinds there are")
+            await expect_ok(answer, "reading which kinds there are")
             found = _decoded(_types, await answer.body(most=_LARGEST_OBJECT), path).resources or ()
     for each in found:
         if each.kind == type.kind and "/" not in each.name:  # what has one is a part of objects
@@ -131,7 +95,7 @@ async def page(access: Access, of: Collection, following: str | None) -> Page:
     if following is not None:
         query["continue"] = following
     async with asked(access, of.path, query) as answer:
-        await _expect_ok(answer, *_rule(of))
+        await expect_ok(answer, *rule_of(of))
         found = _decoded(_list, await answer.body(most=_LARGEST_PAGE), of.path)
     return Page(
         objects=[_whole(each, of) for each in found.items or ()],
@@ -173,7 +137,7 @@ async def watch(
     if of.selector:
         query["labelSelector"] = of.selector
     async with asked(access, of.path, query) as answer:
-        await _expect_ok(answer, *_rule(of))
+        await expect_ok(answer, *rule_of(of))
         async with aclosing(_changes(answer, of)) as changes:
             yield changes
 
@@ -192,51 +156,7 @@ async def _changes(answer: Answer, of: Collection) -> AsyncGenerator[Sequence[Ch
             if good:
                 yield [Change(each.type, _whole(each.object, of)) for each in good]
             if len(good) < len(changes):
-                raise _fault(changes[len(good)].object, of)
-
-
-def _fault(found: Object, of: Collection) -> Exception:
-    status = msgspec.convert(found, _Status)
-    if status.code == 410:
-        return Gone()
-    return UpstreamUnavailable(f"the API server ended the watch of {of.path}: {status.message}")
-
-
-def _rule(of: Collection) -> tuple[str, str]:
-    group = of.api_version.rpartition("/")[0]
-    where = "ClusterRole" if of.namespace is None else f"Role of the namespace '{of.namespace}'"
-    return f"reading {of.plural}", (
-        f'it takes a {where} with the rule apiGroups ["{group}"], resources ["{of.plural}"], '
-        'verbs ["get", "list", "watch"], bound to whom the source runs as'
-    )
-
-
-async def _expect_ok(answer: Answer, doing: str, rule: str = "") -> None:
-    if answer.status == 200:
-        return
-    try:
-        said = _status.decode(await answer.body(most=1 << 20)).message
-    except msgspec.DecodeError:
-        said = ""
-    why = f"{doing}: the API server answers {answer.status}{': ' if said else ''}{said}"
-    match answer.status:
-        case 410:
-            raise Gone
-        case 401:
-            raise UpstreamUnavailable(
-                f"{why}; the token or the certificate is not, or no longer, valid"
-            )
-        case 403 if rule:
-            raise UpstreamUnavailable(f"{why}; {rule}")
-        case 429:
-            raise Busy(why, _seconds(answer.headers))
-        case _:
-            raise UpstreamUnavailable(why)
-
-
-def _seconds(headers: Mapping[str, str]) -> float:
-    text = headers.get("retry-after", "")
-    return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else 1.0
+                raise fault_of(changes[len(good)].object, of)
 
 
 def _decoded(decoder: msgspec.json.Decoder[_Decoded], body: bytes, path: str) -> _Decoded:
@@ -249,7 +169,3 @@ def _decoded(decoder: msgspec.json.Decoder[_Decoded], body: bytes, path: str) ->
 def _whole(found: Object, of: Collection) -> Object:
     """Return the object as it is by itself: in a list it does not say what it is."""
     return {"kind": of.kind, "apiVersion": of.api_version, **found}
-
-
-def _root(api_version: str) -> str:
-    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"

@@ -10,9 +10,10 @@ from typing import Final
 from broker.errors import UpstreamUnavailable
 from sources.apiserver import api
 from sources.apiserver.access import Access
-from sources.apiserver.api import Collection, Gone, Object
+from sources.apiserver.collections import Collection, Object
 from sources.apiserver.objects import Fate, Meta, is_owned, meta_of, remains
 from sources.apiserver.places import Place
+from sources.apiserver.refusals import Gone
 from sources.apiserver.spec import ObjectType
 
 _log: Final = logging.getLogger("cemesh.sources.apiserver")

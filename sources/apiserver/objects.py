@@ -9,7 +9,7 @@ import msgspec
 from broker.errors import UpstreamUnavailable
 from broker.event import Event
 from broker.formats import is_time
-from sources.apiserver.api import Collection, Object
+from sources.apiserver.collections import Collection, Object
 from sources.apiserver.spec import ObjectType
 
 Fate = Literal["add", "update", "delete"]

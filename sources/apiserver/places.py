@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from broker.ports import Json
-from sources.apiserver.api import Collection
+from sources.apiserver.collections import Collection
 from sources.apiserver.objects import Meta
 
 _log: Final = logging.getLogger("cemesh.sources.apiserver")

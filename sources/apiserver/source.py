@@ -13,14 +13,16 @@ import msgspec
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
 from broker.manifest.filters import all_of
+from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
 from sources.apiserver import api
 from sources.apiserver.access import Access, in_cluster
-from sources.apiserver.api import Busy, Collection
+from sources.apiserver.collections import Collection
 from sources.apiserver.following import Follower, Told
 from sources.apiserver.kubeconfig import by_kubeconfig
 from sources.apiserver.objects import event_id, event_of, meta_of
 from sources.apiserver.places import Places
+from sources.apiserver.refusals import Busy
 from sources.apiserver.spec import ApiServerSpec, Resource
 
 _SAVES_EVERY: Final = 1.0
@@ -140,19 +142,7 @@ class ApiServerSource:
                 continue
             if self._filter.matches(event.attributes):
                 events.append(((fate, found), event))
-        if events:
-            await self._store(events, emit)
-
-    async def _store(self, events: Sequence[tuple[Told, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in events])
-        except InvalidEvent as refusal:
-            if len(events) == 1:
-                await self._reject(events[0][0], refusal)
-                return
-            for each in events:
-                await self._store([each], emit)
+        await pass_on(events, emit, self._reject)
 
     async def _reject(self, told: Told, error: InvalidEvent) -> None:
         fate, found = told

@@ -314,6 +314,58 @@ async def test_a_watch_that_is_told_amid_it_that_its_place_is_gone_lists_anew(
         assert run.status.state == "running"
 
 
+async def test_a_watch_that_fails_is_told_of_and_nothing_is_lost(
+    server: ApiServer, folder: Path
+) -> None:
+    async with follow(server, folder) as run:
+        await until_watched(server)
+        server.put("configmaps", "one")
+        server.fail_watches(500, "etcd has no leader")
+        status = await run.until("restarting")
+        server.put("configmaps", "two")
+
+        assert told(await run.events(2)) == [("add", "one"), ("add", "two")]
+    path = "/api/v1/namespaces/default/configmaps"
+    assert status.error == f"the API server ended the watch of {path}: etcd has no leader"
+
+
+async def test_lists_that_are_always_too_old_are_told_of(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.page = 1
+    for number in range(2):
+        server.put("configmaps", str(number))
+    page = api.page
+
+    async def compacting(*arguments: object) -> api.Page:
+        found = await page(*arguments)  # type: ignore[arg-type]  # which are handed on
+        server.compact()
+        return found
+
+    monkeypatch.setattr(api, "page", compacting)
+    async with follow(server, folder) as run:
+        status = await run.until("restarting")
+        monkeypatch.setattr(api, "page", page)
+        assert sorted(told(await run.events(2))) == [("add", "0"), ("add", "1")]
+    assert "were out of date before their end was read" in (status.error or "")
+
+
+async def test_another_cluster_behind_the_same_file_is_followed_from_its_beginning(
+    server: ApiServer, folder: Path
+) -> None:
+    server.put("configmaps", "one")
+    async with ApiServer() as other, follow(server, folder) as run:
+        await run.events(1)
+        await run.stop()
+        other.put("configmaps", "two")
+        other.version = 1_000
+        other.kubeconfig(folder)
+        run.start()
+        [event] = await run.events(1)
+
+    assert (event.attributes["name"], event.source) == ("two", other.url)
+
+
 async def test_more_objects_than_can_be_kept_come_again_with_the_same_ids(
     server: ApiServer, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,81 @@
+"""What an API server has against a request, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from broker.errors import UpstreamUnavailable
+from sources.apiserver.client import Answer
+from sources.apiserver.collections import Collection, Object
+
+_LONGEST_PAUSE: Final = 60.0
+
+
+class Gone(Exception):
+    """The place from which on it was asked is no longer known."""
+
+
+class Busy(UpstreamUnavailable):
+    """The API server asks to be left alone for so many seconds."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
+class _Status(msgspec.Struct, frozen=True):
+    message: str = ""
+    code: int = 0
+
+
+_status: Final = msgspec.json.Decoder(_Status)
+
+
+def fault_of(found: Object, of: Collection) -> Exception:
+    """Return what to raise for the error that ended a watch."""
+    status = msgspec.convert(found, _Status)
+    if status.code == 410:
+        return Gone()
+    return UpstreamUnavailable(f"the API server ended the watch of {of.path}: {status.message}")
+
+
+def rule_of(of: Collection) -> tuple[str, str]:
+    """Return what is done by a request for the collection, and the rule of RBAC that it takes."""
+    group = of.api_version.rpartition("/")[0]
+    where = "ClusterRole" if of.namespace is None else f"Role of the namespace '{of.namespace}'"
+    return f"reading {of.plural}", (
+        f'it takes a {where} with the rule apiGroups ["{group}"], resources ["{of.plural}"], '
+        'verbs ["get", "list", "watch"], bound to whom the source runs as'
+    )
+
+
+async def expect_ok(answer: Answer, doing: str, rule: str = "") -> None:
+    """Raise `Gone`, `Busy` or `UpstreamUnavailable` unless it is what was asked for."""
+    if answer.status == 200:
+        return
+    try:
+        said = _status.decode(await answer.body(most=1 << 20)).message
+    except msgspec.DecodeError:
+        said = ""
+    why = f"{doing}: the API server answers {answer.status}{': ' if said else ''}{said}"
+    match answer.status:
+        case 410:
+            raise Gone
+        case 401:
+            raise UpstreamUnavailable(
+                f"{why}; the token or the certificate is not, or no longer, valid"
+            )
+        case 403 if rule:
+            raise UpstreamUnavailable(f"{why}; {rule}")
+        case 429:
+            raise Busy(why, _seconds(answer.headers))
+        case _:
+            raise UpstreamUnavailable(why)
+
+
+def _seconds(headers: Mapping[str, str]) -> float:
+    text = headers.get("retry-after", "")
+    return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else 1.0
