@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar, Final
@@ -16,6 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from broker.connections.kafka import ANSWERS_WITHIN, client_options, why_unreachable
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, Json, SourceContext
 from sources.kafka.connecting import close, said, start
 from sources.kafka.reading import Fetched, Reader
@@ -145,20 +146,9 @@ class KafkaSource:
                     events.append((record, event_of(record, self._context.uri)))
                 except InvalidEvent as error:
                     await self._reject(record, error)
-            await self._store(events, emit)
+            await pass_on(events, emit, self._reject)
         finally:
             self._in_flight = 0
-
-    async def _store(self, taken: Sequence[tuple[Record, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0][0], refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
 
     async def _reject(self, record: Record, error: InvalidEvent) -> None:
         why = (
