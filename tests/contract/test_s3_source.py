@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from tests.services.s3.server import SECRET_KEY, S3Server
 from tests.unit.meshes import until
 
 SOON = timedelta(seconds=30)
+PAGE = Path(__file__, "../../../docs/sources/S3Source.md").resolve()
 URI = "/apis/v1/namespaces/default/s3sources/uploads"
 
 
@@ -324,6 +327,20 @@ async def test_what_cannot_be_deleted_is_emitted_once_told_and_deleted_when_that
     assert "its policy has to allow this" in (status.error or "")
 
 
+async def test_what_the_page_says_it_has_to_be_allowed_is_enough(s3_bucket: GivenBucket) -> None:
+    [said] = re.findall(r"have to be allowed: (.*?), and", PAGE.read_text(), re.DOTALL)
+    await allow(s3_bucket, *re.findall("`(s3:.*?)`", said))
+    anybody: dict[str, Any] = {"accessKeyId": None, "secretAccessKey": None}
+    moving: dict[str, Any] = {"prefix": "in/", "afterwards": "move", "moveTo": "done/"}
+
+    async with read(s3_bucket, content="data", **moving, **anybody) as run:
+        await comes_next(run, s3_bucket, "in/a")
+        await until_empty(s3_bucket, "in/")
+
+    assert await keys(s3_bucket) == {"done/a"}
+    assert run.status.restarts == 0
+
+
 async def allow(bucket: GivenBucket, *actions: str) -> None:
     """Let anybody do this in the bucket, and nothing else."""
     arn = f"arn:aws:s3:::{bucket.name}"
@@ -362,6 +379,24 @@ async def test_a_way_that_is_cut_or_hangs_is_said_and_it_goes_on_by_itself(
     told = f"the bucket '{s3_bucket.name}' at {s3_relay.address} cannot be used: "
     assert (cut.error or "").startswith(told)
     assert hung.error == f"{told}no answer in time"
+
+
+async def test_lines_may_wait_for_the_store_longer_than_an_answer_may_pause(
+    s3_bucket: GivenBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_client, "ANSWERS_WITHIN", 0.2)
+    count = 4_000
+    await put(s3_bucket, "a", b"".join(b'"%s"\n' % (b"x" * 1_000) for _ in range(count)))
+
+    async with read(s3_bucket, content="lines") as run:
+        with run.outage():
+            await run.until("unhealthy", within=SOON)
+            await asyncio.sleep(0.6)  # which is what may not matter
+        events = await run.events(count, within=SOON)
+        await comes_next(run, s3_bucket, "z")
+
+    assert len({each.id for each in events}) == count
+    assert run.status.restarts == 0
 
 
 async def test_a_server_that_is_killed_and_started_again_is_read_on(s3_server: S3Server) -> None:
