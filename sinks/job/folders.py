@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -115,17 +115,22 @@ class JobFolders:
     def remove_older(self, age: timedelta) -> None:
         """Remove the folders of jobs that have ended longer ago than that."""
         before = time.time() - age.total_seconds()
-        with suppress(FileNotFoundError):
-            for each in self._path.iterdir():
-                try:
-                    if _REMOVED.fullmatch(each.name):  # a crash has left that
-                        shutil.rmtree(each)
-                    elif _NAME.fullmatch(each.name):
-                        JobFolder(each).remove_if_older(before)
-                except FileNotFoundError:  # another process was faster
-                    continue
-                except OSError as error:
-                    _log.warning("job not removed", extra={"why": str(error)})
+        for each in self._named():
+            try:
+                if _REMOVED.fullmatch(each.name):  # a crash has left that
+                    shutil.rmtree(each)
+                elif _NAME.fullmatch(each.name):
+                    JobFolder(each).remove_if_older(before)
+            except FileNotFoundError:  # another process was faster
+                continue
+            except OSError as error:
+                _log.warning("job not removed", extra={"why": str(error)})
+
+    def _named(self) -> Sequence[Path]:
+        try:
+            return list(self._path.iterdir())
+        except OSError:  # it is not there yet, or each attempt tells why it is of no use
+            return []
 
 
 def _write(path: Path, content: bytes) -> None:

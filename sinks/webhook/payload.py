@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 from broker.event import Event
 from broker.formats import is_json
@@ -24,43 +25,63 @@ class Raw(str):
     __slots__ = ()
 
 
-def found(event: Event, name: Sequence[str]) -> str:
-    """Return the value of that name: `Raw`, or what a string says. Raises `Lacking`."""
-    first, *parts = name
-    if first == PAYLOAD:
-        return _in_payload(event, parts)
-    value = event.attributes.get(first)
-    if value is None:
-        raise Lacking(f"the event has no attribute '{first}'")
-    return Raw(value) if first in event.kinds else value
+class Named:
+    """What of an event has a name. Its payload is read once, and only if it is asked for."""
 
+    def __init__(self, event: Event) -> None:
+        self._event = event
 
-def _in_payload(event: Event, parts: Sequence[str]) -> str:
-    if event.data is None:
-        raise Lacking("the event has no payload")
-    content_type = event.attributes.get("datacontenttype")
-    try:
-        text = event.data.decode()
-    except UnicodeDecodeError:
-        raise Lacking("the payload is not text") from None
-    try:
-        if content_type is not None and not is_json(content_type):
-            raise ValueError(content_type)
-        # As a decimal, a number says what it said in the payload: 12.50 stays that.
-        value = json.loads(text, parse_float=Decimal, parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        if parts:
-            raise Lacking("the payload is not JSON") from None
-        return text
-    if not parts and not isinstance(value, str):
-        return Raw(text)
-    for index, part in enumerate(parts):
+    def value(self, name: Sequence[str]) -> str:
+        """Return the value of that name: `Raw`, or what a string says. Raises `Lacking`."""
+        first, *parts = name
+        if first != PAYLOAD:
+            return self._attribute(first)
+        if not parts:
+            return self._whole()
+        found = self._payload
+        for index, part in enumerate(parts):
+            try:
+                found = found[int(part)] if isinstance(found, list) else found[part]
+            except (KeyError, IndexError, TypeError, ValueError):
+                path = ".".join((PAYLOAD, *parts[: index + 1]))
+                raise Lacking(f"the payload has no '{path}'") from None
+        return found if isinstance(found, str) else Raw(_as_json(found))
+
+    def _attribute(self, name: str) -> str:
+        value = self._event.attributes.get(name)
+        if value is None:
+            raise Lacking(f"the event has no attribute '{name}'")
+        return Raw(value) if name in self._event.kinds else value
+
+    def _whole(self) -> str:
+        text = self._text
         try:
-            value = value[int(part)] if isinstance(value, list) else value[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            path = ".".join((PAYLOAD, *parts[: index + 1]))
-            raise Lacking(f"the payload has no '{path}'") from None
-    return value if isinstance(value, str) else Raw(_as_json(value))
+            value = self._payload
+        except Lacking:
+            return text
+        return value if isinstance(value, str) else Raw(text)
+
+    @cached_property
+    def _text(self) -> str:
+        if self._event.data is None:
+            raise Lacking("the event has no payload")
+        try:
+            return self._event.data.decode()
+        except UnicodeDecodeError:
+            raise Lacking("the payload is not text") from None
+
+    @cached_property
+    def _payload(self) -> Any:  # noqa: ANN401 - whatever JSON can say
+        """What the payload says as JSON."""
+        text = self._text
+        content_type = self._event.attributes.get("datacontenttype")
+        try:
+            if content_type is not None and not is_json(content_type):
+                raise ValueError(content_type)
+            # As a decimal, a number says what it said in the payload: 12.50 stays that.
+            return json.loads(text, parse_float=Decimal, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            raise Lacking("the payload is not JSON") from None
 
 
 def _as_json(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.errors import did_you_mean
 from broker.event import Event
-from sinks.webhook.payload import PAYLOAD, Lacking, Raw, found
+from sinks.webhook.payload import PAYLOAD, Lacking, Named, Raw
 
 _PLACE: Final = re.compile(
     r"\{(?P<twice>\{)?(?P<name>[A-Za-z_][\w-]*(?:\.[\w-]+)*)(?:\|(?P<default>[^{}|\n]*))?\}(?(twice)\})"
@@ -51,13 +51,14 @@ class Template:
 
     def of(self, event: Event) -> str:
         """Return the text for that event. Raises `Lacking`."""
+        named = Named(event)
         return "".join(
-            each if isinstance(each, str) else self._value(each, event) for each in self._pieces
+            each if isinstance(each, str) else self._value(each, named) for each in self._pieces
         )
 
-    def _value(self, place: _Place, event: Event) -> str:
+    def _value(self, place: _Place, named: Named) -> str:
         try:
-            value = found(event, place.name)
+            value = named.value(place.name)
             is_value = self._of_json and not place.quoted
             if value == "null" and isinstance(value, Raw) and not is_value:
                 raise Lacking(f"the payload's '{'.'.join(place.name)}' is null")
