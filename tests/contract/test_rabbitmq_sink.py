@@ -173,14 +173,19 @@ async def test_what_is_under_way_when_the_connection_is_cut_is_refused_and_no_ot
     assert await waiting(rabbitmq, queue) >= 2
 
 
-async def test_an_attempt_that_is_given_up_spares_the_others(rabbitmq: str, queue: str) -> None:
-    async with sending(rabbitmq, routingKey="{subject}") as sink:
+async def test_an_attempt_that_is_given_up_spares_the_others(
+    rabbitmq: str, rabbitmq_relay: Relay, queue: str
+) -> None:
+    async with sending(rabbitmq_relay.in_url(rabbitmq), routingKey="{subject}") as sink:
         await sink.attempt(event(subject=queue))
-        given_up = [asyncio.create_task(sink.attempt(event(subject="nowhere"))) for _ in range(20)]
-        others = [asyncio.create_task(sink.attempt(event(subject=queue))) for _ in range(20)]
-        await asyncio.sleep(0)
-        for each in given_up:
-            each.cancel()
+        with rabbitmq_relay.hung():
+            nowhere, there = event(subject="nowhere"), event(subject=queue)
+            given_up = [asyncio.create_task(sink.attempt(nowhere)) for _ in range(20)]
+            others = [asyncio.create_task(sink.attempt(there)) for _ in range(20)]
+            await asyncio.wait(given_up, timeout=0.1)  # in which they are written, and no more
+            for each in given_up:
+                each.cancel()
+            await asyncio.wait(given_up)
         answers = await asyncio.gather(*others)
 
     assert all(isinstance(each, Accepted) for each in answers)
