@@ -31,12 +31,15 @@ def sinks(*, output: str) -> None:
     """List what events can be sent to: kinds of object, schemes of URLs, and whose they are."""
     from broker import plugins
 
-    rows = [
-        (each.name, each.origin, each.fault or _summary(each.loaded))
-        for each in plugins.installed("sink")
-    ]
-    broker = (plugins.BROKER_SCHEME, "cemesh", "Another broker of the mesh.")
-    show(["SINK", "PACKAGE", ""], sorted([*rows, broker]), output=output)
+    kinds = plugins.sink_kinds()
+    rows = []
+    for each in plugins.installed("sink"):
+        versions = ""
+        if each.fault is None and each.name in kinds:
+            versions = ", ".join(plugins.sink(each.name).api_versions)
+        rows.append((each.name, versions, each.origin, each.fault or _summary(each.loaded)))
+    broker = (plugins.BROKER_SCHEME, "", "cemesh", "Another broker of the mesh.")
+    show(["SINK", "APIVERSION", "PACKAGE", ""], sorted([*rows, broker]), output=output)
 
 
 def list_sources(*, output: str) -> None:
