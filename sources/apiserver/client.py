@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import deque
@@ -175,7 +176,9 @@ def said(error: Exception) -> str:
             return f"its certificate is not trusted: {error.verify_message}"
         case ssl.SSLError():
             return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
-        case TimeoutError():
+        case TimeoutError(errno=None):
             return f"no connection within {_CONNECTS_WITHIN:g} s"
+        case OSError(errno=int(errno)) if errno > 0:  # names that are not found have others
+            return os.strerror(errno)
         case _:
             return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from broker.event import Event
+from broker.ports import Emitter
 from cemesh.testing import RunningSource, running
 from sources.apiserver import ApiServerSource, ApiServerSpec, api, client, following, source
 from sources.apiserver.access import in_cluster
@@ -305,6 +307,8 @@ async def test_a_watch_that_is_told_amid_it_that_its_place_is_gone_lists_anew(
     async with follow(server, folder) as run:
         await run.events(1)
         await until_watched(server)
+        server.delete("configmaps", "one")
+        assert told(await run.events(1)) == [("delete", "one")]
         server.fail_watches(410, "too old")
         server.put("configmaps", "two")
         assert told(await run.events(1)) == [("add", "two")]
@@ -411,6 +415,39 @@ async def test_an_event_of_a_watch_comes_again_with_its_id_while_it_is_not_durab
     assert told([event]) == [("add", "one")]
 
 
+async def test_the_place_is_kept_before_an_event_until_that_is_durable(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pods = {"apiVersion": "v1", "kind": "Pod"}
+    reached, is_stuck, run_as_it_is = asyncio.Event(), True, ApiServerSource.run
+
+    async def run_stuck(self: ApiServerSource, emit: Emitter) -> None:
+        async def stuck(events: Sequence[Event]) -> None:
+            if is_stuck and events[0].attributes["kind"] == "ConfigMap":
+                reached.set()
+                await asyncio.Event().wait()
+            await emit(events)
+
+        await run_as_it_is(self, cast("Emitter", stuck))
+
+    monkeypatch.setattr(ApiServerSource, "run", run_stuck)
+    async with follow(server, folder, CONFIGMAPS, pods) as run:
+        await until_watched(server, 2)
+        server.put("configmaps", "one")
+        await reached.wait()
+        for number in range(3):  # each of which has the places kept
+            server.put("pods", str(number))
+            await run.events(1)
+        await run.stop()
+        is_stuck = False
+        run.start()
+        events = await run.events(1)
+        while "one" not in {each.attributes["name"] for each in events}:
+            events += await run.events(1)
+
+    assert ("add", "one") in told(events)
+
+
 async def test_a_server_that_goes_away_is_told_of_and_followed_again_from_where_it_was(
     server: ApiServer, folder: Path
 ) -> None:
@@ -420,6 +457,8 @@ async def test_a_server_that_goes_away_is_told_of_and_followed_again_from_where_
         await until_watched(server)
         await server.down()
         status = await run.until("restarting")
+        refused = f"{server.url} cannot be reached: Connection refused"
+        await until(lambda: refused in (run.status.error or ""))
         server.put("configmaps", "two")
         await server.listen()
 
