@@ -514,6 +514,26 @@ async def test_what_may_not_be_read_is_told_with_the_rule_that_it_takes(
     )
 
 
+@pytest.mark.parametrize(
+    ("bound", "why"),
+    [("_LARGEST_PAGE", "answers with more than"), ("_LARGEST_OBJECT", "an object has more than")],
+)
+async def test_what_is_longer_than_anything_that_is_meant_is_not_kept_in_memory(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch, bound: str, why: str
+) -> None:
+    server.piece = 1_000
+    async with follow(server, folder) as run:
+        await until_watched(server)
+        monkeypatch.setattr(api, bound, 2_000)
+        server.put("configmaps", "long", data={"text": "x" * 5_000})
+        if bound == "_LARGEST_PAGE":
+            server.compact()
+            server.end_watches()
+        status = await run.until("restarting")
+
+    assert f"{why} 2,000 bytes" in (status.error or "")
+
+
 async def test_a_kind_that_is_not_there_is_told(server: ApiServer, folder: Path) -> None:
     async with follow(
         server, folder, {"apiVersion": "shop.example.com/v1", "kind": "Order"}
