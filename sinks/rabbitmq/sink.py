@@ -38,7 +38,6 @@ class RabbitmqSink:
         self._connection: Connection | None = None
         self._channel: AbstractChannel | None = None
         self._opening: asyncio.Task[AbstractChannel] | None = None
-        self._under_way: set[asyncio.Task[Answer]] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,10 +53,6 @@ class RabbitmqSink:
             await asyncio.wait([self._opening])
         if self._connection is not None:
             await close(self._connection)
-        for each in self._under_way:
-            each.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way)
 
     async def attempt(self, event: Event) -> Answer:
         """Return once the server has confirmed the message: all its queues have it, on disk."""
@@ -71,15 +66,15 @@ class RabbitmqSink:
         except ChannelUnavailable as error:
             return Refused(reason=str(error))
         publishing = asyncio.create_task(self._publish(channel, message, routing_key))
-        self._under_way.add(publishing)
-        publishing.add_done_callback(self._under_way.discard)
-        # One that is given up goes on: cancelled, aiormq would end the channel of all the others
-        # where the message is returned.
-        while not (await asyncio.wait([publishing], timeout=_LOOKS_EVERY))[0]:
-            blocked = None if self._connection is None else self._connection.blocked
-            if blocked is not None:
-                return self._refused_by_alarm(blocked)
-        return publishing.result()
+        try:
+            while not (await asyncio.wait([publishing], timeout=_LOOKS_EVERY))[0]:
+                blocked = None if self._connection is None else self._connection.blocked
+                if blocked is not None:
+                    return self._refused_by_alarm(blocked)
+            return publishing.result()
+        finally:
+            publishing.cancel()
+            await asyncio.wait([publishing])
 
     def _routing_key(self, event: Event) -> str:
         """Return the routing key of the event; raises `ValueError` where it can have none."""
