@@ -43,18 +43,15 @@ class Client:
         """
         try:
             async with asyncio.timeout(self._spec.timeout.total_seconds()):
-                return await self._followed(url, conditions)
+                for _ in range(_MOST_REDIRECTS + 1):
+                    response = await self._asked(url, conditions)
+                    location = response.header("location")
+                    if response.status not in _REDIRECTS or location is None:
+                        return response
+                    url = _joined(url, location)
+            raise NoAnswer(f"it redirects more than {_MOST_REDIRECTS} times")
         except (NoAnswer, OSError) as error:
             raise unusable(url, said(error)) from error
-
-    async def _followed(self, url: URL, conditions: Sequence[tuple[str, str]]) -> Response:
-        for _ in range(_MOST_REDIRECTS + 1):
-            response = await self._asked(url, conditions)
-            location = response.header("location")
-            if response.status not in _REDIRECTS or location is None:
-                return response
-            url = _joined(url, location)
-        raise NoAnswer(f"it redirects more than {_MOST_REDIRECTS} times")
 
     async def _asked(self, url: URL, conditions: Sequence[tuple[str, str]]) -> Response:
         ours = url.origin() == self.url.origin()

@@ -98,8 +98,9 @@ class _Answer:
 
     def end(self) -> None:
         if not self._head_complete or self._framed:
-            where = "in the middle of" if self._read else "before"
-            raise NoAnswer(f"it closed the connection {where} its answer; does it expect TLS?")
+            how = "in the middle of" if self._read else "before"
+            hint = "does it expect TLS, or a certificate?"
+            raise NoAnswer(f"it closed the connection {how} its answer; {hint}")
 
     def response(self, url: URL) -> Response:
         status = self._parser.get_status_code()

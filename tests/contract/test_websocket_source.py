@@ -171,8 +171,9 @@ async def test_what_came_before_the_connection_was_lost_is_emitted(
         await server.send("0")
         await run.events(1)
         with run.outage():
-            await server.send(*map(str, range(1, 10)))
+            await server.send("1")
             await run.until("unhealthy")
+            await server.send(*map(str, range(2, 10)))
             await server.connections[0].close()
         events = await run.events(9)
 

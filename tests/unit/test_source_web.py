@@ -16,6 +16,7 @@ from broker.manifest import load
 from sources.httppoller import HttpPollerSpec
 from sources.httppoller.client import next_page
 from sources.httppoller.exchange import Response
+from sources.httppoller.memory import MOST, Memory, key_of
 from sources.websocket import WebSocketSpec
 
 ROOT = Path(__file__, "../../..").resolve()
@@ -167,6 +168,31 @@ def test_the_next_page_is_where_a_link_says(link: str, following: str | None) ->
     response = Response(url=url, status=200, headers=headers, body=b"")
 
     assert next_page(response) == (None if following is None else URL(following))
+
+
+def test_what_has_not_been_there_for_longest_is_forgotten_first() -> None:
+    spec = HttpPollerSpec.model_validate({"url": "http://server", "items": "."})
+    keys = [key_of(b"%d" % number) for number in range(MOST + 1)]
+    memory = Memory(spec, None)
+
+    memory.see(keys[:MOST])
+    memory.see(keys[:1])
+    memory = Memory(spec, memory.stored())
+    memory.see(keys[MOST:])
+
+    assert [key for key in keys if not memory.knows(key)] == [keys[1]]
+
+
+def test_of_another_list_nothing_was_seen_and_no_id_is_given_twice() -> None:
+    spec = {"url": "http://server", "items": "a", "itemId": "id"}
+    memory = Memory(HttpPollerSpec.model_validate(spec), None)
+    memory.see([key_of(b"1")])
+    memory.body, memory.changes = "digest", 7
+    for change in ({"url": "http://server/2"}, {"items": "b"}, {"itemId": "uuid"}):
+        other = Memory(HttpPollerSpec.model_validate({**spec, **change}), memory.stored())
+
+        assert not other.knows(key_of(b"1"))
+        assert (other.body, other.changes) == (None, 7)
 
 
 @pytest.mark.parametrize(
