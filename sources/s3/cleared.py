@@ -27,6 +27,7 @@ class Cleared:
         self._stuck: set[str] = set()
         self._left: set[str] = set()
         self._met: set[str] = set()
+        self._failed: set[str] = set()
         self.after: str | None = None
         self.trouble: str | None = None
 
@@ -35,7 +36,7 @@ class Cleared:
 
     async def begin(self, now: datetime) -> None:
         self._met = set()
-        self.trouble = None
+        self._failed = set()
 
     def is_new(self, listed: Listed) -> bool:
         return listed.version not in self._stuck and listed.version not in self._left
@@ -49,15 +50,16 @@ class Cleared:
         await together(map(self._clear, going))
 
     async def passed(self, objects: Sequence[Listed]) -> None:
-        versions = {each.version for each in objects}
-        self._met |= versions
-        # Those that are stuck since an earlier walk: those of this one were tried just now.
-        if self.trouble is None and versions & self._stuck:
-            await self.emitted([each for each in objects if each.version in self._stuck])
+        self._met |= {each.version for each in objects}
+        # Those of an earlier walk: those of this one were tried just now.
+        again = self._stuck - self._failed
+        await self.emitted([each for each in objects if each.version in again])
 
     async def end(self) -> None:
         self._stuck &= self._met
         self._left &= self._met
+        if not self._stuck:
+            self.trouble = None
 
     async def _clear(self, listed: Listed) -> None:
         try:
@@ -68,6 +70,7 @@ class Cleared:
         except S3Error as error:
             if error.code not in GONE:
                 self._stuck.add(listed.version)
+                self._failed.add(listed.version)
                 what = "deleted" if self._spec.move_to is None else "moved"
                 self.trouble = (
                     f"what was emitted cannot be {what}, '{listed.key}' for one: "
