@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from broker.cli.bind import bind
 from broker.cli.check import check
 from broker.cli.deadletters import deadletters
 from broker.cli.display import display
@@ -74,6 +75,7 @@ for _command in (
     resume,
     parked,
     display,
+    bind,
     ingress,
     dispatcher,
     sources,

@@ -13,6 +13,9 @@ SOURCE_KIND: Final = "Source"
 SINK_KIND: Final = "Sink"
 """A source or sink by ``spec.class``, which need not be installed."""
 
+BINDING_KIND: Final = "SinkBinding"
+"""What `cemesh bind` reads; nothing runs for it."""
+
 TESTS: Final = "cemesh.dev/v1alpha1"
 TEST_KIND: Final = "TriggerTest"
 
@@ -23,6 +26,7 @@ _BUILT_IN: Final[Mapping[str, str]] = {
     "DeliveryPolicy": "cemesh.dev/v1alpha1",
     SOURCE_KIND: "cemesh.dev/v1alpha1",
     SINK_KIND: "cemesh.dev/v1alpha1",
+    BINDING_KIND: "sources.knative.dev/v1",
     "ConfigMap": "v1",
     "Secret": "v1",
 }
@@ -33,7 +37,7 @@ _NOT_YET: Final = frozenset(
         "ApiServerSource", "Channel", "ContainerSource", "EventPolicy", "EventTransform",
         "EventType", "InMemoryChannel", "IntegrationSink", "IntegrationSource", "JobSink",
         "KafkaChannel", "KafkaSink", "KafkaSource", "Parallel", "PingSource", "RabbitmqSource",
-        "RequestReply", "Sequence", "SinkBinding", "Subscription",
+        "RequestReply", "Sequence", "Subscription",
     }
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from broker.manifest.channels import Referred
 from broker.manifest.credentials import SecretReader
 from broker.manifest.destinations import Directory
 from broker.manifest.files import files_of_tests, manifest_files, read_file
-from broker.manifest.kinds import is_run, is_sink, is_source
+from broker.manifest.kinds import BINDING_KIND, is_run, is_sink, is_source
 from broker.manifest.objects import Object, Place, objects_of
 from broker.manifest.policies import Asked, Policies, asked
 from broker.manifest.policyshapes import DeliveryPolicyObject
@@ -22,6 +22,7 @@ from broker.manifest.problems import Report
 from broker.manifest.rabbitmq import RabbitmqBrokerConfigObject
 from broker.manifest.reading import Obj, read_object
 from broker.manifest.shapes import BrokerObject, ConfigMapObject, SecretObject, TriggerObject
+from broker.manifest.sinkbindings import SinkBinding, sink_binding
 from broker.manifest.sinks import sink
 from broker.manifest.sources import source
 from broker.manifest.triggers import Context, trigger, warn_of_twins
@@ -31,9 +32,13 @@ from broker.trigger import Broker, DeliveryPolicy, Desired, Source, Trigger
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """What the manifests ask for, and what is doubtful about them."""
+    """What the manifests ask for, and what is doubtful about them.
+
+    ``bindings`` are for programs that others run, by ``namespace/name``.
+    """
 
     desired: Desired
+    bindings: Mapping[str, SinkBinding]
     warnings: tuple[Problem, ...]
 
 
@@ -49,7 +54,7 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
     files = list(_readable(manifest_files(paths), report))
     declared = _declared(files, report)
     _refuse_overlooked(paths, report)
-    desired = _desired(declared, resolve or {})
+    desired, bindings = _asked_for(declared, resolve or {})
     order = {file: number for number, (file, _) in enumerate(files)}
 
     def by_place(problem: Problem) -> tuple[int, int]:
@@ -57,7 +62,11 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
 
     if report.errors:
         raise InvalidManifest(sorted((*report.errors, *report.warnings), key=by_place))
-    return Loaded(desired=desired, warnings=tuple(sorted(report.warnings, key=by_place)))
+    return Loaded(
+        desired=desired,
+        bindings=bindings,
+        warnings=tuple(sorted(report.warnings, key=by_place)),
+    )
 
 
 def _readable(files: Iterable[Path | Problem], report: Report) -> Iterator[tuple[Path, bytes]]:
@@ -82,6 +91,7 @@ class _Declared:
     policies: dict[str, Place] = field(default_factory=dict)
     sources: dict[str, Place] = field(default_factory=dict)
     sinks: dict[str, Place] = field(default_factory=dict)
+    bindings: dict[str, Place] = field(default_factory=dict)
 
     def add(self, place: Place) -> None:
         """Take in an object, unless there is one of that kind and name."""
@@ -93,6 +103,7 @@ class _Declared:
             "Secret": self.secrets,
             "RabbitmqBrokerConfig": self.rabbitmq_configs,
             "DeliveryPolicy": self.policies,
+            BINDING_KIND: self.bindings,
         }
         if is_source(each.kind):
             objects, key = self.sources, f"{each.kind} {each.key}"
@@ -141,8 +152,10 @@ def _refuse_overlooked(paths: Sequence[Path], report: Report) -> None:
                     place.error("is overlooked in a file of tests: move it, or rename the file")
 
 
-def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
-    """Return what should run, without what is too wrong to be a value."""
+def _asked_for(
+    declared: _Declared, resolve: Mapping[str, str]
+) -> tuple[Desired, Mapping[str, SinkBinding]]:
+    """Return what should run, and the bindings, without what is too wrong to be a value."""
     referred = _referred(declared)
     secrets = SecretReader(referred.secrets)
     directory = Directory(
@@ -178,7 +191,12 @@ def _desired(declared: _Declared, resolve: Mapping[str, str]) -> Desired:
         found_source = source(place, directory, secrets)
         if found_source is not None:
             sources[key] = found_source
-    return Desired(brokers=brokers, triggers=triggers, sources=sources)
+    bindings: dict[str, SinkBinding] = {}
+    for key, place in declared.bindings.items():
+        found_binding = sink_binding(place, directory)
+        if found_binding is not None:
+            bindings[key] = found_binding
+    return Desired(brokers=brokers, triggers=triggers, sources=sources), bindings
 
 
 def _referred(declared: _Declared) -> Referred:

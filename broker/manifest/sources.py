@@ -37,7 +37,7 @@ def source(place: Place, directory: Directory, secrets: SecretReader) -> Source 
     if shape is None:
         return None
     extensions = shape.spec.ce_overrides.extensions
-    _check_extensions(extensions, place.at("spec", "ceOverrides", "extensions"))
+    check_extensions(extensions, place.at("spec", "ceOverrides", "extensions"))
     broker = _broker(shape, place.at("spec", "sink"), directory)
     if broker is None or found is None:
         return None
@@ -74,7 +74,8 @@ def _broker(shape: SourceObject, place: Place, directory: Directory) -> str | No
     return sink.url.removeprefix("broker://")
 
 
-def _check_extensions(extensions: Mapping[str, str], place: Place) -> None:
+def check_extensions(extensions: Mapping[str, str], place: Place) -> None:
+    """Report at ``place`` each extension that no event could have."""
     for name, value in extensions.items():
         if name in _STANDARD:
             place.at(name).error("is an attribute of every event, not an extension")
