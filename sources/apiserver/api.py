@@ -26,6 +26,7 @@ _WATCHES_FOR: Final = 120
 """Seconds after which the API server is to end a watch, which is then begun again."""
 
 _LONGER: Final = 30
+"""Seconds after which it is begun again all the same: that shows whether anybody is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +126,8 @@ async def watch(
 ) -> AsyncIterator[AsyncIterator[Sequence[Change]]]:
     """Yield what happens after that version, as many changes at a time as have come.
 
-    It ends where the API server ends it. Raises `Gone` where it does not know the version any
-    more, also amid the changes.
+    It ends where the API server ends it, or should have. Raises `Gone` where that does not know
+    the version any more, also amid the changes.
     """
     query = {
         "watch": "true",

@@ -47,11 +47,14 @@ class Answer:
     async def head(self) -> None:
         """Return once the head is there."""
         size = 0
-        async with self._in_time(_ANSWERS_WITHIN):
-            while not self._head_complete:
-                size += await self._feed()
-                if size > _MAX_HEAD and not self._head_complete:
-                    raise UpstreamUnavailable(f"{self._url} sends a head without end")
+        try:
+            async with asyncio.timeout(_ANSWERS_WITHIN):
+                while not self._head_complete:
+                    size += await self._feed()
+                    if size > _MAX_HEAD and not self._head_complete:
+                        raise UpstreamUnavailable(f"{self._url} sends a head without end")
+        except TimeoutError:
+            raise UpstreamUnavailable(f"{self._url} does not answer in time") from None
 
     async def body(self, *, most: int) -> bytes:
         """Return the whole body, of at most so many bytes."""
@@ -61,10 +64,12 @@ class Answer:
             if size > most:
                 raise UpstreamUnavailable(f"{self._url} answers with more than {most:,} bytes")
             parts.append(part)
+        if not self._complete:
+            raise UpstreamUnavailable(f"{self._url} does not answer in time")
         return b"".join(parts)
 
     async def parts(self, *, within: float) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it comes, all of it within so many seconds that it is waited for."""
+        """Yield the body as it comes, until it ends or was waited for for so many seconds."""
         clock = asyncio.get_running_loop().time
         while True:
             while self._body:
@@ -72,29 +77,24 @@ class Answer:
             if self._complete:
                 return
             before = clock()
-            async with self._in_time(within):
-                if not await self._feed():
-                    return
+            try:
+                async with asyncio.timeout(within):
+                    await self._feed()
+            except TimeoutError:
+                return
             within -= clock() - before
 
-    @asynccontextmanager
-    async def _in_time(self, seconds: float) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError:
-            raise UpstreamUnavailable(f"{self._url} does not answer in time") from None
-
     async def _feed(self) -> int:
-        """Read on, and return how much it was: nothing, where the end is the connection's."""
+        """Read on, and return how many bytes came: none, where the end is the connection's."""
         try:
             data = await self._reader.read(_CHUNK)
         except OSError as error:
             raise UpstreamUnavailable(f"{self._url}: {said(error)}") from None
         if not data:
-            if self._head_complete and not self._bounded:
-                return 0
-            raise UpstreamUnavailable(f"{self._url} closed the connection amid an answer")
+            if not self._head_complete or self._bounded:
+                raise UpstreamUnavailable(f"{self._url} closed the connection amid an answer")
+            self._complete = True
+            return 0
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:

@@ -20,6 +20,7 @@ from tests.services.apiserver import TOKEN, ApiServer
 from tests.services.certificates import make_certificates
 from tests.services.mesh import HOST, free_port
 from tests.services.relay import Relay
+from tests.services.subscribers import Script, Subscriber, close, endless, raw, reply, reset
 from tests.unit.meshes import until
 
 CONFIGMAPS = {"apiVersion": "v1", "kind": "ConfigMap"}
@@ -60,6 +61,11 @@ def follow(
 def told(events: list[Event]) -> list[tuple[str, str]]:
     """Return of each event what became of what."""
     return [(each.type.rpartition(".")[2], each.attributes["name"]) for each in events]
+
+
+def watched(server: ApiServer) -> set[str | None]:
+    """Return the namespaces that are watched."""
+    return {each.namespace for each in server.watches}
 
 
 async def until_watched(server: ApiServer, count: int = 1) -> None:
@@ -150,6 +156,7 @@ async def test_a_selector_an_owner_and_filters_choose_what_is_told(
     right("a-right")
     server.put("pods", "a-other-label", labels={"app": "x"}, owners=[owner])
     server.put("pods", "a-unowned", labels={"app": "shop"})
+    server.put("pods", "a-shared", labels={"app": "shop"}, owners=[owner | {"controller": False}])
     server.put("pods", "a-owned-by-another", labels={"app": "shop"}, owners=[owner | {"kind": "X"}])
     right("b-filtered")
     pods = {"apiVersion": "v1", "kind": "Pod", "selector": {"matchLabels": {"app": "shop"}}}
@@ -181,7 +188,25 @@ async def test_namespaces_are_followed_while_they_have_the_labels(
         server.put("namespaces", "red", labels={"team": "blue"})
         assert told(await run.events(1)) == [("add", "of-red")]
         server.put("namespaces", "blue")
-        await until(lambda: {each.namespace for each in server.watches} == {"red"})
+        await until(lambda: watched(server) == {"red"})
+
+
+async def test_a_namespace_that_has_the_labels_again_is_followed_from_its_beginning(
+    server: ApiServer, folder: Path
+) -> None:
+    labels = {"team": "blue"}
+    server.put("namespaces", "blue", labels=labels)
+    server.put("configmaps", "one", namespace="blue")
+    async with follow(server, folder, namespaceSelector={"matchLabels": labels}) as run:
+        await run.events(1)
+        await until_watched(server)
+        await run.restart()
+        await until(lambda: watched(server) == {"blue"})
+        server.put("namespaces", "blue")
+        await until_watched(server, 0)
+        server.put("namespaces", "blue", labels=labels)
+
+        assert told(await run.events(1)) == [("add", "one")]
 
 
 async def test_an_empty_selector_of_namespaces_is_all_of_them_by_one_watch(
@@ -315,6 +340,24 @@ async def test_a_watch_that_is_told_amid_it_that_its_place_is_gone_lists_anew(
         await until_watched(server)
         server.put("configmaps", "three")
         assert told(await run.events(1)) == [("add", "three")]
+        assert run.status.state == "running"
+
+
+async def test_a_watch_that_the_server_does_not_end_is_begun_again(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_WATCHES_FOR", 0)
+    monkeypatch.setattr(api, "_LONGER", 0.1)
+
+    async def many_were_begun() -> None:
+        while len([each for each in server.asked if "watch" in each.query]) < 3:
+            server.bookmark()
+            await asyncio.sleep(0.01)
+
+    async with follow(server, folder) as run:
+        await asyncio.wait_for(many_were_begun(), 30)
+        server.put("configmaps", "one")
+        await run.events(1)
         assert run.status.state == "running"
 
 
@@ -457,14 +500,44 @@ async def test_a_server_that_goes_away_is_told_of_and_followed_again_from_where_
         await until_watched(server)
         await server.down()
         status = await run.until("restarting")
-        refused = f"{server.url} cannot be reached: Connection refused"
-        await until(lambda: refused in (run.status.error or ""))
         server.put("configmaps", "two")
         await server.listen()
 
         assert told(await run.events(1)) == [("add", "two")]
         await run.until("running")
     assert f"the API server at {server.url} closed the connection" in (status.error or "")
+
+
+async def test_a_server_that_is_not_there_is_told_of_with_its_address(
+    server: ApiServer, folder: Path
+) -> None:
+    await server.down()
+    async with follow(server, folder) as run:
+        status = await run.until("restarting")
+
+    assert status.error == f"the API server at {server.url} cannot be reached: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (reset(), "Connection reset by peer"),
+        (close(), "closed the connection amid an answer"),
+        (raw(b"SSH-2.0\r\n\r\n"), "does not speak HTTP/1.1"),
+        (endless(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n"), "sends a head without end"),
+        (reply(200, body=b"<html>"), "/api/v1 is not answered as Kubernetes does"),
+    ],
+)
+async def test_what_is_no_api_server_is_told_in_words(
+    server: ApiServer, folder: Path, script: Script, why: str
+) -> None:
+    async with Subscriber() as another:
+        another.answers("/api/v1", [script])
+        server.url = another.url("")
+        async with follow(server, folder) as run:
+            status = await run.until("restarting")
+
+    assert why in (status.error or "")
 
 
 async def test_a_server_that_is_silent_is_told_of_and_asked_again(
