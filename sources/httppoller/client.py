@@ -60,10 +60,9 @@ class Client:
             tls = await asyncio.to_thread(self._spec.tls_context, ours=ours)
         headers = dict(_ALWAYS)
         if ours:
-            said = self._spec.said_headers()
-            given = {name.lower() for name, _ in said}
-            headers = {name: text for name, text in _ALWAYS if name.lower() not in given}
-            headers.update(said)
+            given = dict(self._spec.said_headers())
+            known = {name.lower() for name in given}
+            headers = {name: text for name, text in _ALWAYS if name.lower() not in known} | given
         return await get(
             url, [*headers.items(), *conditions], tls=tls, at_most=self._spec.max_body_bytes
         )

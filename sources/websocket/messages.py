@@ -17,7 +17,7 @@ Message = str | bytes
 
 _MOST: Final = 500
 _MOST_BYTES: Final = 4 << 20
-"""What may have come and not be stored yet; a message that is larger, alone."""
+"""What may wait here while others are stored; a message that is larger, alone."""
 
 
 def event_of(message: Message, uri: str, id_from: str | None, *, structured: bool) -> Event:

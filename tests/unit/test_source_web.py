@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from yarl import URL
 
 from broker.connections.web import WebAccess
+from broker.errors import InvalidManifest
 from broker.manifest import load
 from sources.httppoller import HttpPollerSpec
 from sources.httppoller.client import next_page
@@ -168,6 +169,31 @@ def test_the_next_page_is_where_a_link_says(link: str, following: str | None) ->
     response = Response(url=url, status=200, headers=headers, body=b"")
 
     assert next_page(response) == (None if following is None else URL(following))
+
+
+def test_what_may_be_a_text_or_a_secret_is_read_from_manifests(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.yaml"
+    manifest = """\
+apiVersion: sources.cemesh.dev/v1alpha1
+kind: WebSocketSource
+metadata: {name: ticks}
+spec:
+  url: ws://server
+  headers: {X-Version: VERSION}
+  subscribe: [hello, {secretKeyRef: {name: api, key: token}}]
+  sink: {ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: default}}
+"""
+    file.write_text(manifest.replace("VERSION", '"2"') + BROKER)
+
+    [source] = load([file]).desired.sources.values()
+    file.write_text(manifest.replace("VERSION", "2") + BROKER)
+    with pytest.raises(InvalidManifest) as caught:
+        load([file])
+
+    assert isinstance(source.spec, WebSocketSpec)
+    assert [each.get_secret_value() for each in source.spec.subscribe] == ["hello", PASSWORD]
+    assert source.spec.said_headers() == [("X-Version", "2")]
+    assert "spec.headers.X-Version: must be a string, or {secretKeyRef: " in str(caught.value)
 
 
 def test_what_has_not_been_there_for_longest_is_forgotten_first() -> None:

@@ -41,7 +41,11 @@ def _name(text: str) -> str:
 
 
 def _plain_or_secret(value: object, secret: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - as pydantic has it
-    return SecretStr(value) if isinstance(value, str) else secret(value)
+    if isinstance(value, dict):
+        return secret(value)
+    if isinstance(value, str):
+        return SecretStr(value)
+    raise ValueError("must be a string, or {secretKeyRef: {name: …, key: …}}; numbers need quotes")
 
 
 HeaderName = Annotated[str, AfterValidator(_name)]
