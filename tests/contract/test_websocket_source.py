@@ -188,12 +188,12 @@ async def test_while_the_store_is_away_the_server_waits_and_so_does_the_connecti
         await server.send("first")
         await run.events(1)
         with run.outage():
-            sending = asyncio.create_task(server.send(*[message] * 200))
+            sending = asyncio.create_task(server.send(*[message] * 400))
             await run.until("unhealthy")
             # More than what may wait here and in the sockets, for several times a ping.
             done, _ = await asyncio.wait([sending], timeout=0.5)
             assert not done
-        events = await run.events(200)
+        events = await run.events(400)
         await sending
 
     assert {each.data for each in events} == {message}
