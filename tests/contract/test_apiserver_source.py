@@ -20,7 +20,7 @@ from tests.services.apiserver import TOKEN, ApiServer
 from tests.services.certificates import make_certificates
 from tests.services.mesh import HOST, free_port
 from tests.services.relay import Relay
-from tests.services.subscribers import Script, Subscriber, close, endless, raw, reply, reset
+from tests.services.subscribers import Script, Subscriber, close, endless, hang, raw, reply, reset
 from tests.unit.meshes import until
 
 CONFIGMAPS = {"apiVersion": "v1", "kind": "ConfigMap"}
@@ -538,6 +538,19 @@ async def test_what_is_no_api_server_is_told_in_words(
             status = await run.until("restarting")
 
     assert why in (status.error or "")
+
+
+async def test_a_server_that_is_silent_amid_an_answer_is_told_of(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_ANSWERS_WITHIN", 0.3)
+    async with Subscriber() as another:
+        another.answers("/api/v1", [hang(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")])
+        server.url = another.url("")
+        async with follow(server, folder) as run:
+            status = await run.until("restarting")
+
+    assert status.error == f"the API server at {server.url} does not answer in time"
 
 
 async def test_a_server_that_is_silent_is_told_of_and_asked_again(
