@@ -11,13 +11,13 @@ import msgspec
 
 from broker.codecs import http
 from broker.codecs.kafkarecords import fitting
+from broker.codecs.paths import json_of, text_at
 from broker.errors import InvalidEvent
 from broker.event import Event
 from sources.httppoller.client import date_of
 from sources.httppoller.exchange import Response
 from sources.httppoller.memory import key_of
 from sources.httppoller.spec import ALL, HttpPollerSpec
-from sources.webhook.payloads import json_of, text_at
 
 BODY_TYPE: Final = "dev.cemesh.http.body"
 ITEM_TYPE: Final = "dev.cemesh.http.item"

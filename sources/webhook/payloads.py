@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from broker.codecs.paths import json_of, text_at
 from broker.formats import is_time
 from broker.ports import HttpRequest, Json
 
@@ -65,39 +66,6 @@ def _of_form(body: bytes, content_type: str | None) -> Payload:
         return Payload(data=inner, content_type=_JSON, json=json)
     fields: Json = {name: [*each] if each[1:] else each[0] for name, each in form.items()}
     return Payload(data=msgspec.json.encode(fields), content_type=_JSON, json=fields)
-
-
-def json_of(text: bytes) -> Json:
-    """Return the JSON, or None where it is none."""
-    try:
-        found: Json = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return found
-
-
-def text_at(json: Json, path: str) -> str | None:
-    """Return the string or the number at a path such as ``data.object.id`` or ``items.0.id``.
-
-    None where there is neither, or an empty string.
-    """
-    for step in path.split("."):
-        match json:
-            case dict():
-                json = json.get(step)
-            case list() if step.isdecimal() and int(step) < len(json):
-                json = json[int(step)]
-            case _:
-                return None
-    match json:
-        case bool():
-            return None
-        case str():
-            return json or None
-        case int() | float():
-            return str(json)
-        case _:
-            return None
 
 
 def time_of(text: str | None) -> str | None:

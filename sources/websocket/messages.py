@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from broker.codecs.json import decode_event
+from broker.codecs.paths import json_of, text_at
 from broker.event import Event
-from sources.webhook.payloads import json_of, text_at
 
 TYPE: Final = "dev.cemesh.websocket.message"
 
