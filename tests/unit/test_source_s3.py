@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from broker.connections.s3 import Listed
+from broker.connections.s3 import FAULTS, Listed
+from broker.connections.s3.answers import error_of, page_of
 from broker.connections.s3.signing import Keys, query_of, signed
 from broker.manifest import load
 from broker.ports import SourceContext
@@ -24,6 +25,7 @@ from sources.s3.lines import Lines
 ROOT = Path(__file__, "../../..").resolve()
 MINIMAL: Mapping[str, object] = {"bucket": "uploads"}
 SECRET = "swordfish"
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OTHERS = """
 ---
 apiVersion: eventing.knative.dev/v1
@@ -203,9 +205,45 @@ def test_requests_are_signed_as_in_the_examples_of_amazon(
     assert found["authorization"].endswith(f"Signature={signature}")
 
 
-# --- what is remembered of objects that are kept ----------------------------------------------
+def test_keys_are_read_as_amazon_encodes_them() -> None:
+    text = b"""<?xml version="1.0" encoding="UTF-8"?>
+        <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name>
+        <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
+        <NextContinuationToken>t=/</NextContinuationToken>
+        <Contents><Key>a//%C3%A4+b%2Bc%0A</Key><LastModified>2026-03-01T02:00:00.000Z</LastModified>
+        <ETag>&quot;e&quot;</ETag><Size>7</Size></Contents></ListBucketResult>"""
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    page = page_of(text, "Sun, 01 Mar 2026 12:00:00 GMT")
+
+    [found] = page.objects
+    assert (found.key, found.etag, found.size) == ("a//ä b+c\n", '"e"', 7)
+    assert found.time == datetime(2026, 3, 1, 2, tzinfo=UTC)
+    assert (page.token, page.now) == ("t=/", NOON)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"<html/>",
+        b"no XML",
+        b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
+        (
+            b"<ListBucketResult><Contents><Key>a</Key><LastModified>today</LastModified>"
+            b"<ETag>e</ETag><Size>7</Size></Contents></ListBucketResult>"
+        ),
+    ],
+)
+def test_what_is_no_list_is_told_as_a_fault_of_the_server(text: bytes) -> None:
+    with pytest.raises(FAULTS, match="list of S3"):
+        page_of(text, None)
+
+
+def test_a_refusal_without_a_word_of_s3_is_told_by_its_status() -> None:
+    assert error_of(503, b"").code == "ServiceUnavailable"
+    assert error_of(599, b"<a/>").code == "HTTP599"
+
+
+# --- what is remembered of objects that are kept ----------------------------------------------
 
 
 class Store:
@@ -226,9 +264,9 @@ def listed(number: int, modified: datetime = NOON) -> Listed:
     return Listed(key=key, etag='"e"', size=1, modified=modified.isoformat(), time=modified)
 
 
-async def started(store: Store) -> Kept:
+async def started(store: Store, *, from_end: bool = False) -> Kept:
     context = cast("SourceContext", store)
-    kept = Kept(context, look_back=timedelta(hours=1), from_end=False)
+    kept = Kept(context, look_back=timedelta(hours=1), from_end=from_end)
     await kept.restore()
     return kept
 
@@ -275,17 +313,29 @@ async def test_of_old_objects_none_comes_again_however_many_there_are() -> None:
 
 async def test_a_first_walk_that_a_crash_ends_goes_on_where_it_was() -> None:
     store = Store()
-    old = [listed(number, NOON - timedelta(hours=2)) for number in range(3_000)]
-    new = [listed(number) for number in range(3_000, 3_500)]
+    old = NOON - timedelta(hours=2)
+    objects = [listed(number, old if number % 5 else NOON) for number in range(3_500)]
 
-    first = await walked(await started(store), old + new, now=NOON, ends=lambda page: page < 3)
+    first = await walked(await started(store), objects, now=NOON, ends=lambda page: page < 3)
     later = NOON + timedelta(days=1)
-    rest = await walked(await started(store), old + new, now=later)
+    kept = await started(store)
+    rest = await walked(kept, objects, now=later)
     behind = listed(17, NOON)  # which came while the walk was further on
-    third = await walked(await started(store), [*old[:17], behind, *old[18:], *new], now=later)
+    third = await walked(kept, [*objects[:17], behind, *objects[18:]], now=later)
 
-    assert first + rest == old + new
+    assert first + rest == objects
     assert third == [behind]
+
+
+async def test_the_end_is_where_it_first_was_whatever_becomes_of_the_mesh_then() -> None:
+    store = Store()
+    await (await started(store, from_end=True)).begin(NOON)
+
+    objects = [listed(1, NOON - timedelta(minutes=1)), listed(2, NOON + timedelta(minutes=1))]
+    later = NOON + timedelta(minutes=2)
+    found = await walked(await started(store, from_end=True), objects, now=later)
+
+    assert found == objects[1:]
 
 
 async def test_memory_lasts_as_long_as_it_looks_back() -> None:
