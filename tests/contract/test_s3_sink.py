@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,6 +135,21 @@ async def test_what_was_accepted_outlives_a_server_that_is_killed(s3_server: S3S
 
     assert told.startswith(f"the bucket '{bucket.name}' at {s3_server.listeners.address} cannot ")
     assert {each.id for each in found} == {str(n) for n in range(101)}
+
+
+async def test_a_server_that_is_asked_too_often_is_given_a_pause(
+    s3_program: Path, tmp_path: Path
+) -> None:
+    with S3Server(tmp_path / "s3", s3_program, options=["--max-requests", "1"]) as server:
+        bucket = GivenBucket.made(server.listeners)
+        async with storing(bucket) as sink:
+            given = [event(str(n), b"x" * 1_000_000) for n in range(50)]
+            answers = await asyncio.gather(*map(sink.attempt, given))
+
+    refused = [each for each in answers if isinstance(each, Refused)]
+    paused = [each for each in refused if each.retry_after == timedelta(seconds=2)]
+    assert paused  # of others, it may have closed the connection amid the body
+    assert all("it is asked too often" in said(each) for each in paused)
 
 
 async def test_a_server_that_hangs_is_a_refusal(

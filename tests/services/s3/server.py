@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.client
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -53,11 +54,18 @@ class S3Server(Server):
     """A VersityGW, running while this is entered, that has on disk what it has answered.
 
     ``folder`` takes everything. The server does not outlive the process with the id ``owner``:
-    this one, unless told otherwise. ``encrypted`` is for TLS alone.
+    this one, unless told otherwise. ``encrypted`` is for TLS alone, and
+    ``options`` are more of its command line.
     """
 
     def __init__(
-        self, folder: Path, program: Path, *, owner: int | None = None, encrypted: bool = False
+        self,
+        folder: Path,
+        program: Path,
+        *,
+        owner: int | None = None,
+        encrypted: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         folder = folder.resolve()
         for each in ("buckets", "metadata"):
@@ -73,7 +81,7 @@ class S3Server(Server):
         super().__init__("VersityGW", self.listeners.log)
         self._command = [
             *(str(program), "--port", self.listeners.address, "--keep-alive", "--quiet", *tls),
-            *("--access", ACCESS_KEY, "--secret", SECRET_KEY),
+            *("--access", ACCESS_KEY, "--secret", SECRET_KEY, *options),
             # Not every file system of a desk has extended attributes.
             *("posix", "--sidecar", f"{folder}/metadata", f"{folder}/buckets"),
         ]
