@@ -17,9 +17,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from tests.services.kafka.archive import archived
-from tests.services.kafka.distribution import Distribution, Jars, find
+from tests.services.kafka.distribution import Distribution, find
 from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import PASSWORD, SASL_MECHANISMS, USER, Listeners
+from tests.services.maven import Jars
 from tests.services.missing import Missing
 from tests.services.relay import Relay
 from tests.unit.desks import no_programs, program, run_pytest

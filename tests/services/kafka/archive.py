@@ -11,9 +11,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.services.kafka.distribution import KEPT, Distribution, Jars
+from tests.services.kafka.distribution import KEPT, Distribution
 from tests.services.kafka.server import KafkaServer
 from tests.services.locks import locked
+from tests.services.maven import Jars
 from tests.services.missing import Missing
 
 
