@@ -2,9 +2,9 @@
 #
 # A clone needs Python 3.11 or newer, make and a C compiler; all else is installed into .venv,
 # from the locks and with their hashes. PYTHON=… chooses the interpreter that makes .venv.
-# The tests of Kafka need Java 17 and Maven besides, which fetches Kafka's jars into .kafka;
-# those of RabbitMQ, Redis, MQTT and PostgreSQL the servers that Debian has, which they install
-# themselves as root.
+# The tests of Kafka and S3 need Java 17 and Maven besides, which fetches jars into .kafka and
+# .s3; those of RabbitMQ, Redis, MQTT and PostgreSQL the servers that Debian has, which they
+# install themselves as root.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
+from itertools import cycle
 from typing import Any
 
 import pytest
+from aiohttp.web import BaseRequest
 
 from broker.codecs.json import decode_event
 from broker.connections.s3 import client as s3_client
@@ -22,6 +23,7 @@ from sinks.s3 import S3Sink, S3SinkSpec
 from tests.contract.s3 import content, keys, objects, read
 from tests.services.relay import Relay
 from tests.services.s3.fixtures import GivenBucket
+from tests.services.s3.gate import Gate
 from tests.services.s3.server import SECRET_KEY, S3Server
 
 SOON = timedelta(seconds=30)
@@ -112,10 +114,16 @@ async def test_attributes_that_are_too_long_for_metadata_are_refused_for_good(
     s3_bucket: GivenBucket,
 ) -> None:
     given = replace(event("1"), attributes={**event("1").attributes, "long": "x" * 3_000})
-    async with storing(s3_bucket, contentMode="binary") as sink:
-        refused = await sink.attempt(given)
-    async with storing(s3_bucket, contentMode="structured") as sink:
-        assert isinstance(await sink.attempt(given), Accepted)
+
+    def denies(request: BaseRequest) -> str | None:
+        long = len(request.headers.get("x-amz-meta-ce-long", "")) > 2_048
+        return "MetadataTooLarge" if long else None
+
+    async with Gate(s3_bucket.listeners, denies) as gate:
+        async with storing(s3_bucket, endpoint=gate.url, contentMode="binary") as sink:
+            refused = await sink.attempt(given)
+        async with storing(s3_bucket, endpoint=gate.url, contentMode="structured") as sink:
+            assert isinstance(await sink.attempt(given), Accepted)
 
     assert isinstance(refused, Refused)
     assert refused.permanent
@@ -138,13 +146,15 @@ async def test_what_was_accepted_outlives_a_server_that_is_killed(s3_server: S3S
 
 
 async def test_a_server_that_is_asked_too_often_is_given_a_pause(
-    s3_program: Path, tmp_path: Path
+    s3_bucket: GivenBucket,
 ) -> None:
-    with S3Server(tmp_path / "s3", s3_program, options=["--max-requests", "1"]) as server:
-        bucket = GivenBucket.made(server.listeners)
-        async with storing(bucket) as sink:
-            given = [event(str(n), b"x" * 1_000_000) for n in range(50)]
-            answers = await asyncio.gather(*map(sink.attempt, given))
+    turns = cycle([None, "SlowDown"])
+    async with (
+        Gate(s3_bucket.listeners, lambda _: next(turns)) as gate,
+        storing(s3_bucket, endpoint=gate.url) as sink,
+    ):
+        given = [event(str(n), b"x" * 1_000_000) for n in range(50)]
+        answers = await asyncio.gather(*map(sink.attempt, given))
 
     refused = [each for each in answers if isinstance(each, Refused)]
     paused = [each for each in refused if each.retry_after == timedelta(seconds=2)]

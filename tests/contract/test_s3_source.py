@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.web import BaseRequest
 
 from broker.codecs.json import encode_batch, encode_event
 from broker.connections.s3 import client as s3_client
@@ -22,11 +23,18 @@ from sources.s3.spec import S3Spec
 from tests.contract.s3 import client, keys, modify, objects, put, read, until_empty
 from tests.services.relay import Relay
 from tests.services.s3.fixtures import GivenBucket
+from tests.services.s3.gate import Gate
 from tests.services.s3.server import SECRET_KEY, S3Server
 from tests.unit.meshes import until
 
 SOON = timedelta(seconds=30)
 PAGE = Path(__file__, "../../../docs/sources/S3Source.md").resolve()
+ACTIONS = {
+    "GET bucket": "s3:ListBucket",
+    "GET object": "s3:GetObject",
+    "PUT object": "s3:PutObject",
+    "DELETE object": "s3:DeleteObject",
+}
 URI = "/apis/v1/namespaces/default/s3sources/uploads"
 
 
@@ -164,7 +172,7 @@ async def test_what_was_emitted_is_not_emitted_again_when_it_runs_anew(
     s3_bucket: GivenBucket,
 ) -> None:
     for number in range(2_345):  # three pages; put there in no time
-        (s3_bucket.folder / f"{number}").touch()
+        s3_bucket.place(f"{number}")
 
     async with read(s3_bucket) as run:
         events = await run.events(2_345, within=SOON)
@@ -199,10 +207,7 @@ async def test_what_comes_late_is_emitted_unless_it_comes_later_than_it_looks_ba
         await until(lambda: run.status.lag == 0)
         await run.restart()
         for key, minutes in (("late", 50), ("too-late", 70)):
-            file = s3_bucket.folder / f"../{key}"
-            file.touch()
-            modify(s3_bucket, f"../{key}", datetime.now(UTC) - timedelta(minutes=minutes))
-            file.rename(s3_bucket.folder / key)
+            s3_bucket.place(key, modified=datetime.now(UTC) - timedelta(minutes=minutes))
         [event] = await run.events(1, within=SOON)
         await comes_next(run, s3_bucket, "z")
 
@@ -311,15 +316,17 @@ async def test_what_has_changed_since_it_was_emitted_is_not_cleared_away(
 async def test_what_cannot_be_deleted_is_emitted_once_told_and_deleted_when_that_is_allowed(
     s3_bucket: GivenBucket,
 ) -> None:
-    await allow(s3_bucket, "s3:ListBucket", "s3:GetObject")
+    policy = Policy("s3:ListBucket", "s3:GetObject")
     await put(s3_bucket, "a", b"1")
-    anybody: dict[str, Any] = {"accessKeyId": None, "secretAccessKey": None}
 
-    async with read(s3_bucket, content="data", afterwards="delete", **anybody) as run:
+    async with (
+        Gate(s3_bucket.listeners, policy.denies) as gate,
+        read(s3_bucket, endpoint=gate.url, content="data", afterwards="delete") as run,
+    ):
         await run.events(1, within=SOON)
         status = await run.until("unhealthy", within=SOON)
         await comes_next(run, s3_bucket, "b")
-        await allow(s3_bucket, "s3:ListBucket", "s3:GetObject", "s3:DeleteObject")
+        policy.allowed.add("s3:DeleteObject")
         await until_empty(s3_bucket)
         await run.until("running", within=SOON)
 
@@ -329,31 +336,27 @@ async def test_what_cannot_be_deleted_is_emitted_once_told_and_deleted_when_that
 
 async def test_what_the_page_says_it_has_to_be_allowed_is_enough(s3_bucket: GivenBucket) -> None:
     [said] = re.findall(r"have to be allowed: (.*?) as well", PAGE.read_text(), re.DOTALL)
-    await allow(s3_bucket, *re.findall("`(s3:.*?)`", said))
-    anybody: dict[str, Any] = {"accessKeyId": None, "secretAccessKey": None}
+    policy = Policy(*re.findall("`(s3:.*?)`", said))
 
-    async with read(s3_bucket, content="data", afterwards="delete", **anybody) as run:
+    async with (
+        Gate(s3_bucket.listeners, policy.denies) as gate,
+        read(s3_bucket, endpoint=gate.url, content="data", afterwards="delete") as run,
+    ):
         await comes_next(run, s3_bucket, "a")
         await until_empty(s3_bucket)
 
     assert run.status.restarts == 0
 
 
-async def allow(bucket: GivenBucket, *actions: str) -> None:
-    """Let anybody do this in the bucket, and nothing else."""
-    arn = f"arn:aws:s3:::{bucket.name}"
-    statements = [
-        {
-            "Effect": "Allow",
-            "Principal": "*",
-            "Action": each,
-            "Resource": arn if each == "s3:ListBucket" else f"{arn}/*",
-        }
-        for each in actions
-    ]
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements}).encode()
-    async with client(bucket) as s3, s3._ask("PUT", query={"policy": ""}, body=policy):
-        pass
+class Policy:
+    """What may be done in a bucket, and nothing else."""
+
+    def __init__(self, *actions: str) -> None:
+        self.allowed = set(actions)
+
+    def denies(self, request: BaseRequest) -> str | None:
+        asked = f"{request.method} {'object' if request.path.count('/') > 1 else 'bucket'}"
+        return None if ACTIONS[asked] in self.allowed else "AccessDenied"
 
 
 # --- what goes wrong -------------------------------------------------------------------------
@@ -414,9 +417,8 @@ async def test_a_server_that_is_killed_and_started_again_is_read_on(s3_server: S
     ("spec", "told"),
     [
         ({"secretAccessKey": "not-that-one"}, "is 'secretAccessKey' right?"),
-        ({"accessKeyId": "nobody"}, "No user exists"),
+        ({"accessKeyId": "nobody"}, "is 'accessKeyId' one that it knows?"),
         ({"bucket": "no-such-bucket"}, "is 'bucket' right, and 'pathStyle'?"),
-        ({"region": "eu-central-1"}, "is 'region' the bucket's?"),
         ({"accessKeyId": None, "secretAccessKey": None}, "its policy has to allow this"),
     ],
 )
@@ -431,12 +433,26 @@ async def test_why_it_may_not_read_is_said_and_no_secret_shown(
     assert "not-that-one" not in (status.error or "")
 
 
+async def test_a_region_that_is_not_the_buckets_is_said(s3_bucket: GivenBucket) -> None:
+    def denies(request: BaseRequest) -> str | None:
+        ours = "/us-east-1/" in request.headers["authorization"]
+        return None if ours else "AuthorizationHeaderMalformed"
+
+    async with Gate(s3_bucket.listeners, denies) as gate:
+        async with read(s3_bucket, endpoint=gate.url, region="eu-central-1") as run:
+            status = await run.until("restarting", within=SOON)
+        async with read(s3_bucket, endpoint=gate.url) as run:
+            await comes_next(run, s3_bucket, "a")
+
+    assert "is 'region' the bucket's?" in (status.error or "")
+
+
 async def test_tls_takes_the_authority_of_the_spec(s3_encrypted: S3Server) -> None:
     bucket = GivenBucket.made(s3_encrypted.listeners)
     authority = {"caCert": s3_encrypted.listeners.authority}
 
     async with read(bucket, tls=authority, content="data") as run:
-        (bucket.folder / "a").write_text("1")
+        bucket.place("a", b"1")
         [event] = await run.events(1, within=SOON)
     async with read(bucket) as run:
         unknown = await run.until("restarting", within=SOON)

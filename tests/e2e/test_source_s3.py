@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from broker.codecs.json import decode_event
-from tests.contract.s3 import client, content, keys, objects
+from tests.contract.s3 import content, keys, objects, put
 from tests.e2e.manifests import broker, manifest, steady, trigger
 from tests.services.mesh import RunningMesh
 from tests.services.s3.fixtures import GivenBucket
@@ -48,7 +48,7 @@ def uploads(bucket: GivenBucket) -> Sequence[str]:
             "metadata": {"name": "uploads"},
             "spec": {
                 **access,
-                "prefix": "in/",
+                "prefix": "in-",
                 "interval": "PT0.1S",
                 "content": "data",
                 "afterwards": "delete",
@@ -82,11 +82,10 @@ def uploads(bucket: GivenBucket) -> Sequence[str]:
 
 async def upload(bucket: GivenBucket) -> None:
     """Put all objects there, in about two seconds."""
-    async with client(bucket) as s3:
-        for first in range(0, OBJECTS, 20):
-            numbers = range(first, first + 20)
-            await asyncio.gather(*(s3.put(f"in/{n}", str(n).encode(), {}) for n in numbers))
-            await asyncio.sleep(0.02)
+    for first in range(0, OBJECTS, 20):
+        numbers = range(first, first + 20)
+        await asyncio.gather(*(put(bucket, f"in-{n}", str(n).encode()) for n in numbers))
+        await asyncio.sleep(0.02)
 
 
 def number_of(request: Request) -> int:
@@ -109,7 +108,7 @@ async def test_killed_amid_the_objects_the_mesh_emits_all_of_them_and_stores_all
             async with asyncio.timeout(40):
                 while len({number_of(each) for each in subscriber.received}) < OBJECTS:
                     await asyncio.sleep(0.1)
-                while await keys(s3_bucket, "in/") or len(await keys(s3_bucket, "out/")) < OBJECTS:
+                while await keys(s3_bucket, "in-") or len(await keys(s3_bucket, "out/")) < OBJECTS:
                     await asyncio.sleep(0.1)
             status = await mesh.status()
         stored = await asyncio.gather(

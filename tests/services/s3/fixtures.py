@@ -10,24 +10,27 @@ lives until the run ends, whatever becomes of that worker.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.services.maven import Jars
 from tests.services.mesh import HOST, free_port
 from tests.services.missing import Missing
 from tests.services.relay import Relay
 from tests.services.run import asks, folder_of_the_run, owner, shared
-from tests.services.s3.program import find
+from tests.services.s3.program import find, mark
 from tests.services.s3.server import ACCESS_KEY, SECRET_KEY, Listeners, S3Server
 from tests.services.server import log_end
 
-_FOUND: Final = pytest.StashKey[Path | Missing]()
+_FOUND: Final = pytest.StashKey[Jars | Missing]()
 _STARTED: Final = pytest.StashKey[S3Server]()
 _LOG: Final = pytest.StashKey[Path]()
 
@@ -42,12 +45,33 @@ class GivenBucket:
     @classmethod
     def made(cls, listeners: Listeners) -> GivenBucket:
         bucket = cls(listeners=listeners, name=f"b-{uuid.uuid4()}")
-        bucket.folder.mkdir()
+        bucket.folder.mkdir(0o700)  # others may not even list it
         return bucket
 
     @property
     def folder(self) -> Path:
         return Path(self.listeners.folder, "buckets", self.name)
+
+    def place(self, key: str, content: bytes = b"", *, modified: datetime | None = None) -> None:
+        """Let an object be there that was last modified then, or now."""
+        file = self.staged()
+        file.write_bytes(content)
+        mark(file, content)
+        if modified is not None:
+            os.utime(file, (modified.timestamp(), modified.timestamp()))
+        self.publish(file, key)
+
+    def staged(self) -> Path:
+        """Return where an object may be made that nobody lists: in a bucket beside this one."""
+        beside = self.folder.with_name("staged")
+        beside.mkdir(0o700, exist_ok=True)
+        return beside / str(uuid.uuid4())
+
+    def publish(self, file: Path, key: str) -> None:
+        """Let a staged object be there under that key, and all of it at once."""
+        target = self.folder / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
 
     @property
     def spec(self) -> dict[str, object]:
@@ -74,14 +98,14 @@ async def s3_relay(s3_listeners: Listeners) -> AsyncIterator[Relay]:
 
 @pytest.fixture(scope="session")
 def s3_listeners(
-    s3_program: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+    s3_jars: Jars, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Listeners:
     """Return where the shared server is."""
     run = folder_of_the_run(tmp_path_factory, pytestconfig)
 
     def start() -> Listeners:
         folder = Path(tempfile.mkdtemp(prefix="s3-", dir=run))
-        server = S3Server(folder, s3_program, owner=owner(pytestconfig))
+        server = S3Server(folder, s3_jars, owner=owner(pytestconfig))
         server.start()
         pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
         return server.listeners
@@ -92,19 +116,19 @@ def s3_listeners(
 
 
 @pytest.fixture
-def s3_server(s3_program: Path, tmp_path: Path) -> S3Server:
+def s3_server(s3_jars: Jars, tmp_path: Path) -> S3Server:
     """Return a server of this test's own, to be entered."""
-    return S3Server(tmp_path / "s3", s3_program)
+    return S3Server(tmp_path / "s3", s3_jars)
 
 
 @pytest.fixture
-def s3_encrypted(s3_program: Path, tmp_path: Path) -> Iterator[S3Server]:
-    with S3Server(tmp_path / "s3-tls", s3_program, encrypted=True) as server:
+def s3_encrypted(s3_jars: Jars, tmp_path: Path) -> Iterator[S3Server]:
+    with S3Server(tmp_path / "s3-tls", s3_jars, encrypted=True) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def s3_program(pytestconfig: pytest.Config) -> Path:
+def s3_jars(pytestconfig: pytest.Config) -> Jars:
     """Return what to run servers with."""
     found = pytestconfig.stash.get(_FOUND, None) or find()
     if isinstance(found, Missing):
@@ -113,7 +137,7 @@ def s3_program(pytestconfig: pytest.Config) -> Path:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Making it may take longer than a test may.
+    # Fetching it may take longer than a test may.
     if any(asks(each, "s3") for each in session.items):
         session.config.stash[_FOUND] = find()
 
@@ -125,5 +149,5 @@ def pytest_runtest_makereport(
     report = yield
     log = item.config.stash.get(_LOG, None)
     if report.failed and log and asks(item, "s3"):
-        report.sections.append(("the shared S3", log_end("VersityGW", log)))
+        report.sections.append(("the shared S3", log_end("S3Proxy", log)))
     return report

@@ -1,63 +1,40 @@
-"""Where the program comes from: whatever is installed, or Go, which makes it from its module."""
+"""Where the program comes from: S3Proxy, a jar that Maven fetches once."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
-import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
-from tests.services.locks import locked
+from tests.services.maven import Jars, jars_of
 from tests.services.missing import Missing
 
-_VERSION: Final = "v1.8.0"
-_MODULE: Final = f"github.com/versity/versitygw/cmd/versitygw@{_VERSION}"
-_KEPT: Final = Path(__file__).parents[3] / ".s3" / _VERSION
-"""What was made; git ignores it."""
+_POM: Final = Path(__file__).with_name("pom.xml")
+_KEPT: Final = Path(__file__).parents[3] / ".s3"
+"""What is fetched; git ignores it."""
 
-_MAKING: Final = 900  # seconds
+_ETAG: Final = "user.user.content-md5"
 
 
-def find() -> Path | Missing:
-    """Return the program of a VersityGW; it is made if need be, which takes minutes.
+def find(kept: Path = _KEPT) -> Jars | Missing:
+    """Return S3Proxy; its jar is fetched into ``kept`` if need be.
 
-    Whoever comes second waits for whoever makes it.
+    Whoever comes second waits for whoever fetches it.
     """
-    installed = shutil.which("versitygw")
-    if installed is not None:
-        return Path(installed)
-    program = _KEPT / "versitygw"
-    _KEPT.mkdir(parents=True, exist_ok=True)
-    with locked(_KEPT / "lock"):
-        failure = None if program.exists() else _make()
-    if failure is None:
-        return program
-    return Missing(
-        reason=f"no S3 to test with: there is no versitygw, and it cannot be made ({failure}). "
-        f"Install Go (`sudo apt-get install golang`), or `go install {_MODULE}` elsewhere"
-    )
+    found = jars_of(_POM, kept)
+    if isinstance(found, Missing):
+        return Missing(reason=f"no S3 to test with: {found.reason}")
+    with tempfile.NamedTemporaryFile() as file:
+        try:
+            mark(Path(file.name), b"")
+        except (AttributeError, OSError):
+            reason = f"the files of {tempfile.gettempdir()} can have no extended attributes"
+            return Missing(reason=f"no S3 to test with: {reason}; say another folder by TMPDIR")
+    return found
 
 
-def _make() -> str | None:
-    """Return why Go does not make it, or None."""
-    go = shutil.which("go")
-    if go is None:
-        return "there is no go"
-    try:
-        made = subprocess.run(
-            [go, "install", "-trimpath", "-ldflags=-s -w", _MODULE],
-            env={**os.environ, "GOBIN": str(_KEPT), "GOFLAGS": "", "CGO_ENABLED": "0"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=_MAKING,
-        )
-    except subprocess.TimeoutExpired:
-        return f"go does not end within {_MAKING} s"
-    if made.returncode == 0:
-        return None
-    lines = made.stdout.strip().splitlines() or [f"go ended with {made.returncode}"]
-    return lines[-1]
+def mark(file: Path, content: bytes) -> None:
+    """Let S3Proxy take the file, which has this content, for an object that was put there."""
+    os.setxattr(file, _ETAG, hashlib.md5(content, usedforsecurity=False).digest())

@@ -1,6 +1,6 @@
-"""VersityGW, which serves a folder as buckets of S3, as a process of its own.
+"""S3Proxy, which serves a folder as buckets of S3, as a process of its own.
 
-    with S3Server(tmp_path, program) as s3:
+    with S3Server(tmp_path, jars) as s3:
         ...  # at s3.listeners.url
         s3.kill()
         s3.start()
@@ -13,12 +13,20 @@ from __future__ import annotations
 import http.client
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    load_pem_private_key,
+)
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.x509 import load_pem_x509_certificate
+
 from tests.services.certificates import write_certificates
+from tests.services.maven import Jars
 from tests.services.mesh import HOST, free_ports
 from tests.services.server import Leashed, Server, listened_to
 
@@ -51,41 +59,43 @@ class Listeners:
 
 
 class S3Server(Server):
-    """A VersityGW, running while this is entered, that has on disk what it has answered.
+    """An S3Proxy, running while this is entered, that has on disk what it has answered.
 
     ``folder`` takes everything. The server does not outlive the process with the id ``owner``:
-    this one, unless told otherwise. ``encrypted`` is for TLS alone, and
-    ``options`` are more of its command line.
+    this one, unless told otherwise. ``encrypted`` is for TLS alone.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        program: Path,
-        *,
-        owner: int | None = None,
-        encrypted: bool = False,
-        options: Sequence[str] = (),
+        self, folder: Path, jars: Jars, *, owner: int | None = None, encrypted: bool = False
     ) -> None:
         folder = folder.resolve()
-        for each in ("buckets", "metadata"):
-            Path(folder, each).mkdir(parents=True, exist_ok=True)
+        Path(folder, "buckets").mkdir(parents=True, exist_ok=True)
         [port] = free_ports(1)
         self.listeners = Listeners(
             address=f"{HOST}:{port}", folder=str(folder), encrypted=encrypted
         )
-        tls: list[str] = []
+        settings = {
+            "s3proxy.authorization": "aws-v2-or-v4",
+            "s3proxy.identity": ACCESS_KEY,
+            "s3proxy.credential": SECRET_KEY,
+            "jclouds.provider": "filesystem",
+            "jclouds.identity": "none",
+            "jclouds.credential": "none",
+            "jclouds.filesystem.basedir": f"{folder}/buckets",
+        }
         if encrypted:
             write_certificates(folder, HOST, "localhost")
-            tls = ["--cert", f"{folder}/server.pem", "--key", f"{folder}/server.pem"]
-        super().__init__("VersityGW", self.listeners.log)
-        self._command = [
-            *(str(program), "--port", self.listeners.address, "--keep-alive", "--quiet", *tls),
-            *("--access", ACCESS_KEY, "--secret", SECRET_KEY, *options),
-            # Not every file system of a desk has extended attributes.
-            *("posix", "--sidecar", f"{folder}/metadata", f"{folder}/buckets"),
-        ]
-        self._process = Leashed("VersityGW", self.listeners.log, owner=owner or os.getpid())
+            _write_key_store(folder)
+            settings["s3proxy.secure-endpoint"] = self.listeners.url
+            settings["s3proxy.keystore-path"] = f"{folder}/server.p12"
+            settings["s3proxy.keystore-password"] = SECRET_KEY
+        else:
+            settings["s3proxy.endpoint"] = self.listeners.url
+        file = folder / "s3proxy.properties"
+        file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        super().__init__("S3Proxy", self.listeners.log)
+        self._command = [*jars.java(folder), "org.gaul.s3proxy.Main", "--properties", str(file)]
+        self._process = Leashed("S3Proxy", self.listeners.log, owner=owner or os.getpid())
 
     def start(self, *, within: float = 45) -> None:
         self._process.start(self._command)
@@ -113,3 +123,18 @@ class S3Server(Server):
             return False
         finally:
             connection.close()
+
+
+def _write_key_store(folder: Path) -> None:
+    """Write ``server.p12``, which Java reads, of ``server.pem``."""
+    pem = (folder / "server.pem").read_bytes()
+    key = load_pem_private_key(pem, password=None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    store = serialize_key_and_certificates(
+        b"server",
+        key,
+        load_pem_x509_certificate(pem),
+        None,
+        BestAvailableEncryption(SECRET_KEY.encode()),
+    )
+    (folder / "server.p12").write_bytes(store)
