@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from broker import plugins
-from broker.errors import ChannelFull, ChannelUnavailable
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
 from broker.ports import Channel, Emitted, HttpReply, HttpRequest, Receiver
@@ -31,9 +30,10 @@ class ReceiverRun:
         self.source = source
         self._health = Health(f"{source.kind} {source.key}")
         self._health.runs()
-        self._emit = _AtOnce(Context(source, channel, self._health), self._health)
+        context = Context(source, channel, self._health)
+        self._emit = _AtOnce(context)
         plugin = plugin or plugins.source_of(source.kind, source.at)
-        self._receiver: Receiver = plugin.make(source.spec, self._emit.context)
+        self._receiver: Receiver = plugin.make(source.spec, context)
 
     @property
     def broker(self) -> str:
@@ -51,16 +51,8 @@ class ReceiverRun:
 class _AtOnce:
     """See `broker.ports.Emitter`: one that never waits, as somebody waits for an answer."""
 
-    def __init__(self, context: Context, health: Health) -> None:
-        self.context = context
-        self._health = health
+    def __init__(self, context: Context) -> None:
+        self.at_once = context.emit.at_once
 
     async def __call__(self, events: Emitted | Iterable[Emitted]) -> None:
-        try:
-            await self.context.emit.at_once(events)
-        except (ChannelUnavailable, ChannelFull) as error:
-            self._health.store(str(error))
-            raise
-        self._health.store(None)
-
-    at_once = __call__
+        await self.at_once(events)

@@ -80,6 +80,15 @@ class Context:
             await self._open().append(events)
             self._health.emitted(len(events))
 
+    async def at_once(self, events: Sequence[Event]) -> None:
+        """Do what `append` does, or raise, and let operators see why it cannot be done."""
+        try:
+            await self.append(events)
+        except (ChannelUnavailable, ChannelFull) as error:
+            self._health.store(str(error))
+            raise
+        self._health.store(None)
+
     async def patiently(self, events: Sequence[Event]) -> None:
         """Do what `append` does, however long it takes."""
         await self._patiently(lambda: self.append(events))
@@ -117,7 +126,7 @@ class _Emitter:
         await self._context.patiently(_checked(events))
 
     async def at_once(self, events: Emitted | Iterable[Emitted]) -> None:
-        await self._context.append(_checked(events))
+        await self._context.at_once(_checked(events))
 
 
 def _checked(given: Emitted | Iterable[Emitted]) -> Sequence[Event]:

@@ -259,7 +259,7 @@ async def test_a_process_that_is_killed_gives_way(rabbitmq: str, tmp_path: Path)
     finally:
         with suppress(ProcessLookupError):
             holder.kill()
-        await holder.wait()
+        await holder.communicate()  # which closes its pipe
 
 
 @pytest.mark.timeout(120)

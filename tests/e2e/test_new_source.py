@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -84,4 +85,7 @@ def test_what_is_installed_is_listed(tmp_path: Path) -> None:
 
     assert "PingSource" in sources.stdout
     assert "sources.knative.dev/v1" in sources.stdout
-    assert '{"sink": "http", "package": "cemesh", "summary": "All http and' in sinks.stdout
+    told = {each["sink"]: each for each in json.loads(sinks.stdout)}
+    assert told["http"]["summary"].startswith("All http and https destinations")
+    assert told["http"]["package"] == "cemesh"
+    assert told["LogSink"]["apiversion"] == "sinks.cemesh.dev/v1alpha1"

@@ -271,7 +271,7 @@ async def test_the_live_stream_has_what_comes_to_any_worker(running_mesh: Meshes
                         break
         finally:
             tail.terminate()
-            await tail.wait()
+            await tail.communicate()  # which closes its pipes
 
 
 async def test_a_change_of_the_files_reaches_every_worker(running_mesh: Meshes) -> None:

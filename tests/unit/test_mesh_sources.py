@@ -6,7 +6,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
 import pytest
@@ -181,6 +181,22 @@ async def test_emit_waits_while_the_store_is_away_and_at_once_does_not(bench: Be
         assert [each.id for each in events] == ["1"]
         now = run.status
         assert (now.error, now.restarts) == (None, 0)
+
+
+async def test_what_at_once_cannot_store_is_seen_until_something_is_stored(bench: Bench) -> None:
+    async def work(emit: Emitter, context: SourceContext) -> None:
+        while True:
+            with suppress(ChannelUnavailable):
+                await emit.at_once(make_event("1"))
+            await asyncio.sleep(0.01)
+
+    bench.backend.outage = "the disk is full"
+    async with bench.running(work) as run:
+        await until(lambda: run.status.state == "unhealthy")
+        assert run.status.error == "the disk is full"
+
+        bench.backend.outage = None
+        await until(lambda: run.status.state == "running")
 
 
 async def test_what_can_become_no_event_is_a_dead_letter_with_the_reason(bench: Bench) -> None:

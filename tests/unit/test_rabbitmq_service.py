@@ -88,9 +88,14 @@ async def stored(client: Client, payload: bytes) -> str:
 
 
 async def first_of(client: Client, queue: str) -> bytes:
-    """Return what stands first in the queue; it stays there."""
-    async with channel_of(client) as channel:
-        message = await (await channel.get_queue(queue)).get()
+    """Return what stands first in the queue; it stays there.
+
+    What somebody had in hand whose connection has ended comes back after a moment.
+    """
+    async with channel_of(client) as channel, asyncio.timeout(30):
+        found = await channel.get_queue(queue)
+        while (message := await found.get(fail=False)) is None:
+            await asyncio.sleep(0.05)
     return message.body
 
 
