@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 from broker.connections.web import phrase
 from broker.errors import InvalidEvent, UnsupportedContent
+from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
 from broker.urls import without_credentials
 from sources.httppoller.client import Client, next_page, retry_after, unusable
@@ -130,21 +131,12 @@ class HttpPollerSource:
     # --- what is stored --------------------------------------------------------------------
 
     async def _store(self, items: Sequence[Item], emit: Emitter) -> None:
-        """Emit them together, or one by one where the broker refuses one of them."""
+        """Emit what is an event, and reject what is none."""
         for each in items:
             if each.event is None:
                 await self._reject(each, each.flaw)
         sound = [(each, each.event) for each in items if each.event is not None]
-        if not sound:
-            return
-        try:
-            await emit([event for _, event in sound])
-        except InvalidEvent as refusal:
-            if len(sound) == 1:
-                await self._reject(sound[0][0], str(refusal))
-                return
-            for each, _ in sound:
-                await self._store([each], emit)
+        await pass_on(sound, emit, lambda item, error: self._reject(item, str(error)))
 
     async def _reject(self, item: Item, why: str) -> None:
         await self._context.reject(

@@ -13,6 +13,7 @@ from broker.connections.rabbitmq.connecting import at, close, connect
 from broker.connections.rabbitmq.connection import Connection
 from broker.errors import ChannelUnavailable, InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
 from sources.rabbitmq.consuming import Deliveries, answered, is_of_a_stream
 from sources.rabbitmq.messages import event_of, label_of
@@ -99,20 +100,8 @@ class RabbitmqSource:
                 events.append((message, event_of(message, self._context.uri, self._queue)))
             except InvalidEvent as error:
                 await self._reject(message, error)
-        if events:
-            await self._store(events, emit)
+        await pass_on(events, emit, self._reject)
         await deliveries.acknowledge(messages)
-
-    async def _store(self, taken: Sequence[tuple[DeliveredMessage, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0][0], refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
 
     async def _reject(self, message: DeliveredMessage, error: InvalidEvent) -> None:
         why = f"a message of the queue {self._queue}: {error}"

@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Protocol
 from broker.connections.s3 import FAULTS, Bucket, Listed, S3Error, connected, said
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
 from sources.s3.cleared import GONE, Cleared
 from sources.s3.kept import Kept
@@ -213,18 +214,11 @@ class _Run:
             raise error
 
     async def _store(self, taken: Sequence[tuple[Listed, Event]]) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        if not taken:
-            return
-        try:
-            await self._emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                ((listed, event),) = taken
-                await self._reject(listed, refusal, event.data, id=event.id)
-                return
-            for each in taken:
-                await self._store([each])
+        await pass_on([(each, each[1]) for each in taken], self._emit, self._refused)
+
+    async def _refused(self, taken: tuple[Listed, Event], error: InvalidEvent) -> None:
+        listed, event = taken
+        await self._reject(listed, error, event.data, id=event.id)
 
     async def _reject(
         self, listed: Listed, error: InvalidEvent, data: bytes | None = None, id: str | None = None

@@ -11,6 +11,7 @@ from websockets.asyncio.client import ClientConnection
 
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
+from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
 from broker.urls import without_credentials
 from sources.websocket.connecting import FAULTS, connected, received, said
@@ -80,19 +81,7 @@ class WebSocketSource:
                 await self._reject(message, error)
             else:
                 taken.append((message, event))
-        if taken:
-            await self._store(taken, emit)
-
-    async def _store(self, taken: Sequence[tuple[Message, Event]], emit: Emitter) -> None:
-        """Emit the events together, or one by one where the broker refuses one of them."""
-        try:
-            await emit([event for _, event in taken])
-        except InvalidEvent as refusal:
-            if len(taken) == 1:
-                await self._reject(taken[0][0], refusal)
-                return
-            for each in taken:
-                await self._store([each], emit)
+        await pass_on(taken, emit, self._reject)
 
     async def _reject(self, message: Message, error: InvalidEvent) -> None:
         why = f"{self._server}: {error}"
