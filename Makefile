@@ -28,8 +28,8 @@ help: ## list the targets
 run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
 	@PATH="$(abspath $(BIN)):$$PATH" examples/quickstart/run
 
-# One more than there are cores, up to 8: many tests wait for servers.
-WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
+# Two for each core, up to 8: half of the time, tests wait for servers.
+WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? 2 * n : 8)))
 
 # The tests start cemesh hundreds of times: with no bytecode kept, each would compile it anew.
 .PHONY: test
