@@ -94,7 +94,10 @@ class S3Server(Server):
         file = folder / "s3proxy.properties"
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         super().__init__("S3Proxy", self.listeners.log)
-        self._command = [*jars.java(folder), "org.gaul.s3proxy.Main", "--properties", str(file)]
+        self._command = [
+            *("env", "LC_ALL=C.UTF-8"),  # in which Java has the names of files, which are keys
+            *(*jars.java(folder), "org.gaul.s3proxy.Main", "--properties", str(file)),
+        ]
         self._process = Leashed("S3Proxy", self.listeners.log, owner=owner or os.getpid())
 
     def start(self, *, within: float = 45) -> None:
