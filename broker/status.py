@@ -88,10 +88,10 @@ class BrokerStatus:
 class SourceStatus:
     """One source. ``error`` is what ended its last run or is wrong now, None if all is well.
 
-    ``standby``: another process runs it, as only one may. ``unhealthy``: it runs, and cannot get at
-    what it reads from, or cannot store. ``lag`` is how many events wait upstream, ``lag_since``
-    when the oldest of them came; None where the source does not say. What is counted is counted
-    since this process runs the source.
+    ``standby``: another process runs it, as only one may. ``unhealthy``: it cannot get at what it
+    reads from, or cannot store; ``restarting``: it has ended for another reason. ``lag`` is how
+    many events wait upstream, ``lag_since`` when the oldest of them came; None where the source
+    does not say. What is counted is counted since this process runs the source.
     """
 
     kind: str

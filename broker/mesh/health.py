@@ -26,6 +26,7 @@ class Health:
         self._standing_by = False
         self._running_since: float | None = None
         self._ended: str | None = None
+        self._is_upstream = False  # what ended it
         self._upstream: str | None = None
         self._store: str | None = None
         self._lag: tuple[int | None, datetime | None] = (None, None)
@@ -57,7 +58,7 @@ class Health:
             return "unhealthy", wrong
         # One that failed has not recovered because it was begun again.
         if self._ended is not None and not (self.was_well or self._lasts()):
-            return "restarting", self._ended
+            return "unhealthy" if self._is_upstream else "restarting", self._ended
         return "running", None
 
     def _lasts(self) -> bool:
@@ -72,12 +73,15 @@ class Health:
         self._standing_by = False
         self._running_since = time.monotonic()
 
-    def ended(self, why: str, *, fault: Exception | None = None) -> None:
-        """Note that a run has ended, by its ``fault``, or by what is no fault of its."""
+    def ended(self, why: str, *, fault: Exception | None = None, upstream: bool = False) -> None:
+        """Note that a run has ended, by its ``fault``, or by what is no fault of its.
+
+        ``upstream``: by what it reads from.
+        """
         self._standing_by = self.was_well = False
         self._running_since = self._upstream = self._store = None
         self._lag = (None, None)
-        self._ended = why
+        self._ended, self._is_upstream = why, upstream
         self._restarts += 1
         extra = {"source": self._name, "why": why}
         if fault is None:

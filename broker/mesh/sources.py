@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from broker import plugins
-from broker.errors import CemeshError
+from broker.errors import CemeshError, UpstreamUnavailable
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
 from broker.ports import Channel
@@ -64,16 +64,17 @@ class SourceRun:
         while True:
             started = loop.time()
             fault: Exception | None = None
+            upstream = False
             try:
                 await self._run_once()
                 why = "it ended by itself"
             except CemeshError as error:
-                why = str(error)
+                why, upstream = str(error), isinstance(error, UpstreamUnavailable)
             except Exception as error:  # noqa: BLE001 - a plug-in's faults are not the mesh's
                 why, fault = f"{type(error).__name__}: {error}", error
             if self._health.was_well or loop.time() - started > _LAST_PAUSE:
                 pause = _FIRST_PAUSE
-            self._health.ended(why, fault=fault)
+            self._health.ended(why, fault=fault, upstream=upstream)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE)
 

@@ -33,7 +33,8 @@ class Follower:
     """Tells what becomes of the objects of a collection, and moves its place after that.
 
     ``owner`` is the type of what has to control them, if anything. ``moved`` is called when the
-    place has changed, and ``watches`` when a watch has begun.
+    place has changed, ``saved`` returns once it is durable, and ``watches`` is called when a watch
+    has begun.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Follower:
         owner: ObjectType | None,
         tell: Tell,
         moved: Callable[[], None],
+        saved: Callable[[], Awaitable[None]],
         watches: Callable[[], None],
     ) -> None:
         self._access = access
@@ -53,6 +55,7 @@ class Follower:
         self._owner = owner
         self._tell = tell
         self._moved = moved
+        self._saved = saved
         self._watches = watches
 
     async def run(self) -> None:
@@ -109,7 +112,8 @@ class Follower:
                 break
         await self._pass_on([("delete", remains(known[key], self._of)) for key in missing])
         self._place.version = page.version
-        self._moved()
+        # Before the first change: without a place, nobody would miss what was deleted by then.
+        await self._saved()
 
     # --- watches ---------------------------------------------------------------------------
 

@@ -69,6 +69,9 @@ class ApiServerSource:
         server = str(access.url).rstrip("/")
         places = Places(server, await self._context.load())
 
+        async def save() -> None:
+            await self._context.save(places.json())
+
         async def tell(of: Collection, told: Sequence[Told]) -> None:
             await self._tell(of, told, server, emit)
 
@@ -80,6 +83,7 @@ class ApiServerSource:
                 owner=self._spec.owner,
                 tell=tell,
                 moved=self._moved.set,
+                saved=save,
                 watches=lambda: self._watches(of),
             )
 

@@ -9,7 +9,7 @@ import re
 from functools import partial
 from typing import ClassVar, Final
 
-from broker.errors import UpstreamUnavailable
+from broker.errors import CemeshError
 from broker.ports import Emitter, SourceContext
 from broker.programs import Concealed, Lines, command, environment, inherited, run_program
 from sources.container.sink import SinkServer
@@ -38,7 +38,7 @@ class ContainerSource:
         self._name = f"{context.kind} {context.namespace}/{context.name}"
 
     async def run(self, emit: Emitter) -> None:
-        """Run the program, and emit what it posts. Raises `UpstreamUnavailable` when it ends."""
+        """Run the program, and emit what it posts. Raises `CemeshError` when it ends."""
         sink = SinkServer(emit, self._context)
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(sink.take())
@@ -49,7 +49,7 @@ class ContainerSource:
                 well.cancel()
                 sink.close()  # only now: as it ends, too, the program may post events
                 await asyncio.wait([serving])
-        raise UpstreamUnavailable(how)
+        raise CemeshError(how)
 
     async def _run_program(self, sink: SinkServer) -> str:
         """Return how it has ended."""

@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from broker.channels.memory_stores import MemoryCheckpoints
 from broker.event import Event
 from broker.ports import Emitter
 from cemesh.testing import RunningSource, running
@@ -343,6 +344,27 @@ async def test_a_watch_that_is_told_amid_it_that_its_place_is_gone_lists_anew(
         assert run.status.state == "running"
 
 
+async def test_nothing_is_watched_before_it_is_durable_from_where_on(
+    server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable = asyncio.Event()
+    put = MemoryCheckpoints.put
+
+    async def once_it_may(checkpoints: MemoryCheckpoints, key: str, place: bytes) -> None:
+        await durable.wait()
+        await put(checkpoints, key, place)
+
+    monkeypatch.setattr(MemoryCheckpoints, "put", once_it_may)
+    server.put("configmaps", "one")
+    async with follow(server, folder) as run:
+        assert told(await run.events(1)) == [("add", "one")]
+        await asyncio.sleep(0.2)
+        assert not server.watches
+
+        durable.set()
+        await until_watched(server)
+
+
 async def test_a_watch_that_the_server_does_not_end_is_begun_again(
     server: ApiServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -368,7 +390,7 @@ async def test_a_watch_that_fails_is_told_of_and_nothing_is_lost(
         await until_watched(server)
         server.put("configmaps", "one")
         server.fail_watches(500, "etcd has no leader")
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         server.put("configmaps", "two")
 
         assert told(await run.events(2)) == [("add", "one"), ("add", "two")]
@@ -391,7 +413,7 @@ async def test_lists_that_are_always_too_old_are_told_of(
 
     monkeypatch.setattr(api, "page", compacting)
     async with follow(server, folder) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         monkeypatch.setattr(api, "page", page)
         assert sorted(told(await run.events(2))) == [("add", "0"), ("add", "1")]
     assert "were out of date before their end was read" in (status.error or "")
@@ -499,7 +521,7 @@ async def test_a_server_that_goes_away_is_told_of_and_followed_again_from_where_
         await run.events(1)
         await until_watched(server)
         await server.down()
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         server.put("configmaps", "two")
         await server.listen()
 
@@ -513,7 +535,7 @@ async def test_a_server_that_is_not_there_is_told_of_with_its_address(
 ) -> None:
     await server.down()
     async with follow(server, folder) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert status.error == f"the API server at {server.url} cannot be reached: Connection refused"
 
@@ -535,7 +557,7 @@ async def test_what_is_no_api_server_is_told_in_words(
         another.answers("/api/v1", [script])
         server.url = another.url("")
         async with follow(server, folder) as run:
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
 
     assert why in (status.error or "")
 
@@ -548,7 +570,7 @@ async def test_a_server_that_is_silent_amid_an_answer_is_told_of(
         another.answers("/api/v1", [hang(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")])
         server.url = another.url("")
         async with follow(server, folder) as run:
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
 
     assert status.error == f"the API server at {server.url} does not answer in time"
 
@@ -562,7 +584,7 @@ async def test_a_server_that_is_silent_is_told_of_and_asked_again(
         server.url = relay.in_url(server.url)
         async with follow(server, folder) as run:
             with relay.hung():
-                status = await run.until("restarting")
+                status = await run.until("unhealthy")
             assert told(await run.events(1)) == [("add", "one")]
 
     assert status.error == f"the API server at {server.url} does not answer in time"
@@ -580,7 +602,7 @@ async def test_what_the_server_has_against_it_is_told(
 ) -> None:
     server.refusals = [(status, {})]
     async with follow(server, folder) as run:
-        found = await run.until("restarting")
+        found = await run.until("unhealthy")
         assert why in (found.error or "")
         await run.until("running")
 
@@ -591,7 +613,7 @@ async def test_what_may_not_be_read_is_told_with_the_rule_that_it_takes(
     server.forbidden = {"deployments"}
     deployments = {"apiVersion": "apps/v1", "kind": "Deployment"}
     async with follow(server, folder, CONFIGMAPS, deployments) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert status.error == (
         "reading deployments: the API server answers 403: deployments is forbidden; it takes a "
@@ -615,7 +637,7 @@ async def test_what_is_longer_than_anything_that_is_meant_is_not_kept_in_memory(
         if bound == "_LARGEST_PAGE":
             server.compact()
             server.end_watches()
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert f"{why} 2,000 bytes" in (status.error or "")
 
@@ -624,7 +646,7 @@ async def test_a_kind_that_is_not_there_is_told(server: ApiServer, folder: Path)
     async with follow(
         server, folder, {"apiVersion": "shop.example.com/v1", "kind": "Order"}
     ) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert "has no kind Order in shop.example.com/v1" in (status.error or "")
 
@@ -678,7 +700,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_told_of(folder: Path) ->
         server.kubeconfig(folder, authority=wrong)
         spec = {"resources": [CONFIGMAPS], "kubeconfig": str(folder / "kubeconfig")}
         async with running(ApiServerSource, ApiServerSpec.model_validate(spec)) as run:
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
 
     assert f"{server.url} cannot be reached: its certificate is not trusted" in (status.error or "")
 

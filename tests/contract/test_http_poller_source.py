@@ -122,7 +122,7 @@ async def test_a_circle_of_redirects_has_an_end(server: Subscriber) -> None:
     url = server.answers("/", [reply(302, {"Location": "/"})])
 
     async with poll(url) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert status.error == f"{url} cannot be used: it redirects more than 5 times"
     assert len(server.received) == 6
@@ -138,7 +138,7 @@ async def test_it_speaks_tls_and_trusts_whom_it_is_told_to(trusts: bool) -> None
             if trusts:
                 assert [each.data for each in await run.events(1)] == [b"1"]
             else:
-                status = await run.until("restarting")
+                status = await run.until("unhealthy")
                 assert "is its authority in 'tls.caCert'?" in (status.error or "")
 
 
@@ -157,7 +157,7 @@ async def test_its_certificate_is_shown_to_the_server_and_to_no_other() -> None:
         async with poll(server.url("/here"), tls=tls) as run:
             await run.events(1)
         async with poll(server.url("/there"), tls=tls) as run:
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
 
     assert (status.error or "").startswith(f"{other.url('/')} cannot be used: ")
     assert not other.received
@@ -302,7 +302,7 @@ async def test_an_answer_without_the_list_is_told_of(
     url = server.answers("/", [reply(200, JSON, body)])
 
     async with poll(url, **LIST) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert f"{url} cannot be used: {told}" in (status.error or "")
 
@@ -314,7 +314,7 @@ async def test_more_than_can_be_known_again_is_refused_and_what_can_be_fits(
     url = server.answers("/", [reply(200, JSON, each) for each in bodies])
 
     async with poll(url, **LIST) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         assert run.status.emitted == 0
         events = await run.events(5_000)
         await run.until("running")
@@ -408,7 +408,7 @@ async def test_what_is_no_answer_of_use_is_said(
     url = server.answers("/", [answer])
 
     async with poll(url, maxBodyBytes=1_000, timeout="PT0.5S") as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert (status.error or "").startswith(f"{url} cannot be used: {told}")
     assert run.status.emitted == 0
@@ -424,7 +424,7 @@ async def test_it_goes_on_after_an_outage_and_says_where_the_server_was(
         async with poll(url, **LIST) as run:
             await run.events(1)
             with relay.cut():
-                status = await run.until("restarting")
+                status = await run.until("unhealthy")
                 numbers.append(2)
             events = await run.events(1)
 

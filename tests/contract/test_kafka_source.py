@@ -372,7 +372,7 @@ async def test_it_is_stopped_in_time_also_while_kafka_hangs(
 
 async def test_a_kafka_that_is_not_there_is_one_line(topic: str) -> None:
     async with read("127.0.0.1:1", topic) as run:
-        told = await run.until("restarting")
+        told = await run.until("unhealthy")
 
     assert told.error == "Kafka at 127.0.0.1:1 cannot be used: Connection refused"
 
@@ -446,7 +446,7 @@ async def test_a_wrong_password_is_said_and_not_shown(
     net = {"sasl": {"enable": True, "user": USER, "password": "not-that-one"}}
 
     async with read(kafka_listeners.sasl_plaintext, topic, net=net) as run:
-        told = await run.until("restarting")
+        told = await run.until("unhealthy")
 
     assert "are 'user' and 'password' in 'net.sasl'" in (told.error or "")
     assert "not-that-one" not in (told.error or "")

@@ -292,7 +292,7 @@ async def test_it_goes_on_by_itself_after_an_outage_and_says_that_there_is_one(
         await publish(mqtt, f"{topic}/x", b"1")
         await settled(run)
         with mqtt_relay.cut():
-            told = await run.until("restarting")
+            told = await run.until("unhealthy")
             await publish(mqtt, f"{topic}/x", b"2")
         async with asyncio.timeout(30):
             while (await run.events(1))[0].data != b"2":
@@ -316,7 +316,7 @@ async def test_a_server_that_is_restarted_keeps_what_came_meanwhile_and_before(
             [first] = await run.events(1)
             await settled(run)
             await asyncio.to_thread(mqtt_server.stop)
-            await run.until("restarting")
+            await run.until("unhealthy")
             await asyncio.to_thread(mqtt_server.start)
             await run.until("running")
             await publish(address, f"{topic}/x", b"2")
@@ -353,9 +353,9 @@ async def test_a_server_that_hangs_is_told_of_and_keeps_nobody_from_ending(
     async with read(mqtt_relay.address, topic) as run:
         await settled(run)
         with mqtt_relay.hung():
-            told = await run.until("restarting")
+            told = await run.until("unhealthy")
             await run.restart()
-            again = await run.until("restarting")
+            again = await run.until("unhealthy")
             await run.stop()
             await asyncio.sleep(0)
             left = [each for each in asyncio.all_tasks() if "_misc_loop" in str(each)]
@@ -407,7 +407,7 @@ async def test_a_stopped_source_leaves_no_task_and_no_connection(mqtt: str, topi
 
 async def test_a_server_that_is_not_there_is_one_line(topic: str) -> None:
     async with read("127.0.0.1:1", topic) as run:
-        told = await run.until("restarting")
+        told = await run.until("unhealthy")
 
     assert told.error == "MQTT server 127.0.0.1:1: Connection refused"
 
@@ -416,7 +416,7 @@ async def test_a_server_that_acknowledges_nothing_is_told_of(
     mqtt_listeners: Listeners, topic: str
 ) -> None:
     async with read(mqtt_listeners.qos_0, topic) as run:
-        told = await run.until("restarting")
+        told = await run.until("unhealthy")
 
     assert "it takes no messages of QoS 1" in (told.error or "")
 
@@ -427,7 +427,7 @@ async def test_it_has_its_session_back_after_another_client_of_the_same_name(
     async with read(mqtt, topic) as run:
         await settled(run)
         async with client(mqtt, identifier=topic, clean_start=False, properties=kept()):
-            told = await run.until("restarting")
+            told = await run.until("unhealthy")
         await publish(mqtt, f"{topic}/x", b"1")
         [event] = await run.events(1)
 
@@ -450,7 +450,7 @@ async def test_a_wrong_password_is_said_and_not_shown(
     mqtt_listeners: Listeners, topic: str
 ) -> None:
     async with read(mqtt_listeners.secured, topic, user=USER, password="not-that-one") as run:
-        told = await run.until("restarting")
+        told = await run.until("unhealthy")
 
     assert "are 'user' and 'password' those that it knows" in (told.error or "")
     assert "not-that-one" not in (told.error or "")
@@ -482,7 +482,7 @@ async def test_tls_that_does_not_fit_is_said(
 ) -> None:
     address = getattr(mqtt_listeners, listener)
     async with read(f"{scheme}://{address}", topic) as run:
-        told = await run.until("restarting")
+        told = await run.until("unhealthy")
 
     assert (told.error or "").startswith(f"MQTT server {address}: ")
     assert said in (told.error or "")

@@ -252,7 +252,7 @@ async def test_what_was_emitted_and_could_not_be_deleted_comes_again_with_its_id
 
     async with read(postgresql, mesh) as run:
         [first] = await run.events(1)
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         await postgresql.connection.execute("DROP RULE keep ON outbox")
         [again] = await run.events(1)
         await until_left(postgresql, 0)
@@ -360,7 +360,7 @@ async def test_a_connection_that_is_cut_is_told_and_it_goes_on(
         await until_left(postgresql, 0)
         with postgresql_relay.cut():
             await insert(postgresql, "2")
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
         [event] = await run.events(1)
         await until_left(postgresql, 0)
         await run.until("running")
@@ -385,7 +385,7 @@ async def test_a_server_that_is_killed_and_comes_back_has_every_row_still(
                 await run.until("unhealthy")
                 await asyncio.to_thread(server.kill)
             found = {each.id for each in await run.events(2)}
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
             await asyncio.to_thread(server.start)
             # They could not be deleted, and come again.
             again = {each.id for each in await run.events(2)}
@@ -419,7 +419,7 @@ async def test_what_keeps_it_from_reading_is_said_in_words(
     )
 
     async with read(postgresql, **{"user": ADMIN, **fields}) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert status.error is not None
     assert why in status.error
@@ -444,7 +444,7 @@ async def test_a_privilege_that_is_missing_is_told_with_its_grant(
     )
 
     async with read(postgresql, mesh, **fields) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert why.format(user=mesh) in (status.error or "")
 
@@ -456,7 +456,7 @@ async def test_a_server_that_is_read_only_gets_nothing_emitted_that_would_come_a
     await insert(postgresql, "1")
 
     async with read(postgresql, mesh) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert "it is read-only, as a standby is" in (status.error or "")
     assert status.emitted == 0
@@ -490,7 +490,7 @@ async def test_tls_that_is_missing_or_not_trusted_is_said_in_words(
     postgresql: Database, mesh: str, tls: Mapping[str, object], why: str
 ) -> None:
     async with read(postgresql, TLS_ONLY, tls=tls) as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert why in (status.error or "")
 

@@ -59,7 +59,7 @@ async def test_a_server_that_is_killed_is_read_on_when_it_is_back(
         await run.events(1)
         await until(lambda: has_written_down(server, name))
         await asyncio.to_thread(server.kill)
-        await run.until("restarting")
+        await run.until("unhealthy")
         await asyncio.to_thread(server.start)
         await publish(url, name, b"2")
         seen: set[bytes | None] = set()

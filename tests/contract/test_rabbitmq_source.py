@@ -150,7 +150,7 @@ async def test_a_queue_that_was_deleted_is_told_of_and_made_again(rabbitmq: str)
         await until(lambda: is_consumed(rabbitmq, name))
         async with client(rabbitmq) as channel:
             await channel.queue_delete(name)
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         await until(lambda: is_consumed(rabbitmq, name))
         await publish(rabbitmq, "", b"1", exchange=name)
         await run.events(1)
@@ -206,7 +206,7 @@ async def test_it_goes_on_once_the_way_to_the_server_is_there_again(
         await publish(rabbitmq, queue, *numbered(*range(10)))
         await run.events(10)
         with rabbitmq_relay.cut():
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
             await publish(rabbitmq, queue, *numbered(*range(10, 20)))
         seen: set[bytes | None] = set()
         while not seen.issuperset(numbered(*range(10, 20))):
@@ -251,7 +251,7 @@ def spec(access: Mapping[str, object], resources: Mapping[str, object]) -> Rabbi
 
 async def why(asked: RabbitmqSpec) -> str:
     async with running(RabbitmqSource, asked, name="orders") as run:
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
     return status.error or ""
 
 
@@ -306,7 +306,7 @@ async def test_a_stream_is_refused_in_words(rabbitmq: str) -> None:
     async with read(rabbitmq, name) as run:
         await until(lambda: run.status.lag == 0)
         await publish(rabbitmq, name, b"1")
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
 
     assert f"the queue '{name}' is a stream" in (status.error or "")
 

@@ -159,7 +159,7 @@ async def test_a_group_that_is_deleted_is_told_and_begins_again_where_it_first_b
         await add(redis_url, stream, *numbered(1))
         first = await run.events(2 if start == "beginning" else 1, within=SOON)
         await ask(redis_url, "XGROUP", "DESTROY", stream, "g")
-        told = await run.until("restarting", within=SOON)
+        told = await run.until("unhealthy", within=SOON)
         await add(redis_url, stream, *numbered(2))
         again = await run.events(len(first) + 1, within=SOON)
 
@@ -313,7 +313,7 @@ async def test_it_goes_on_by_itself_after_an_outage_and_says_that_there_is_one(
         await run.events(1, within=SOON)
         await until_acknowledged(redis_url, stream)
         with redis_relay.cut():
-            told = await run.until("restarting", within=SOON)
+            told = await run.until("unhealthy", within=SOON)
             await add(redis_url, stream, *numbered(2))
         [second] = await run.events(1, within=SOON)
         await run.until("running", within=SOON)
@@ -331,7 +331,7 @@ async def test_a_server_that_is_killed_and_comes_back_loses_nothing(
             ids = await add(url, stream, *numbered(*range(20)))
             found = {each.id for each in await run.events(20, within=SOON)}
             await asyncio.to_thread(redis_server.kill)
-            told = await run.until("restarting", within=SOON)
+            told = await run.until("unhealthy", within=SOON)
             await asyncio.to_thread(redis_server.start)
             ids += await add(url, stream, *numbered(20))
             while found < set(ids):
@@ -369,7 +369,7 @@ async def test_a_redis_that_hangs_is_told_of(
     async with read(redis_relay.in_url(redis_url), stream) as run:
         await until(lambda: run.status.lag == 0)
         with redis_relay.hung():
-            told = await run.until("restarting", within=SOON)
+            told = await run.until("unhealthy", within=SOON)
             await add(redis_url, stream, *numbered(1))
         [event] = await run.events(1, within=SOON)
 
@@ -379,7 +379,7 @@ async def test_a_redis_that_hangs_is_told_of(
 
 async def test_a_redis_that_is_not_there_is_one_line(stream: str) -> None:
     async with read("redis://127.0.0.1:1", stream) as run:
-        told = await run.until("restarting", within=SOON)
+        told = await run.until("unhealthy", within=SOON)
 
     assert told.error == "Redis at 127.0.0.1:1 cannot be used: Connection refused"
 
@@ -388,7 +388,7 @@ async def test_a_key_that_is_no_stream_is_told(redis_url: str, stream: str) -> N
     await ask(redis_url, "SET", stream, "1")
 
     async with read(redis_url, stream) as run:
-        told = await run.until("restarting", within=SOON)
+        told = await run.until("unhealthy", within=SOON)
 
     assert "what has that name there is no stream" in (told.error or "")
 
@@ -413,9 +413,9 @@ async def test_it_reads_over_tls_by_a_certificate_as_a_user_of_a_database(
     async with read(url, stream, user=USER, password=PASSWORD, database=3, tls=tls) as run:
         [event] = await run.events(1, within=SOON)
     async with read(url, stream) as run:
-        untrusted = await run.until("restarting", within=SOON)
+        untrusted = await run.until("unhealthy", within=SOON)
     async with read(url, stream, tls={"caCert": tls["caCert"]}) as run:
-        unknown = await run.until("restarting", within=SOON)
+        unknown = await run.until("unhealthy", within=SOON)
 
     assert json.loads(event.data or b"") == {"n": "1"}
     assert "is its authority in 'tls.caCert'?" in (untrusted.error or "")
@@ -440,9 +440,9 @@ async def test_a_wrong_password_and_an_acl_that_is_too_narrow_are_said_and_not_s
     redis_url: str, stream: str
 ) -> None:
     async with read(redis_url, stream, user=USER, password="not-that-one") as run:
-        wrong = await run.until("restarting", within=SOON)
+        wrong = await run.until("unhealthy", within=SOON)
     async with read(redis_url, stream, user=READER, password=PASSWORD) as run:
-        narrow = await run.until("restarting", within=SOON)
+        narrow = await run.until("unhealthy", within=SOON)
 
     assert "are 'user' and 'password' those that it knows?" in (wrong.error or "")
     assert "not-that-one" not in (wrong.error or "")

@@ -371,10 +371,10 @@ async def test_a_way_that_is_cut_or_hangs_is_said_and_it_goes_on_by_itself(
     async with read(s3_bucket, endpoint=endpoint, content="data") as run:
         await comes_next(run, s3_bucket, "a")
         with s3_relay.cut():
-            cut = await run.until("restarting", within=SOON)
+            cut = await run.until("unhealthy", within=SOON)
         await comes_next(run, s3_bucket, "b")
         with s3_relay.hung():
-            hung = await run.until("restarting", within=SOON)
+            hung = await run.until("unhealthy", within=SOON)
         await comes_next(run, s3_bucket, "c")
 
     told = f"the bucket '{s3_bucket.name}' at {s3_relay.address} cannot be used: "
@@ -406,7 +406,7 @@ async def test_a_server_that_is_killed_and_started_again_is_read_on(s3_server: S
         async with read(bucket, content="data") as run:
             await comes_next(run, bucket, "a")
             await asyncio.to_thread(s3_server.kill)
-            status = await run.until("restarting", within=SOON)
+            status = await run.until("unhealthy", within=SOON)
             await asyncio.to_thread(s3_server.start)
             await comes_next(run, bucket, "b")
 
@@ -426,7 +426,7 @@ async def test_why_it_may_not_read_is_said_and_no_secret_shown(
     s3_bucket: GivenBucket, spec: dict[str, Any], told: str
 ) -> None:
     async with read(s3_bucket, **spec) as run:
-        status = await run.until("restarting", within=SOON)
+        status = await run.until("unhealthy", within=SOON)
 
     assert told in (status.error or "")
     assert SECRET_KEY not in (status.error or "")
@@ -440,7 +440,7 @@ async def test_a_region_that_is_not_the_buckets_is_said(s3_bucket: GivenBucket) 
 
     async with Gate(s3_bucket.listeners, denies) as gate:
         async with read(s3_bucket, endpoint=gate.url, region="eu-central-1") as run:
-            status = await run.until("restarting", within=SOON)
+            status = await run.until("unhealthy", within=SOON)
         async with read(s3_bucket, endpoint=gate.url) as run:
             await comes_next(run, s3_bucket, "a")
 
@@ -455,7 +455,7 @@ async def test_tls_takes_the_authority_of_the_spec(s3_encrypted: S3Server) -> No
         bucket.place("a", b"1")
         [event] = await run.events(1, within=SOON)
     async with read(bucket) as run:
-        unknown = await run.until("restarting", within=SOON)
+        unknown = await run.until("unhealthy", within=SOON)
 
     assert event.data == b"1"
     assert "is its authority in 'tls.caCert'?" in (unknown.error or "")

@@ -141,7 +141,7 @@ async def test_it_speaks_tls_and_trusts_whom_it_is_told_to(trusts: bool) -> None
             await server.send("1")
             assert data(await run.events(1)) == [b"1"]
         else:
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
             assert "is its authority in 'tls.caCert'?" in (status.error or "")
 
 
@@ -153,7 +153,7 @@ async def test_it_connects_again_after_the_server_was_restarted(server: WebSocke
         await server.send("1")
         await run.events(1)
         await server.stop()
-        status = await run.until("restarting")
+        status = await run.until("unhealthy")
         await server.start()
         await run.until("running")
         await server.send("2")
@@ -204,7 +204,7 @@ async def test_a_message_that_is_too_long_is_told_of() -> None:
     async with WebSocketServer() as server:
         await server.send("x" * 101)
         async with listen(server, maxMessageBytes=100) as run:
-            status = await run.until("restarting")
+            status = await run.until("unhealthy")
 
     assert (status.error or "").endswith("it sent a message longer than maxMessageBytes, 100")
 
@@ -217,7 +217,7 @@ async def test_a_server_that_is_silent_is_asked_whether_it_is_there(
         async with listen(server, url=url, ping="PT0.2S") as run:
             await until(lambda: bool(server.connections))
             with relay.hung():
-                status = await run.until("restarting")
+                status = await run.until("unhealthy")
             await run.until("running")
             await server.send("back")
             events = await run.events(1)
@@ -247,7 +247,7 @@ async def test_a_server_that_does_not_let_it_in_is_told_of(
     async with WebSocketServer(answer=answer) as server:
         url = f"{server.url}?key=swordfish"
         async with listen(server, url=url) as run:
-            found = await run.until("restarting")
+            found = await run.until("unhealthy")
 
     assert found.error == f"WebSocket server {server.url}?…: {told}"
 
@@ -256,7 +256,7 @@ async def test_what_is_no_websocket_server_is_told_of() -> None:
     async with Subscriber() as server:
         url = server.answers("/", [reply(200)]).replace("http", "ws")
         async with listen(WebSocketServer(), url=url) as run:
-            found = await run.until("restarting")
+            found = await run.until("unhealthy")
 
     assert found.error == f"WebSocket server {url}: it answers 200 OK"
 
@@ -264,7 +264,7 @@ async def test_what_is_no_websocket_server_is_told_of() -> None:
 async def test_a_server_that_is_away_is_told_of() -> None:
     server = WebSocketServer()
     async with listen(server) as run:
-        found = await run.until("restarting")
+        found = await run.until("unhealthy")
 
     assert found.error == f"WebSocket server {server.url}: Connection refused"
 

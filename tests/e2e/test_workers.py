@@ -283,6 +283,7 @@ async def test_a_change_of_the_files_reaches_every_worker(running_mesh: Meshes) 
             await mesh.until(
                 lambda status: (
                     [each.name for each in status.brokers[0].triggers] == ["default/second"]
+                    and "change taken up" in mesh.output()  # by all of them
                 )
             )
             for number in range(6):

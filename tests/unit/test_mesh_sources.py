@@ -259,7 +259,7 @@ async def test_a_source_that_fails_is_run_again_after_growing_pauses(
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1, 1]
     assert told[0] == ("restarting", "OSError: no network")
     assert told[1] == ("restarting", "it ended by itself")
-    assert told[9] == ("restarting", "amqp://example.test does not answer")
+    assert told[9] == ("unhealthy", "amqp://example.test does not answer")
 
 
 async def test_a_source_that_was_begun_again_runs_when_it_has_shown_that_it_works(
@@ -283,7 +283,7 @@ async def test_a_source_that_was_begun_again_runs_when_it_has_shown_that_it_work
         works.set()
         await until(lambda: run.status.state == "running")
 
-        assert (begun.state, begun.error) == ("restarting", "no route to host")
+        assert (begun.state, begun.error) == ("unhealthy", "no route to host")
         assert run.status.error is None
 
 

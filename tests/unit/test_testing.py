@@ -63,7 +63,7 @@ async def test_events_that_do_not_come_are_an_assertion_with_what_is_wrong() -> 
             await source.events(1, within=SHORT)
 
     assert str(few.value) == "3 of 5 events came; the source is running"
-    assert str(none.value) == "0 of 1 events came; the source is restarting: no server answers"
+    assert str(none.value) == "0 of 1 events came; the source is unhealthy: no server answers"
 
 
 async def test_what_is_rejected_is_there_with_its_reason() -> None:
