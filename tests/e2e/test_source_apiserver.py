@@ -66,6 +66,9 @@ async def test_killed_amid_the_changes_the_mesh_tells_of_all_of_them(
         to = trigger("objects", subscriber.url("/"), pauses=False)
         text = manifest(broker(), steady(), objects(server, tmp_path), to)
         async with running_mesh(text) as mesh:
+            async with asyncio.timeout(30):
+                while not server.watches:  # what is gone before that, nobody can know of
+                    await asyncio.sleep(0.01)
             changing = asyncio.create_task(change(server))
             await subscriber.received_at("/", 100, within=30)
             await mesh.kill9()
