@@ -62,25 +62,42 @@ async def run_program(
     watched, also when this process is killed.
     """
     ours, theirs = os.pipe()
+    starting = asyncio.ensure_future(
+        _started(
+            (str(theirs), str(_GRACE), folder or "", stdin, *command),
+            variables,
+            (out, err),
+            (theirs, *held),
+        )
+    )
+    starting.add_done_callback(lambda _: os.close(theirs))
     try:
-        try:
-            transport, leash = await _started(
-                (str(theirs), str(_GRACE), folder or "", stdin, *command),
-                variables,
-                (out, err),
-                (theirs, *held),
-            )
-        finally:
-            os.close(theirs)
-        try:
-            await leash.ended.wait()
-        finally:
-            told = await _let_go(transport, leash, ours)
+        told = await _told(starting, ours)
     except OSError as error:  # too long a command, or too many processes
         told = f"failed {error.strerror}"
     finally:
         os.close(ours)
     return _ended(command[0], told)
+
+
+async def _told(
+    starting: asyncio.Future[tuple[asyncio.SubprocessTransport, _Leash]], status: int
+) -> str:
+    """Return what the leash has told last, once it was started and it and the program have ended.
+
+    Raises `OSError` where it cannot be started.
+    """
+    told = ""
+    try:
+        await asyncio.wait([starting])
+        _, leash = starting.result()
+        await leash.ended.wait()
+    finally:
+        # Cancelled, too: of a process whose start is, asyncio connects pipes that nobody closes.
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            told = await _let_go(*starting.result(), status)
+    return told
 
 
 async def _started(

@@ -167,6 +167,9 @@ async def test_a_topic_that_is_deleted_meanwhile_is_made_again(
         before = await sink.attempt(event("1"))
         async with admin(kafka) as client:
             await client.delete_topics([topic])
+            async with asyncio.timeout(30):
+                while topic in await client.list_topics():  # it may still take records
+                    await asyncio.sleep(0.02)
         await until_accepted(sink, event("2"))
     found = await records(kafka, topic, 1)
 
