@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -111,6 +111,31 @@ async def test_what_waits_is_not_removed(kafka: str) -> None:
 
     async with opened(kafka, broker, ONE) as channel, reading(channel) as reader:
         assert (await reader.claim()).event.id == late.event.id
+
+
+async def test_a_cancellation_that_a_client_loses_keeps_nobody_from_stopping(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removing = asyncio.Event()
+
+    async def lose_it(*_: object) -> bool:
+        if not removing.is_set():
+            removing.set()
+            with suppress(asyncio.CancelledError):  # as aiokafka does while it closes a client
+                await asyncio.Event().wait()
+        return False
+
+    monkeypatch.setattr(upkeep, "_remove", lose_it)
+    async with (
+        asyncio.timeout(SOON),
+        opened(kafka, new_broker(), ONE) as channel,
+        reading(channel) as reader,
+    ):
+        await channel.append(events(1))
+        claim = await reader.claim()
+        reader.cursor.defer(claim, timedelta(milliseconds=10), attempts=1, condemned=None)
+        await reader.settle(await reader.claim())
+        await removing.wait()
 
 
 async def _is(question: Awaitable[object], answer: object) -> bool:

@@ -6,9 +6,10 @@ A test that hangs is stopped within its event loop, and of that a traceback show
 from __future__ import annotations
 
 import asyncio
+import gc
 import traceback
 from collections.abc import Generator, Iterator
-from types import CoroutineType, FrameType, GeneratorType, TracebackType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType, TracebackType
 
 import pytest
 
@@ -49,7 +50,13 @@ def _awaited(waits: object) -> Iterator[FrameType]:
                 waits = next_one
             case GeneratorType(gi_frame=frame, gi_yieldfrom=next_one):
                 waits = next_one
-            case _:
-                return
+            case AsyncGeneratorType(ag_frame=frame, ag_await=next_one):
+                waits = next_one
+            case _:  # what `anext` gives, perhaps
+                frame = None
+                behind = gc.get_referents(waits)
+                waits = next(
+                    (each for each in behind if isinstance(each, AsyncGeneratorType)), None
+                )
         if frame is not None:
             yield frame

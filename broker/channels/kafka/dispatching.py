@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -36,6 +36,9 @@ _DELAYS_AT_ONCE: Final = 256 << 10
 
 _DELAYS_WAIT: Final = timedelta(milliseconds=100)
 _SOON: Final = timedelta(seconds=1)
+
+
+_CANCELS_AGAIN_AFTER: Final = 0.5
 
 
 class Dispatching:
@@ -110,9 +113,7 @@ class Dispatching:
             ]
             member = group.create_task(self._membership.run())
             await self._stopping.wait()
-            for task in work:
-                task.cancel()
-            await asyncio.wait(work)
+            await _end(work)
             await self._holding.close()  # which lets the readers store what they have in hand
             for task in (*readers, member, *self._tasks):
                 task.cancel()
@@ -192,3 +193,15 @@ class Dispatching:
 
     def _account(self, trigger: str) -> Books:
         return account(share.places(trigger) for share in self._holding.shares())
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the tasks until all of them have ended.
+
+    aiokafka keeps to itself a cancellation that comes while it closes a client.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CANCELS_AGAIN_AFTER)
