@@ -31,12 +31,15 @@ run: $(VENV)/.ready-to-run ## run the mesh on examples/quickstart
 # Two for each core, up to 8: half of the time, tests wait for servers.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? 2 * n : 8)))
 
+# xdist hangs where a worker of it crashes and is replaced: without another, the run ends and names
+# the test.
 # The tests start cemesh hundreds of times: with no bytecode kept, each would compile it anew.
 .PHONY: test
 test: check ## run every check and every test, as CI does
 	@rm -f .coverage .coverage.*
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/coverage run -m pytest \
-		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+		--numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
+		--max-worker-restart 0
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --format=total >/dev/null || { $(BIN)/coverage report; exit 1; }
 

@@ -17,8 +17,8 @@ from aiokafka.record.default_records import (
 )
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
-from aiokafka.record.util import calc_crc32c
-from hypothesis import given
+from aiokafka.record.util import calc_crc32c, decode_varint_py, encode_varint_py
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.channels.kafka import batches
@@ -81,6 +81,7 @@ def with_header(built: bytes, **changes: int) -> bytes:
     for name, number in changes.items():
         kind, place = FIELDS[name]
         struct.pack_into(kind, changed, place, number)
+    struct.pack_into(">i", changed, 8, len(built) - 12)
     struct.pack_into(">I", changed, 17, calc_crc32c(changed[21:]))
     return bytes(changed)
 
@@ -100,6 +101,7 @@ def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     reader = DefaultRecordBatch if compiled else _DefaultRecordBatchPy
     monkeypatch.setattr(memory_records, "DefaultRecordBatch", reader)
     monkeypatch.setattr(batches, "MemoryRecords", MemoryRecords if compiled else _MemoryRecordsPy)
+    monkeypatch.setattr(_DefaultRecordBatchPy._read_msg, "__defaults__", (decode_varint_py,))
 
 
 # --- what is read -----------------------------------------------------------------------------
@@ -252,6 +254,47 @@ ENDLESS = with_header(BEYOND[:61] + bytes([BEYOND[61] + 2]) + BEYOND[62:])
 def test_a_batch_that_is_damaged_is_refused_and_not_passed_over(unreadable: bytes) -> None:
     with pytest.raises(CorruptRecordException):
         records_in(unreadable, PARTITION, 1)
+
+
+@pytest.mark.usefixtures("build")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["ce_id", NOT_UTF8]),
+    damage=st.lists(st.tuples(st.integers(0, 30), st.binary(min_size=1, max_size=12)), min_size=1),
+)
+def test_records_of_any_bytes_are_read_or_refused(
+    name: str, damage: list[tuple[int, bytes]]
+) -> None:
+    damaged = bytearray(batch(record(1, name), record(2, name)))
+    for at, written in damage:
+        damaged[61 + at : 61 + at + len(written)] = written
+
+    try:
+        records, on = records_in(with_header(bytes(damaged)), PARTITION, 1)
+    except CorruptRecordException:
+        return
+    assert on == 3
+    assert len(records) <= len(damaged)
+
+
+@pytest.mark.usefixtures("build")
+@pytest.mark.parametrize("size", [2**62, 2**63 - 100, 2**63 - 40, 2**63 - 1])
+@pytest.mark.parametrize("before", [3, 7], ids=["key", "value"])
+def test_a_length_that_no_memory_has_is_refused(size: int, before: int) -> None:
+    sound = batch(record(1))
+    assert sound[61 + 1 + before :].startswith((b"\x06key", b"\x02x"))
+    written = bytearray()
+    encode_varint_py(size, written.append)
+
+    with pytest.raises(CorruptRecordException):
+        records_in(with_header(sound[: 62 + before] + written + b"x" * 50), PARTITION, 1)
+
+
+def test_a_number_that_has_no_end_is_refused() -> None:
+    endless = with_header(batch(record(1, NOT_UTF8))[:61] + b"\x80" * 5_000)
+
+    with pytest.raises(CorruptRecordException, match="more than 64 bits"):
+        records_in(endless, PARTITION, 1)
 
 
 @pytest.mark.parametrize("unreadable", [DAMAGED, NO_NUMBERS, batch(record(1), attributes=7)])

@@ -15,7 +15,6 @@ from typing import Any, Final
 from aiokafka import TopicPartition, codec
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.record.util import decode_varint
 
 from broker.channels.kafka.compacted import Read
 from broker.codecs.kafka import Headers
@@ -118,7 +117,8 @@ def _read(data: bytes, partition: TopicPartition) -> tuple[Sequence[Read], int]:
                 )
                 for each in batch
             ]
-        except (UnicodeDecodeError, CorruptRecordException):  # which, depends on aiokafka's build
+        except (UnicodeDecodeError, CorruptRecordException, MemoryError, OverflowError):
+            # Which, depends on aiokafka's build, and on how far from sense a length is.
             if data[_MAGIC] != _WITH_HEADERS:
                 raise
             records = list(_Bytewise(batch, data, partition))
@@ -180,6 +180,15 @@ class _Bytewise:
         return bytes(self._data[start : self._at])
 
     def _number(self) -> int:
-        number: int
-        number, self._at = decode_varint(self._data, self._at)
-        return number
+        """Return the next number, a zigzag varint of at most 64 bits.
+
+        aiokafka's own reads what is behind the end of its bytes, and ends the process with that.
+        """
+        coded = 0
+        for shift in range(0, 70, 7):
+            byte = self._data[self._at]
+            self._at += 1
+            coded |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return (coded >> 1) ^ -(coded & 1)
+        raise ValueError("a number of more than 64 bits")
