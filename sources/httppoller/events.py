@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from broker.codecs import http
-from broker.codecs.kafkarecords import fitting
+from broker.codecs.fitting import fitting
 from broker.codecs.paths import json_of, text_at
 from broker.errors import InvalidEvent
 from broker.event import Event

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.codecs import kafka
-from broker.codecs.kafkarecords import are_valid, attribute_of_header, fitting, text_of, time_of
+from broker.codecs.fitting import are_valid, fitting, named, text_of, time_of
 from broker.event import Event
 
 TYPE: Final = "dev.knative.kafka.event"
@@ -53,9 +53,7 @@ def event_of(record: Record, uri: str) -> Event:
         "subject": f"partition:{record.partition}#{record.offset}",
     }
     found = {**_of_key(record.key), "time": time_of(record.timestamp)}
-    for name, value in record.headers:
-        found.setdefault(attribute_of_header(name), text_of(value))
-    found.pop(attribute_of_header(""), None)
+    found |= named("kafkaheader", ((name, text_of(value)) for name, value in record.headers))
     found["datacontenttype"] = text_of(dict(record.headers).get(_CONTENT_TYPE))
     return Event.checked(fitting(identity, found), record.value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping
 from typing import Final
@@ -12,8 +11,8 @@ from aiormq.abc import DeliveredMessage
 
 from broker.codecs import amqp
 from broker.codecs.fieldtables import canonical
+from broker.codecs.fitting import fitting, named
 from broker.codecs.http import is_cloudevents
-from broker.codecs.kafkarecords import fitting
 from broker.event import Event
 
 TYPE: Final = "dev.knative.rabbitmq.event"
@@ -24,7 +23,6 @@ _REQUIRED: Final = frozenset(
     for prefix in ("ce-", "cloudEvents:", "cloudEvents_")
     for name in ("specversion", "id", "source", "type")
 )
-_NOT_IN_A_NAME: Final = re.compile("[^a-z0-9]")
 _COUNTED: Final = frozenset({"x-delivery-count", "x-acquired-count"})
 """Headers of the server's own, which are others when the message comes again."""
 
@@ -69,10 +67,8 @@ def event_of(message: DeliveredMessage, uri: str, queue: str) -> Event:
         "rabbitmqtype": properties.message_type,
         "rabbitmqappid": properties.app_id,
     }
-    for name, value in headers.items():
-        kept = _NOT_IN_A_NAME.sub("", name.lower())
-        if kept and name not in _COUNTED:
-            found.setdefault(f"rabbitmqheader{kept}", _text(value))
+    told = ((name, _text(value)) for name, value in headers.items() if name not in _COUNTED)
+    found |= named("rabbitmqheader", told)
     said = {name: text for name, text in found.items() if text != ""}
     return Event.checked(fitting(identity, said), message.body or None)
 

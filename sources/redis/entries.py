@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from broker.codecs.fitting import time_of
 from broker.codecs.json import decode_event
-from broker.codecs.kafkarecords import time_of
 from broker.connections.redis import EVENT_FIELD
 from broker.errors import InvalidEvent
 from broker.event import Event

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from broker.codecs import http
-from broker.codecs.kafkarecords import fitting
+from broker.codecs.fitting import fitting
 from broker.connections.s3 import Listed
 from broker.errors import InvalidEvent, UnsupportedContent
 from broker.event import Event

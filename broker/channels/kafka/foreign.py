@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from broker.channels.kafka.compacted import Read
-from broker.codecs.kafkarecords import attribute_of_header, fitting, text_of, time_of
+from broker.codecs.fitting import fitting, named, text_of, time_of
 from broker.event import Event
 
 TYPE: Final = "dev.cemesh.kafka.record"
@@ -30,7 +30,6 @@ def event_of_record(record: Read) -> Event:
         "type": TYPE,
     }
     found = {"kafkakey": text_of(record.key), "time": time_of(record.timestamp)}
-    for name, value in record.headers:
-        found.setdefault(attribute_of_header(name), text_of(value))
+    found |= named("kafkaheader", ((name, text_of(value)) for name, value in record.headers))
     found["datacontenttype"] = text_of(dict(record.headers).get("content-type"))
     return Event(fitting(identity, found), record.value)

@@ -6,14 +6,13 @@ properties of the same names, and ``datacontenttype`` is the content type.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from broker.codecs.fitting import fitting, named, text_of
 from broker.codecs.json import EVENT_TYPE, decode_event, encode_event
-from broker.codecs.kafkarecords import fitting, text_of
 from broker.codecs.structured import decode_structured
 from broker.errors import InvalidEvent
 from broker.event import Event, check_name, shown
@@ -23,7 +22,6 @@ TYPE: Final = "dev.cemesh.mqtt.message"
 _CLOUDEVENTS: Final = "application/cloudevents"
 _CONTENT_TYPE: Final = "datacontenttype"
 _LONGEST: Final = 65_535  # bytes of a text, MQTT 5, section 1.5.4
-_NOT_IN_A_NAME: Final = re.compile("[^a-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +110,7 @@ def _told(message: Message, uri: str) -> Event:
         "mqttresponsetopic": message.response_topic,
         "mqttcorrelationdata": text_of(message.correlation_data),
     }
-    for name, value in message.user_properties:
-        kept = _NOT_IN_A_NAME.sub("", name.lower())
-        if kept:
-            found.setdefault(f"mqttproperty{kept}", value)
+    found |= named("mqttproperty", message.user_properties)
     return Event.checked(fitting(identity, found), message.payload or None)
 
 
