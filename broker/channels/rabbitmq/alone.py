@@ -52,7 +52,7 @@ class Alone:
 
     async def do(self, name: str, work: Work) -> None:
         queue = source_name(self._broker, "alone", name)
-        while not (  # noqa: ASYNC110
+        while not (  # noqa: ASYNC110 - RabbitMQ tells nobody that a queue is free again
             await self._is_free(queue) and await self._has_done(name, queue, work)
         ):
             await asyncio.sleep(_TRIED_EVERY)

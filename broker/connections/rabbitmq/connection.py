@@ -74,7 +74,7 @@ class Connection(aiormq.Connection):
 
     async def _Connection__reader(self, frame_receiver: FrameReceiver) -> None:  # noqa: N802
         incoming = Incoming(frame_receiver.reader, self.channels)
-        await super()._Connection__reader(incoming)  # type: ignore[misc]
+        await super()._Connection__reader(incoming)  # type: ignore[misc] # mypy mangles no names
 
     # aiormq handles both frames in methods of its own, and tells nobody.
 
