@@ -46,7 +46,12 @@ Outside of a manifest, in a test say, it takes plain text. No `repr` shows it.
 
 
 def _plain_or_revealed(value: object, info: ValidationInfo) -> object:
-    return value if isinstance(value, str) else _revealed(value, info)
+    match value:
+        case str():
+            return value
+        case dict():
+            return _revealed(value, info)
+    raise ValueError("must be a string, or {secretKeyRef: {name: …, key: …}}; numbers need quotes")
 
 
 PlainOrSecretText = Annotated[SecretStr, BeforeValidator(_plain_or_revealed)]

@@ -8,8 +8,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from broker.connections.web import TextOrSecret, WebAccess, checked_url, dotted_path
+from broker.connections.web import WebAccess, checked_url, dotted_path
 from broker.manifest.durations import PositiveDuration
+from broker.manifest.specs import PlainOrSecretText
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -33,7 +34,7 @@ class WebSocketSpec(WebAccess):
 
     url: Annotated[str, AfterValidator(_url)]
     subprotocols: list[Annotated[str, AfterValidator(_subprotocol)]] = Field(default_factory=list)
-    subscribe: list[TextOrSecret] = Field(default_factory=list)
+    subscribe: list[PlainOrSecretText] = Field(default_factory=list)
     id_from: Annotated[str, AfterValidator(dotted_path)] | None = None
     ping: PositiveDuration = timedelta(seconds=20)
     max_message_bytes: Annotated[int, Field(ge=1, le=64 << 20)] = 1 << 20

@@ -22,9 +22,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from broker.connections.mqtt.messages import Message
-from broker.connections.mqtt.spec import MqttAccess, revealed
+from broker.connections.mqtt.spec import MqttAccess
 from broker.connections.mqtt.unanswered import Unanswered
 from broker.connections.mqtt.wire import message_of, properties, shaken, size, unreadable_of
+from broker.manifest.specs import revealed
 
 _log: Final = logging.getLogger("cemesh.mqtt")
 _silent: Final = logging.getLogger("cemesh.mqtt.client")

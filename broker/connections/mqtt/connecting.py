@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from broker.connections.mqtt.client import Connection
-from broker.connections.mqtt.spec import MqttAccess, revealed
+from broker.connections.mqtt.spec import MqttAccess
+from broker.manifest.specs import revealed
 from broker.tls import tls_context
 
 

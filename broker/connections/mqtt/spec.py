@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
+from pydantic import AfterValidator, ConfigDict, model_validator
 
 from broker.characters import hidden, misfit
 from broker.connections.tls import Certificates
@@ -89,7 +89,3 @@ def _fault(text: str, name: str) -> str | None:
         return f"is longer than {_LONGEST} bytes"
     index = hidden(text)
     return None if index is None else misfit(text, index, f"{name} of MQTT")
-
-
-def revealed(text: SecretStr | None) -> str | None:
-    return None if text is None else text.get_secret_value()

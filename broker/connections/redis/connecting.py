@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
-from pydantic import SecretStr
 from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,6 +18,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker.connections.redis.spec import RedisSpec
+from broker.manifest.specs import revealed
 from broker.tls import tls_context
 
 ANSWERS_WITHIN: Final = timedelta(seconds=4)
@@ -65,8 +65,8 @@ async def connected(spec: RedisSpec) -> AsyncIterator[Redis]:
         "host": host,
         "port": port,
         "db": spec.database,
-        "username": _revealed(spec.user),
-        "password": _revealed(spec.password),
+        "username": revealed(spec.user),
+        "password": revealed(spec.password),
         # What has not been answered may have been done: whether to ask again is the caller's.
         "retry": Retry(NoBackoff(), 0),
         # Else it sends within `asyncio.wait_for`, which on Python 3.11 may lose a cancellation.
@@ -91,11 +91,7 @@ async def connected(spec: RedisSpec) -> AsyncIterator[Redis]:
 def _context(spec: RedisSpec) -> ssl.SSLContext:
     if spec.tls is None:
         return tls_context(None, None, None)
-    return tls_context(*map(_revealed, (spec.tls.ca_cert, spec.tls.cert, spec.tls.key)))
-
-
-def _revealed(text: SecretStr | None) -> str | None:
-    return None if text is None else text.get_secret_value()
+    return tls_context(*map(revealed, (spec.tls.ca_cert, spec.tls.cert, spec.tls.key)))
 
 
 async def in_time(answer: Awaitable[_Answer]) -> _Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.connections.web.access import TextOrSecret, WebAccess, checked_url, dotted_path
+from broker.connections.web.access import WebAccess, checked_url, dotted_path
 from broker.connections.web.faults import phrase, said
 
-__all__ = ["TextOrSecret", "WebAccess", "checked_url", "dotted_path", "phrase", "said"]
+__all__ = ["WebAccess", "checked_url", "dotted_path", "phrase", "said"]

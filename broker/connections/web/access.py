@@ -6,23 +6,16 @@ import re
 import ssl
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from yarl import URL
 
 from broker.characters import hidden, misfit
+from broker.connections.tls import Certificates
 from broker.manifest.shapes import Shape
-from broker.manifest.specs import SecretText
-from broker.tls import certificates_fault, pair_fault, tls_context
+from broker.manifest.specs import PlainOrSecretText, SecretText, revealed
+from broker.tls import tls_context
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OURS: Final = re.compile(
@@ -40,17 +33,7 @@ def _name(text: str) -> str:
     return text
 
 
-def _plain_or_secret(value: object, secret: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - as pydantic has it
-    if isinstance(value, dict):
-        return secret(value)
-    if isinstance(value, str):
-        return SecretStr(value)
-    raise ValueError("must be a string, or {secretKeyRef: {name: …, key: …}}; numbers need quotes")
-
-
 HeaderName = Annotated[str, AfterValidator(_name)]
-TextOrSecret = Annotated[SecretText, WrapValidator(_plain_or_secret)]
-"""A text that may stand in a manifest itself, or ``{secretKeyRef: {name: …, key: …}}``."""
 
 
 def dotted_path(text: str) -> str:
@@ -94,29 +77,6 @@ class Auth(Shape):
         return f"Basic {b64encode(pair.encode()).decode()}"
 
 
-class Tls(Shape):
-    """Certificates, as PEM texts. Without ``caCert`` the system's authorities are trusted."""
-
-    ca_cert: SecretText | None = None
-    cert: SecretText | None = None
-    key: SecretText | None = None
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("'cert' and 'key' are of no use without each other")
-        for name, pem in (("caCert", self.ca_cert), ("cert", self.cert)):
-            fault = None if pem is None else certificates_fault(pem.get_secret_value())
-            if fault is not None:
-                raise ValueError(f"'{name}' {fault}")
-        if self.cert is not None and self.key is not None:
-            texts = self.cert.get_secret_value(), self.key.get_secret_value()
-            wrong = pair_fault(*texts, names=("cert", "key"))
-            if wrong is not None:
-                raise ValueError(f"'{wrong[0]}' {wrong[1]}")
-        return self
-
-
 class WebAccess(Shape):
     """Who asks, by ``headers`` and ``auth``, and how the server is trusted.
 
@@ -125,9 +85,9 @@ class WebAccess(Shape):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    headers: dict[HeaderName, TextOrSecret] = Field(default_factory=dict)
+    headers: dict[HeaderName, PlainOrSecretText] = Field(default_factory=dict)
     auth: Auth | None = None
-    tls: Tls | None = None
+    tls: Certificates | None = None
 
     @model_validator(mode="after")
     def _can_be_sent(self) -> Self:
@@ -150,11 +110,9 @@ class WebAccess(Shape):
 
         May block for 0.1 s, reading authorities.
         """
-        tls = self.tls or Tls()
+        tls = self.tls or Certificates()
         pair = (tls.cert, tls.key) if ours else (None, None)
-        return tls_context(
-            *(None if e is None else e.get_secret_value() for e in (tls.ca_cert, *pair))
-        )
+        return tls_context(*map(revealed, (tls.ca_cert, *pair)))
 
 
 def checked_url(text: str, plain: str, secure: str) -> str:
