@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -12,11 +11,10 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import AfterValidator, Field
 
 from broker.connections.mqtt import FAULTS, Connection, MqttAccess, connected, content_of, said
+from broker.connections.templates import checked_template, filled, literal_text
 from broker.event import Event
 from broker.ports import Accepted, Answer, Refused, SinkContext
 
-_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")
 _FORBIDDEN: Final = ("+", "#", "\0")
 _LONGEST: Final = 65_535  # bytes of a topic, MQTT 5, section 1.5.4
 
@@ -26,13 +24,8 @@ _PERMANENT: Final = frozenset({0x90, 0x95, 0x99})
 
 
 def _template(text: str) -> str:
-    for name in _PLACEHOLDER.findall(text):
-        if not _ATTRIBUTE.fullmatch(name) or name == "data":
-            raise ValueError(f"'{{{name}}}' is not the name of an attribute: a-z and 0-9")
-    rest = _PLACEHOLDER.sub("", text)
-    if set("{}") & set(rest):
-        raise ValueError("has a brace that belongs to no {attribute}")
-    if any(each in rest for each in _FORBIDDEN):
+    literal = literal_text(checked_template(text))
+    if any(each in literal for each in _FORBIDDEN):
         raise ValueError("has '+', '#' or NUL in it, which no topic of a message has")
     if text.startswith("$"):
         raise ValueError("begins with '$': such topics are the server's own")
@@ -97,15 +90,13 @@ class MqttSink:
     def _topic(self, event: Event) -> str:
         """Return the topic of the event; raises `ValueError` where it can have none."""
 
-        def value(found: re.Match[str]) -> str:
-            text = event.attributes.get(found[1])
-            if text is None:
-                raise ValueError(f"the event has no '{found[1]}', which its topic is made of")
-            if any(each in text for each in _FORBIDDEN):
-                raise ValueError(f"the event's '{found[1]}' has '+' or '#' in it, and no topic may")
+        def value(name: str) -> str | None:
+            text = event.attributes.get(name)
+            if text is not None and any(each in text for each in _FORBIDDEN):
+                raise ValueError(f"the event's '{name}' has '+' or '#' in it, and no topic may")
             return text
 
-        topic = _PLACEHOLDER.sub(value, self._spec.topic)
+        topic = filled(self._spec.topic, value, made="its topic")
         if not topic or topic.startswith("$"):
             raise ValueError(f"the topic would be '{topic[:128]}', which is none of a client's")
         if len(topic.encode()) > _LONGEST:

@@ -15,10 +15,11 @@ from pamqp.commands import Basic
 from broker.codecs.amqp import Message, encode
 from broker.connections.rabbitmq.connecting import at, close, connect, reported
 from broker.connections.rabbitmq.connection import Connection
+from broker.connections.templates import filled
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.ports import Accepted, Answer, Refused, SinkContext
-from sinks.rabbitmq.spec import PLACEHOLDER, RabbitmqSinkSpec
+from sinks.rabbitmq.spec import RabbitmqSinkSpec
 
 _LONGEST: Final = 255  # bytes of a routing key, AMQP 0-9-1, section 4.2.5.3
 _MAX_SIZE: Final = re.compile(r"message size (\d+) .*max size (\d+)")
@@ -78,14 +79,8 @@ class RabbitmqSink:
 
     def _routing_key(self, event: Event) -> str:
         """Return the routing key of the event; raises `ValueError` where it can have none."""
-
-        def value(found: re.Match[str]) -> str:
-            text = event.attributes.get(found[1])
-            if text is None:
-                raise ValueError(f"the event has no '{found[1]}', which 'routingKey' is made of")
-            return text
-
-        routing_key = PLACEHOLDER.sub(value, self._spec.routing_key)
+        template = self._spec.routing_key
+        routing_key = filled(template, event.attributes.get, made="'routingKey'")
         if len(routing_key.encode()) > _LONGEST:
             raise ValueError(f"the routing key would be longer than {_LONGEST} bytes")
         return routing_key

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, model_validator
 
 from broker.connections.rabbitmq.spec import Name, RabbitmqAccess
-
-PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
-"""An attribute of the event, in braces."""
-
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")
-
-
-def _template(text: str) -> str:
-    for name in PLACEHOLDER.findall(text):
-        if not _ATTRIBUTE.fullmatch(name) or name == "data":
-            raise ValueError(f"'{{{name}}}' is not the name of an attribute: a-z and 0-9")
-    if set("{}") & set(PLACEHOLDER.sub("", text)):
-        raise ValueError("has a brace that belongs to no {attribute}")
-    return text
+from broker.connections.templates import checked_template
 
 
 class RabbitmqSinkSpec(RabbitmqAccess):
@@ -31,7 +17,7 @@ class RabbitmqSinkSpec(RabbitmqAccess):
     """
 
     exchange: Name | None = None
-    routing_key: Annotated[str, AfterValidator(_template)] = ""
+    routing_key: Annotated[str, AfterValidator(checked_template)] = ""
     content_mode: Literal["binary", "structured"] = "binary"
 
     @model_validator(mode="after")

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from pydantic import AfterValidator, Field
 
 from broker.connections.s3 import S3Access, no_hidden
+from broker.connections.templates import checked_template, filled, names_in
 from broker.event import Event
 
-_PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
-_ATTRIBUTE: Final = re.compile(r"[a-z0-9]+")
 _LONGEST: Final = 1024  # bytes of a key
 _OURS: Final = frozenset({"date", "hash"})
 _DOTS: Final = frozenset({".", ".."})
 
 
 def _template(text: str) -> str:
-    names = set(_PLACEHOLDER.findall(text))
-    for name in names:
-        if not _ATTRIBUTE.fullmatch(name) or name == "data":
-            raise ValueError(f"'{{{name}}}' is not the name of an attribute: a-z and 0-9")
-    if set("{}") & set(_PLACEHOLDER.sub("", text)):
-        raise ValueError("has a brace that belongs to no {attribute}")
+    names = names_in(checked_template(text))
     if "hash" not in names and not names >= {"source", "id"}:
         raise ValueError(
             "has neither {hash}, nor {source} and {id}: an event would overwrite another"
@@ -50,15 +43,14 @@ class S3SinkSpec(S3Access):
     def key_of(self, event: Event) -> str:
         """Return the key of the event's object; raises `ValueError` where it can have none."""
 
-        def value(found: re.Match[str]) -> str:
-            name = found[1]
+        def value(name: str) -> str | None:
             text = _ours(name, event) if name in _OURS else event.attributes.get(name)
             if not text:
-                raise ValueError(f"the event has no '{name}', which its key is made of")
+                return None  # a folder without a name would be none
             # One attribute is one part of a path, whatever stands in it.
             return text.replace(".", "%2E") if text in _DOTS else quote(text, safe=" :@+=,")
 
-        key = _PLACEHOLDER.sub(value, self.key)
+        key = filled(self.key, value, made="its key")
         if len(key.encode()) > _LONGEST:
             raise ValueError(f"its key would be longer than {_LONGEST:,} bytes; {{hash}} is short")
         return key
