@@ -9,8 +9,8 @@ from typing import Final
 
 from broker.event import Event
 from broker.policy import Batch
-from broker.ports import Accepted, Answer, BatchSink, Refused
-from delivery.verdicts import GONE, Verdict, judge
+from broker.ports import Accepted, Answer, BatchSink, Refused, Verdict
+from delivery.verdicts import GONE, judge
 
 _BROKEN_OFF: Final = Refused(reason="the batch was broken off before it was sent", untried=True)
 _KEPT: Final = Refused(

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, timedelta
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from broker.event import Event
 from broker.ports import (
+    UNWATCHED,
     Accepted,
     Answer,
+    Attempt,
     Buried,
     Claim,
     Deferred,
@@ -31,6 +33,8 @@ from broker.ports import (
     Step,
     Told,
     Underway,
+    Verdict,
+    Watcher,
 )
 from broker.trigger import Trigger
 from broker.urls import without_credentials
@@ -40,7 +44,7 @@ from delivery.backoff import Retries
 from delivery.deadletter import dead_letter
 from delivery.parking import Parking, skipped
 from delivery.replies import Replies
-from delivery.verdicts import Verdict, judge
+from delivery.verdicts import judge
 
 _log: Final = logging.getLogger("cemesh.delivery")
 
@@ -48,27 +52,6 @@ _DELIVERED: Final = Settled(outcome=Outcome.DELIVERED)
 
 Begin = Callable[[Event, Callable[[Told], None]], Underway | None]
 """See `broker.ports.PromptSink`."""
-
-
-class Attempt(NamedTuple):
-    """One attempt, for those who watch. ``number`` counts from 1, anew for a dead-letter sink.
-
-    ``seconds`` cover the storing of a reply.
-    """
-
-    trigger: str
-    source: str
-    id: str
-    to: Literal["subscriber", "dead-letter sink"]
-    destination: str
-    number: int
-    seconds: float
-    answer: Answer
-    verdict: Verdict
-
-
-def _unobserved(_: Attempt) -> None:
-    pass
 
 
 def _unheard(_: Claim, __: Answer) -> None:
@@ -80,7 +63,7 @@ class Delivery:
 
     ``reply`` is the sink of what subscribers reply, which is emitted otherwise.
     ``heard`` is told what the subscriber, and nobody else, answered, as soon as it has: of each
-    refusal once, however many events it is of.
+    refusal once, however many events it is of. ``watch`` is told of attempts and replies.
     """
 
     def __init__(
@@ -91,7 +74,7 @@ class Delivery:
         dead_letter: Sink | None,
         emit: Emit,
         reply: Sink | None = None,
-        on_attempt: Callable[[Attempt], None] = _unobserved,
+        watch: Watcher = UNWATCHED,
         heard: Callable[[Claim, Answer], None] = _unheard,
         parking: Parking | None = None,
     ) -> None:
@@ -99,8 +82,8 @@ class Delivery:
         self._subscriber = subscriber
         self._begin: Begin | None = getattr(subscriber, "begin", None)
         self._dead_letter = dead_letter
-        self._replies = Replies(emit, reply, trigger.delivery.reply)
-        self._on_attempt = on_attempt
+        self._replies = Replies(trigger, emit, reply, watch=watch)
+        self._watch = watch
         self._heard = heard
         self._parking = parking or Parking(trigger)
         self._max_age = trigger.delivery.limits.max_age
@@ -116,10 +99,10 @@ class Delivery:
         if claim.condemned is not None:
             if self._parking.has(claim):
                 return await self._look_at_parked(claim, claim.condemned)
-            return await self._bring_to_dead_letter(claim.event, claim.attempts, claim.condemned)
+            return await self._bring_to_dead_letter(claim, claim.attempts, claim.condemned)
         if self._max_age is not None and is_older(claim, self._max_age):
             why = self._too_old(claim, self._max_age)
-            return await self._bring_to_dead_letter(claim.event, 0, why)
+            return await self._bring_to_dead_letter(claim, 0, why)
         started = time.monotonic()
         return await self._await(claim, started, partial(self._subscriber.attempt, claim.event))
 
@@ -184,20 +167,20 @@ class Delivery:
         )
         if self._parking.takes(claim):
             return self._parking.park(claim, refusal)
-        return await self._bring_to_dead_letter(claim.event, 0, refusal)
+        return await self._bring_to_dead_letter(claim, 0, refusal)
 
     async def _look_at_parked(self, claim: Claim, why: Refusal) -> Step:
         """Do with a parked claim what is ordered; one that grows too old is given up, too."""
         if self._max_age is not None and is_older(claim, self._max_age):
             self._parking.leave(claim)
             too_old = f"{why.reason}; parked, and now {self._too_old(claim, self._max_age).reason}"
-            return await self._bring_to_dead_letter(claim.event, 0, replace(why, reason=too_old))
+            return await self._bring_to_dead_letter(claim, 0, replace(why, reason=too_old))
         order = self._parking.look(claim, why)
         if isinstance(order, Deferred):
             return order
         if order.verb == "retry":
             return self._parking.retry(claim, why, order)
-        step = await self._bring_to_dead_letter(claim.event, 0, skipped(why, order))
+        step = await self._bring_to_dead_letter(claim, 0, skipped(why, order))
         self._parking.skip(claim, why, order)
         return step
 
@@ -211,15 +194,15 @@ class Delivery:
             attempts=claim.attempts,
         )
 
-    async def _bring_to_dead_letter(self, event: Event, attempts: int, why: Refusal) -> Step:
+    async def _bring_to_dead_letter(self, claim: Claim, attempts: int, why: Refusal) -> Step:
         target = self._trigger.delivery.dead_letter
         if self._dead_letter is None or target is None:
             return Buried(why=why)
         number = attempts + 1
-        letter = dead_letter(event, self._trigger.key, why)
+        letter = dead_letter(claim.event, self._trigger.key, why)
         started = time.monotonic()
         answer = await answer_to(letter, partial(self._dead_letter.attempt, letter))
-        self._observe(event, "dead-letter sink", target.url, number, started, answer)
+        self._observe(claim, "dead-letter sink", target.url, number, started, answer)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DEAD_LETTERED, why=why)
         if self._to_be_retried(answer, number):
@@ -234,28 +217,44 @@ class Delivery:
 
     def _observe_subscriber(self, claim: Claim, started: float, answer: Answer) -> None:
         url, number = self._trigger.subscriber.url, claim.attempts + 1
-        self._observe(claim.event, "subscriber", url, number, started, answer)
+        self._observe(claim, "subscriber", url, number, started, answer)
 
     def _observe(
         self,
-        event: Event,
+        claim: Claim,
         to: Literal["subscriber", "dead-letter sink"],
         destination: str,
         number: int,
         started: float,
         answer: Answer,
     ) -> None:
-        self._on_attempt(
+        seconds = time.monotonic() - started
+        verdict = judge(answer)
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug(
+                "attempt",
+                extra={
+                    "trigger": self._trigger.key,
+                    "event_id": claim.event.id,
+                    "source": claim.event.source,
+                    "destination": without_credentials(destination),
+                    "number": number,
+                    "seconds": round(seconds, 6),
+                    "verdict": verdict.value,
+                },
+            )
+        self._watch.attempted(
             Attempt(
                 trigger=self._trigger.key,
-                source=event.source,
-                id=event.id,
+                event=claim.event,
+                accepted_at=claim.accepted_at,
                 to=to,
                 destination=destination,
                 number=number,
-                seconds=time.monotonic() - started,
+                began=time.time() - seconds,
+                seconds=seconds,
                 answer=answer,
-                verdict=judge(answer),
+                verdict=verdict,
             )
         )
 

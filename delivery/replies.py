@@ -7,22 +7,24 @@ from functools import partial
 
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import MAX_HOPS, Event
-from broker.ports import Emit, Refused, Sink
-from broker.trigger import Target
+from broker.ports import Emit, Origin, Refused, Sink, Watcher
+from broker.trigger import Trigger
 from broker.urls import without_credentials
 from delivery.attempts import answer_to
 
 
 class Replies:
-    """Takes the replies to one trigger's events: into its broker, or to the sink at a target.
+    """Takes the replies to one trigger's events: into its broker, or to the sink of its policy.
 
     What that sink replies itself is ignored.
     """
 
-    def __init__(self, emit: Emit, sink: Sink | None, target: Target | None) -> None:
+    def __init__(self, trigger: Trigger, emit: Emit, sink: Sink | None, *, watch: Watcher) -> None:
+        self._trigger = trigger
         self._emit = emit
         self._sink = sink
-        self._target = target
+        self._target = trigger.delivery.reply
+        self._watch = watch
 
     async def take(self, event: Event, reply: Event) -> Refused | None:
         """Hand the reply to this event on, one hop further; return why the delivery has failed."""
@@ -30,7 +32,7 @@ class Replies:
             return Refused(reason=f"hops exhausted after {MAX_HOPS} replies", permanent=True)
         further = replace(reply, hops=event.hops + 1)
         if self._sink is None or self._target is None:
-            return await self._store(further)
+            return await self._store(event, further)
         answer = await answer_to(further, partial(self._sink.attempt, further))
         if not isinstance(answer, Refused):
             return None
@@ -39,11 +41,13 @@ class Replies:
             answer, reason=f"the reply was not taken by {where}: {answer.reason}", untried=False
         )
 
-    async def _store(self, reply: Event) -> Refused | None:
+    async def _store(self, event: Event, reply: Event) -> Refused | None:
         try:
             await self._emit([reply])
         except InvalidEvent as error:
             return Refused(reason=f"the reply was refused: {error}", permanent=True)
         except CemeshError as error:
             return Refused(reason=f"the reply could not be stored: {error}")
+        origin = Origin("reply", self._trigger.key, cause=(event.source, event.id))
+        self._watch.accepted(self._trigger.broker, [reply], origin, None)
         return None

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import Final, assert_never
 
-from broker.ports import Accepted, Answer, Refused
-
-
-class Verdict(Enum):
-    """What becomes of a delivery after one attempt, as far as the answer decides it."""
-
-    DELIVERED = "delivered"
-    RETRY = "retry"
-    GIVE_UP = "give up"
-
+from broker.ports import Accepted, Answer, Refused, Verdict
 
 RETRIED: Final = frozenset({404, 408, 409, 429})
 """The refusals of the client's class that may pass, as Knative sees it."""

@@ -18,6 +18,7 @@ from broker.app.heads import Judge, Unusual, path_of, read
 from broker.app.protocol import HttpProtocol
 from broker.app.taking import Header, Taking
 from broker.ingress import Door
+from broker.ingress.door import sent_by
 
 _NO_BODY: Final = ((b"content-length", b"0"),)
 
@@ -38,6 +39,10 @@ class EventProtocol(HttpProtocol):
         rest = self._without_event(data)
         if rest:
             super().data_received(rest)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as uvicorn's
+        super().connection_made(transport)
+        self.origin = sent_by("unknown" if self.client is None else self.client[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

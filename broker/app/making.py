@@ -16,6 +16,7 @@ from broker.channels.shard import Upstream
 from broker.ingress import Door, ingress
 from broker.mesh import Mesh
 from broker.observe.metrics import Metrics
+from broker.observe.watching import Watchers
 from broker.ports import BackendOptions
 from broker.settings import Part, Settings
 
@@ -60,11 +61,12 @@ class Made:
     ) -> Self:
         """Return the one of that ``number`` among so many ``processes``."""
         metrics, callbacks = Metrics(), Callbacks()
+        watch = Watchers(metrics)
         mesh = Mesh(
             channel=settings.channel,
             options=options(settings, number=number, processes=processes),
             drain_timeout=settings.drain_timeout,
-            metrics=metrics,
+            watch=watch,
             parts=parts,
             network=settings.network,
             callbacks=callbacks if Part.INGRESS in parts else None,
@@ -77,7 +79,7 @@ class Made:
             clients=mesh.clients,
             max_event_bytes=settings.max_event_bytes,
             max_pending_bytes=max(MAX_PENDING_BYTES, 2 * settings.max_event_bytes),
-            on_refused=metrics.refused,
+            watch=watch,
         )
         return cls(
             mesh=mesh,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from time import monotonic
 from typing import ClassVar, Final, Protocol
 
 from broker.event import Event
 from broker.ingress import Door, Entrance
+from broker.ingress.door import sent_by
+from broker.ports import Origin
 
 Header = tuple[bytes, bytes]
 
@@ -18,6 +21,7 @@ class Connection(Protocol):
     """What a request asks of the connection that it came by."""
 
     transport: asyncio.Transport
+    origin: Origin
 
     def accept(self, taking: Taking) -> None:
         """Answer that the events are durable."""
@@ -39,12 +43,15 @@ class Taking:
     """
 
     __slots__ = (
+        "_began",
         "_begun",
         "_body",
         "_connection",
         "_door",
+        "_events",
         "_held",
         "_more_body",
+        "_origin",
         "disconnected",
         "entrance",
         "expects",
@@ -65,6 +72,9 @@ class Taking:
         self._connection = connection
         self._door = door
         self._begun = False
+        self._began = monotonic()
+        self._events: Sequence[Event] = ()
+        self._origin = connection.origin
         self._body: bytes | bytearray = b""
         self._held = 0
         self._more_body = True
@@ -89,7 +99,9 @@ class Taking:
             return
         self._begun = True
         try:
-            self._door.check(self.entrance, self.headers)
+            sender = self._door.check(self.entrance, self.headers)
+            if sender is not None:
+                self._origin = sent_by(self._origin.who, sender)
             if self._body:
                 self._hold(len(self._body))
         except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
@@ -148,6 +160,7 @@ class Taking:
         if not events:
             self._accept()
             return
+        self._events = events
         try:
             storing = self.entrance.emit(events)
         except Exception as error:  # noqa: BLE001  # as above
@@ -163,6 +176,7 @@ class Taking:
     def _settle(self, stored: asyncio.Future[None]) -> None:
         error = asyncio.CancelledError() if stored.cancelled() else stored.exception()
         if error is None:
+            self._door.accepted(self.entrance, self._events, self._origin, self._began)
             self._accept()
         else:
             self._refuse(error)

@@ -11,21 +11,24 @@ from broker.trigger import Access, Broker
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-def check_access(broker: Broker, clients: Callable[[], Iterable[Access]], headers: Headers) -> None:
-    """Return if a request with these headers may send to the broker.
+def check_access(
+    broker: Broker, clients: Callable[[], Iterable[Access]], headers: Headers
+) -> str | None:
+    """Return who sends a request with these headers, which may: None where anybody may.
 
     Raises `Unauthenticated`, or `Forbidden` if its credential is one of ``clients``, the
     accesses of all brokers, and not one of this broker's.
     """
     access = broker.access
     if access is None:
-        return
+        return None
     given = _credential(headers)
     if given is None:
         raise Unauthenticated("an Authorization header is required", challenges=_ask(broker))
-    if _knows(access, given):
-        return
-    if any(_knows(each, given) for each in clients()):
+    known = _name(access, given)
+    if known is not None:
+        return known
+    if any(_name(each, given) is not None for each in clients()):
         raise Forbidden(f"this client may not send to the broker {broker.key}")
     raise Unauthenticated("the credentials are not known", challenges=_ask(broker))
 
@@ -39,17 +42,19 @@ def _credential(headers: Headers) -> tuple[bytes, bytes] | None:
     return scheme.lower(), credential.strip(b" \t")
 
 
-def _knows(access: Access, given: tuple[bytes, bytes]) -> bool:
+def _name(access: Access, given: tuple[bytes, bytes]) -> str | None:
     scheme, credential = given
     match scheme:
         case b"bearer":
-            known = access.bearer.values()
+            known = access.bearer
         case b"basic":
-            known = access.basic.values()
+            known = access.basic
         case _:
-            return False
+            return None
     # In constant time: how long it takes must not tell how much of a guess is right.
-    return any(compare_digest(credential, each.encode()) for each in known)
+    return next(
+        (name for name, each in known.items() if compare_digest(credential, each.encode())), None
+    )
 
 
 def _ask(broker: Broker) -> str:

@@ -8,6 +8,7 @@ they come here: this is the way for other servers, and the one that the other mu
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.callbacks import CONSENT, Callbacks
-from broker.ingress.door import Door, Entrance, Find
+from broker.ingress.door import Door, Entrance, Find, sent_by
 from broker.ingress.problems import problem
 from broker.ingress.receiving import Called, Receiving
 
@@ -80,13 +81,15 @@ class _ThroughDoor:
         await send(_NO_BODY)
 
     async def _store(self, entrance: Entrance, scope: Scope, receive: Receive) -> None:
-        headers = scope["headers"]
-        self._door.check(entrance, headers)
+        began, headers = monotonic(), scope["headers"]
+        sender = self._door.check(entrance, headers)
         body = await self._door.intake.read(receive)
         try:
             events = self._door.events(headers, body)
             if events:
                 await entrance.emit(events)
+                address = (scope.get("client") or ("unknown",))[0]
+                self._door.accepted(entrance, events, sent_by(address, sender), began)
         finally:
             self._door.intake.release(len(body))
 

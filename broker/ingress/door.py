@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from broker.ingress.access import Headers, check_access
 from broker.ingress.hops import take_in
 from broker.ingress.intake import Intake
 from broker.ingress.problems import answer_to, problem
-from broker.ports import Emit
+from broker.ports import UNWATCHED, Emit, Origin, Watcher
 from broker.trigger import Access, Broker
 
 _log: Final = logging.getLogger("cemesh.ingress")
@@ -42,8 +43,8 @@ class Door:
 
     ``find`` and ``clients``, the accesses of all brokers, are asked at every request, so that
     both may change. ``max_event_bytes`` bounds the body of one request, ``max_pending_bytes``
-    all bodies together that are being read or stored. ``on_refused`` is told the broker's key
-    and the HTTP status of every request that a broker refused.
+    all bodies together that are being read or stored. ``watch`` is told of what brokers accept
+    and refuse.
     """
 
     def __init__(
@@ -53,21 +54,25 @@ class Door:
         clients: Callable[[], Iterable[Access]],
         max_event_bytes: int,
         max_pending_bytes: int,
-        on_refused: Callable[[str, int], None],
+        watch: Watcher = UNWATCHED,
     ) -> None:
         self.find = find
         self.intake = Intake(max_event_bytes=max_event_bytes, max_pending_bytes=max_pending_bytes)
         self._clients = clients
-        self.refused = on_refused
+        self._watch = watch
+        self.refused = watch.refused
 
-    def check(self, entrance: Entrance, headers: Headers) -> None:
-        """Return if a request with these headers may go on to its body.
+    def check(self, entrance: Entrance, headers: Headers) -> str | None:
+        """Return who sends a request with these headers, which may go on to its body.
 
-        Raises `Unauthenticated`, `Forbidden`, `TooLarge` or `ChannelFull`.
+        None where the broker asks nobody who they are. Raises `Unauthenticated`, `Forbidden`,
+        `TooLarge` or `ChannelFull`.
         """
+        sender = None
         if entrance.broker.access is not None:
-            check_access(entrance.broker, self._clients, headers)
+            sender = check_access(entrance.broker, self._clients, headers)
         self.intake.announce(headers)
+        return sender
 
     def events(self, headers: Headers, body: bytes) -> Sequence[Event]:
         """Return the events of a request, of which there may be none.
@@ -85,6 +90,12 @@ class Door:
             return self.events([(b"content-type", attributes["datacontenttype"].encode())], body)
         return take_in([Event(attributes, body or None)])
 
+    def accepted(
+        self, entrance: Entrance, events: Sequence[Event], origin: Origin, began: float
+    ) -> None:
+        """Note that the events of a request are durable, which ``began`` then, by `monotonic`."""
+        self._watch.accepted(entrance.broker.key, events, origin, monotonic() - began)
+
     def refusal(self, entrance: Entrance, error: BaseException) -> Response:
         """Return how to answer a request that failed so, and note that it was refused.
 
@@ -96,3 +107,8 @@ class Door:
             answer = problem(500)
         self.refused(entrance.broker.key, answer.status_code)
         return answer
+
+
+def sent_by(address: str, sender: str | None = None) -> Origin:
+    """Return the origin of a request from that address, by the client of that name if known."""
+    return Origin("request", address if sender is None else f"{sender} at {address}")

@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import Event
 from broker.mesh.triggers import TriggerRun
-from broker.ports import Emit
+from broker.ports import UNWATCHED, Emit, Origin, Watcher
 from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
 from broker.urls import without_credentials
@@ -42,10 +42,15 @@ class Announcing:
     """
 
     def __init__(
-        self, brokers: Callable[[], Collection[str]], emit_to: Callable[[str], Emit]
+        self,
+        brokers: Callable[[], Collection[str]],
+        emit_to: Callable[[str], Emit],
+        *,
+        watch: Watcher = UNWATCHED,
     ) -> None:
         self._brokers = brokers
         self._emit_to = emit_to
+        self._watch = watch
         self._told: dict[str, str] = {}
         self._waiting: dict[str, deque[Event]] = {}
         self._news = asyncio.Event()
@@ -125,6 +130,8 @@ class Announcing:
             extra = {"broker": broker, "event_id": event.id, "why": str(error)}
             _log.warning("announcement not stored yet", extra=extra)
             return False
+        else:
+            self._watch.accepted(broker, [event], Origin("announcement", broker), None)
         return True
 
 

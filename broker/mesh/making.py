@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Final, cast
+from typing import cast
 
 from broker.callbacks import Callbacks
 from broker.errors import CemeshError
 from broker.mesh.resources import Resources
 from broker.mesh.triggers import TriggerRun
-from broker.observe.metrics import Metrics
 from broker.policy import Network
-from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions
+from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions, Watcher
 from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
 from broker.urls import without_credentials
 from delivery.batching import Batching
-from delivery.delivery import Attempt, Delivery
+from delivery.delivery import Delivery
 from delivery.gate import Gate
 from delivery.parking import Change, Parking
-
-_log: Final = logging.getLogger("cemesh.delivery")
 
 
 class Maker:
     """Makes runs. ``emit_into`` returns the way into a broker, for replies.
 
-    ``changed`` is told of each new state of a run's gate, and ``on_parking`` of what a trigger
-    parks, retries and skips.
+    ``watch`` is told of attempts, ``changed`` of each new state of a run's gate, and ``on_parking``
+    of what a trigger parks, retries and skips.
     """
 
     def __init__(
         self,
         resources: Resources,
         network: Network,
-        metrics: Metrics,
+        watch: Watcher,
         callbacks: Callbacks | None,
         *,
         emit_into: Callable[[str], Emit],
@@ -46,7 +42,7 @@ class Maker:
     ) -> None:
         self._resources = resources
         self._network = network
-        self._metrics = metrics
+        self._watch = watch
         self._callbacks = callbacks
         self._emit_into = emit_into
         self._changed = changed
@@ -66,11 +62,11 @@ class Maker:
             else await self._resources.sink(dead_letter, options),
             emit=self._emit_into(trigger.broker),
             reply=None if reply is None else await self._resources.sink(reply, options),
-            on_attempt=self._note,
+            watch=self._watch,
             heard=gate.heard,
             parking=parking,
         )
-        run = TriggerRun(trigger, channel, delivery, gate, parking)
+        run = TriggerRun(trigger, channel, delivery, gate, parking, watch=self._watch)
         return run
 
     def _options(self, trigger: Trigger) -> SinkOptions:
@@ -100,19 +96,3 @@ class Maker:
             told = without_credentials(trigger.subscriber.url)
             raise CemeshError(f"nothing that sends to {told} sends batches")
         return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
-
-    def _note(self, attempt: Attempt) -> None:
-        self._metrics.attempted(attempt.trigger, attempt.verdict.value, attempt.seconds)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "attempt",
-                extra={
-                    "trigger": attempt.trigger,
-                    "event_id": attempt.id,
-                    "source": attempt.source,
-                    "destination": without_credentials(attempt.destination),
-                    "number": attempt.number,
-                    "seconds": round(attempt.seconds, 6),
-                    "verdict": attempt.verdict.value,
-                },
-            )

@@ -22,9 +22,8 @@ from broker.mesh.resources import Resources
 from broker.mesh.running import OpenBroker, Running
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
-from broker.observe.metrics import Metrics
 from broker.policy import Network
-from broker.ports import BackendOptions, Channel
+from broker.ports import UNWATCHED, BackendOptions, Channel, Watcher
 from broker.settings import WHOLE, Part
 from broker.status import TriggerState
 from broker.trigger import Broker, Desired, SinkObject
@@ -36,9 +35,9 @@ class Mesh(Running):
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
     Of that, ``parts`` run here, the others in processes of their own; ``callbacks`` are those that
-    the ingress of this process takes, where there is one. It is that ``number``, from 0, of so many
-    ``processes``, of which the others reach the first by their ``upstream``. To be entered, changed
-    and left by one and the same task.
+    the ingress of this process takes, where there is one. ``watch`` is told of events. It is that
+    ``number``, from 0, of so many ``processes``, of which the others reach the first by their
+    ``upstream``. To be entered, changed and left by one and the same task.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Mesh(Running):
         channel: str | None,
         options: BackendOptions,
         drain_timeout: timedelta,
-        metrics: Metrics,
+        watch: Watcher = UNWATCHED,
         parts: frozenset[Part] = WHOLE,
         network: Network = Network(loopback=True),
         callbacks: Callbacks | None = None,
@@ -58,6 +57,7 @@ class Mesh(Running):
         super().__init__(
             Resources(channel=channel, options=options, emit_to=self._emit_to, upstream=upstream),
             parts=parts,
+            watch=watch,
         )
         self._number = number
         self._processes = processes
@@ -66,11 +66,11 @@ class Mesh(Running):
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
         self._pausing = Pausing(self._triggers.values)
-        self._announcing = Announcing(self._told_of_triggers, self._emit_to)
+        self._announcing = Announcing(self._told_of_triggers, self._emit_to, watch=watch)
         self._maker = Maker(
             self._resources,
             network,
-            metrics,
+            watch,
             callbacks,
             emit_into=self._emit_into,
             changed=self._changed,
@@ -129,7 +129,9 @@ class Mesh(Running):
             await self._take_off_the_gone()
         for key, wanted in here.sources.items():
             if key not in self._sources and not wanted.receives:
-                run = self._sources[key] = SourceRun(wanted, partial(self.channel, wanted.broker))
+                run = self._sources[key] = SourceRun(
+                    wanted, partial(self.channel, wanted.broker), watch=self._watch
+                )
                 run.start(self._tasks)
         await self._resources.leave_sinks_but(self._sinks_in_use())
         self._phase = None
@@ -167,7 +169,9 @@ class Mesh(Running):
             if wanted.receives:
                 now = self._receivers.get(wanted.path)
                 if now is None or now.source != wanted:
-                    now = ReceiverRun(wanted, partial(self.channel, wanted.broker))
+                    now = ReceiverRun(
+                        wanted, partial(self.channel, wanted.broker), watch=self._watch
+                    )
                 receivers[wanted.path] = now
         return receivers
 

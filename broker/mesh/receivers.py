@@ -8,7 +8,15 @@ from typing import Final
 from broker import plugins
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
-from broker.ports import Channel, Emitted, HttpReply, HttpRequest, Receiver
+from broker.ports import (
+    UNWATCHED,
+    Channel,
+    Emitted,
+    HttpReply,
+    HttpRequest,
+    Receiver,
+    Watcher,
+)
 from broker.sourceplugin import SourcePlugin
 from broker.status import SourceStatus
 from broker.trigger import Source
@@ -25,12 +33,17 @@ class ReceiverRun:
     """
 
     def __init__(
-        self, source: Source, channel: Callable[[], Channel], *, plugin: SourcePlugin | None = None
+        self,
+        source: Source,
+        channel: Callable[[], Channel],
+        *,
+        plugin: SourcePlugin | None = None,
+        watch: Watcher = UNWATCHED,
     ) -> None:
         self.source = source
         self._health = Health(f"{source.kind} {source.key}")
         self._health.runs()
-        context = Context(source, channel, self._health)
+        context = Context(source, channel, self._health, watch=watch)
         self._emit = _AtOnce(context)
         plugin = plugin or plugins.source_of(source.kind, source.at)
         self._receiver: Receiver = plugin.make(source.spec, context)

@@ -11,7 +11,7 @@ from broker import plugins
 from broker.errors import CemeshError, UpstreamUnavailable
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
-from broker.ports import Channel
+from broker.ports import UNWATCHED, Channel, Watcher
 from broker.sourceplugin import SourcePlugin
 from broker.status import SourceStatus
 from broker.trigger import Source
@@ -33,11 +33,17 @@ class SourceRun:
     """
 
     def __init__(
-        self, source: Source, channel: Callable[[], Channel], *, plugin: SourcePlugin | None = None
+        self,
+        source: Source,
+        channel: Callable[[], Channel],
+        *,
+        plugin: SourcePlugin | None = None,
+        watch: Watcher = UNWATCHED,
     ) -> None:
         self.source = source
         self._plugin = plugin
         self._channel = channel
+        self._watch = watch
         self._name = f"{source.kind} {source.key}"
         self._health = Health(self._name)
         self._task: asyncio.Task[None] | None = None
@@ -88,7 +94,7 @@ class SourceRun:
 
     async def _work(self, plugin: SourcePlugin) -> None:
         self._health.runs()
-        context = Context(self.source, self._channel, self._health)
+        context = Context(self.source, self._channel, self._health, watch=self._watch)
         try:
             made = plugin.make(self.source.spec, context)
             await _until_ended(made.run(context.emit), self._name)

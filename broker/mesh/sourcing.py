@@ -11,7 +11,17 @@ from typing import Any, Final, TypeVar
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent
 from broker.event import Event
 from broker.mesh.health import Health
-from broker.ports import Channel, Emitted, Emitter, Json, Refusal, SdkEvent
+from broker.ports import (
+    UNWATCHED,
+    Channel,
+    Emitted,
+    Emitter,
+    Json,
+    Origin,
+    Refusal,
+    SdkEvent,
+    Watcher,
+)
 from broker.trigger import Source
 
 T = TypeVar("T")
@@ -28,7 +38,14 @@ _LAST_PAUSE: Final = 10.0
 class Context:
     """See `broker.ports.SourceContext`. ``emit`` is the way into the broker, until it is closed."""
 
-    def __init__(self, source: Source, channel: Callable[[], Channel], health: Health) -> None:
+    def __init__(
+        self,
+        source: Source,
+        channel: Callable[[], Channel],
+        health: Health,
+        *,
+        watch: Watcher = UNWATCHED,
+    ) -> None:
         self.kind = source.kind
         self.namespace, _, self.name = source.key.partition("/")
         self.uri = f"/apis/v1/namespaces/{self.namespace}/{self.kind.lower()}s/{self.name}"
@@ -37,6 +54,7 @@ class Context:
         self._source = source
         self._channel = channel
         self._health = health
+        self._watch = watch
         self._closed = False
 
     def close(self) -> None:
@@ -79,6 +97,7 @@ class Context:
         if events:
             await self._open().append(events)
             self._health.emitted(len(events))
+            self._watch.accepted(self._source.broker, events, Origin("source", self._key), None)
 
     async def at_once(self, events: Sequence[Event]) -> None:
         """Do what `append` does, or raise, and let operators see why it cannot be done."""

@@ -10,7 +10,17 @@ from typing import Final
 
 from broker.dispatcher import Delivering, Dispatcher
 from broker.errors import CemeshError
-from broker.ports import Buried, Channel, Claim, Pause, Refusal, Settled, Step
+from broker.ports import (
+    UNWATCHED,
+    Buried,
+    Channel,
+    Claim,
+    Pause,
+    Refusal,
+    Settled,
+    Step,
+    Watcher,
+)
 from broker.status import Parked
 from broker.trigger import Trigger
 from delivery.gate import Gate
@@ -41,6 +51,8 @@ class TriggerRun:
         delivery: Delivering,
         gate: Gate,
         parking: Parking,
+        *,
+        watch: Watcher = UNWATCHED,
     ) -> None:
         self.trigger = trigger
         self.channel = channel
@@ -49,6 +61,7 @@ class TriggerRun:
         self.pause: Pause | None = None
         self.heeded = 0  # how often that has changed
         self._delivery = delivery
+        self._watch = watch
         self._dispatcher = self._new_dispatcher()
         self._subscribed = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -152,6 +165,7 @@ class TriggerRun:
         return Dispatcher(delivery.step, self.gate, begin=delivery.begin, told=self._told)
 
     def _told(self, claim: Claim, step: Step) -> None:
+        self._watch.decided(self.trigger.key, claim, step)
         match step:
             case Buried(why=why):
                 self._tell_dead_letter(claim, why, "the broker's store")

@@ -7,7 +7,7 @@ every scrape and counted nowhere else, so that the metrics and the books cannot 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Final, get_args
@@ -21,8 +21,10 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from broker.event import Event
 from broker.observe.attempts import Attempts, AttemptsCollector
 from broker.observe.sources import SourcesCollector
+from broker.ports import Attempt, Claim, Origin, Step
 from broker.status import Counts, MeshStatus, Phase, TriggerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -32,13 +34,18 @@ NO_BROKER: Final = ""
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own. A `broker.ports.Watcher`."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._refused: Counter[tuple[str, int]] = Counter()
         self._attempts = Attempts()
+
+    def accepted(
+        self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
+    ) -> None:
+        """See `broker.ports.Watcher`."""
 
     def refused(self, broker: str | None, status: int) -> None:
         """Count a request that was refused with ``status``.
@@ -48,9 +55,12 @@ class Metrics:
         """
         self._refused[broker or NO_BROKER, status] += 1
 
-    def attempted(self, trigger: str, verdict: str, seconds: float) -> None:
+    def attempted(self, attempt: Attempt) -> None:
         """Count one delivery attempt, what it came to, and how long it took."""
-        self._attempts.count(trigger, verdict, seconds)
+        self._attempts.count(attempt.trigger, attempt.verdict.value, attempt.seconds)
+
+    def decided(self, trigger: str, claim: Claim, step: Step) -> None:
+        """See `broker.ports.Watcher`."""
 
     def counted(self) -> Counts:
         """Return what has been counted in this process until now."""

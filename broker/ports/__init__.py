@@ -51,11 +51,14 @@ from broker.ports.stores import (
     Pauses,
     Stored,
 )
+from broker.ports.watching import UNWATCHED, Attempt, Origin, Unwatched, Verdict, Watcher
 
 __all__ = [
+    "UNWATCHED",
     "Accepted",
     "Answer",
     "Archive",
+    "Attempt",
     "Backend",
     "BackendOptions",
     "BatchSink",
@@ -78,6 +81,7 @@ __all__ = [
     "HttpRequest",
     "Json",
     "KindSink",
+    "Origin",
     "Outcome",
     "Pause",
     "Pauses",
@@ -98,4 +102,7 @@ __all__ = [
     "Stored",
     "Told",
     "Underway",
+    "Unwatched",
+    "Verdict",
+    "Watcher",
 ]

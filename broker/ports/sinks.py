@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
@@ -13,13 +13,23 @@ from broker.event import Event
 from broker.policy import Consent, Credentials, Network, Signing, Timeouts
 from broker.trigger import ContentMode, Target
 
+Headers = Sequence[tuple[bytes, bytes]]
+"""Names, in lower case, and values: of an answer that came by HTTP."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The subscriber took the event. ``note`` is what is worth telling about its answer."""
+    """The subscriber took the event. ``note`` is what is worth telling about its answer.
+
+    ``status``, ``headers`` and ``body``, the first 1,024 bytes of it, are those of an HTTP answer:
+    for people, and nothing that makes it another answer.
+    """
 
     reply: Event | None = None
     note: str | None = None
+    status: int | None = field(default=None, compare=False)
+    headers: Headers = field(default=(), compare=False)
+    body: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +37,16 @@ class Refused:
     """The subscriber did not take the event.
 
     ``reason`` says why in a few words, ``status`` is the HTTP status or None where there was
-    no answer, ``body`` the first 1,024 bytes of the answer. ``permanent`` is for sinks other
-    than HTTP, which know better than a status that trying again is of no use. ``untried`` says
-    that nothing was sent, for want of leave to: that is no attempt, and says nothing about the
-    subscriber. ``shared`` says that another event got the same answer by the same request.
+    no answer, ``headers`` and ``body``, the first 1,024 bytes of it, are those of the answer.
+    ``permanent`` is for sinks other than HTTP, which know better than a status that trying again
+    is of no use. ``untried`` says that nothing was sent, for want of leave to: that is no attempt,
+    and says nothing about the subscriber. ``shared`` says that another event got the same answer
+    by the same request.
     """
 
     reason: str
     status: int | None = None
+    headers: Headers = field(default=(), compare=False)
     body: bytes = b""
     retry_after: timedelta | None = None
     permanent: bool = False

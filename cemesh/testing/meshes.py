@@ -16,7 +16,6 @@ from broker.errors import UnknownBroker, UnknownTrigger, did_you_mean
 from broker.event import Event
 from broker.manifest import load
 from broker.mesh import Mesh
-from broker.observe.metrics import Metrics
 from broker.ports import Answer, BackendOptions, Books, DeadLetter
 from broker.trigger import Broker, Desired, SinkObject, Target, Trigger
 
@@ -93,9 +92,7 @@ async def mesh(*manifests: Path | str, with_sources: bool = False) -> AsyncItera
         triggers={key: _recorded(each, recorders[key]) for key, each in desired.triggers.items()},
         sources=desired.sources if with_sources else {},
     )
-    async with Mesh(
-        channel="memory:", options=_OPTIONS, drain_timeout=_ENDS_WITHIN, metrics=Metrics()
-    ) as running:
+    async with Mesh(channel="memory:", options=_OPTIONS, drain_timeout=_ENDS_WITHIN) as running:
         await running.apply(changed)
         yield RunningMesh(running, recorders)
 

@@ -13,6 +13,7 @@ from broker.codecs import http as codec
 from broker.errors import InvalidEvent, UnsupportedContent
 from broker.event import Event
 from broker.ports import Accepted, Answer, Refused
+from broker.ports.sinks import Headers
 from sinks.http.credentials import hidden
 from sinks.http.reader import MAX_BODY, Response
 
@@ -29,14 +30,33 @@ def answer_of(response: Response, secrets: frozenset[bytes] = frozenset()) -> An
         case 200:
             return _reply(response, secrets)
         case status if 200 <= status < 300:
-            return Accepted(note=_ignored(response))
+            return _taken(response, secrets)
         case status:
             return Refused(
                 reason=phrase(status),
                 status=status,
+                headers=_headers(response, secrets),
                 body=_kept(response.body, secrets),
                 retry_after=retry_after(response) if status in _HEEDS_RETRY_AFTER else None,
             )
+
+
+def _taken(
+    response: Response, secrets: frozenset[bytes], *, reply: Event | None = None
+) -> Accepted:
+    return Accepted(
+        reply=reply,
+        note=None if reply is not None else _ignored(response),
+        status=response.status,
+        headers=_headers(response, secrets),
+        body=_kept(response.body, secrets) if response.body else b"",
+    )
+
+
+def _headers(response: Response, secrets: frozenset[bytes]) -> Headers:
+    if not secrets:
+        return response.headers
+    return [(name, hidden(value, secrets)) for name, value in response.headers]
 
 
 def _kept(body: bytes, secrets: frozenset[bytes]) -> bytes:
@@ -51,7 +71,7 @@ def _reply(response: Response, secrets: frozenset[bytes]) -> Answer:
     is a reply that would be lost, so the delivery has failed.
     """
     if not codec.claims_event(response.headers):
-        return Accepted(note=_ignored(response))
+        return _taken(response, secrets)
     if response.truncated:
         return _no_reply(response, f"it is larger than {MAX_BODY} bytes", secrets)
     try:
@@ -61,7 +81,7 @@ def _reply(response: Response, secrets: frozenset[bytes]) -> Answer:
     if len(events) != 1:
         why = f"it is a batch of {len(events)}, and a reply is one event"
         return _no_reply(response, why, secrets)
-    return Accepted(reply=events[0])
+    return _taken(response, secrets, reply=events[0])
 
 
 def _no_reply(response: Response, why: str, secrets: frozenset[bytes]) -> Refused:
@@ -69,6 +89,7 @@ def _no_reply(response: Response, why: str, secrets: frozenset[bytes]) -> Refuse
     return Refused(
         reason=f"the reply is not a CloudEvent that can be taken: {why}",
         status=response.status,
+        headers=_headers(response, secrets),
         body=_kept(response.body, secrets),
     )
 

@@ -21,6 +21,7 @@ from broker.event import Event
 from broker.ingress import Door, Entrance, ingress
 from broker.ports import Emit
 from broker.trigger import Access, Broker
+from tests.watching import Noting
 
 DEADLINE = 30.0
 
@@ -50,6 +51,7 @@ class DataPort:
     def __init__(
         self, brokers: Mapping[str, Access | None], *, way: str = "futures", **limits: int
     ) -> None:
+        self.watch = Noting()
         self.reset()
         self.brokers = dict(brokers)
         self._way = way
@@ -62,7 +64,7 @@ class DataPort:
             clients=lambda: [access for access in self.brokers.values() if access],
             max_event_bytes=limits["max_event_bytes"],
             max_pending_bytes=limits["max_pending_bytes"],
-            on_refused=lambda broker, status: self.refused.append((broker, status)),
+            watch=self.watch,
         )
         app = ingress(door, callbacks=self.callbacks)
         config = configured(app, linger=timedelta(seconds=5), door=None if way == "asgi" else door)
@@ -71,10 +73,15 @@ class DataPort:
             target=lambda: uvloop.run(self._server.serve([self._socket])), daemon=True
         )
 
+    @property
+    def refused(self) -> list[tuple[str, int]]:
+        return self.watch.refusals
+
     def reset(self) -> None:
         """Forget what happened, and store again what comes."""
         self.stored: list[Event] = []
-        self.refused: list[tuple[str, int]] = []
+        self.watch.refusals.clear()
+        self.watch.stored.clear()
         self.emit: Emit = self.store
 
     @contextmanager

@@ -33,10 +33,10 @@ from broker.ports import (
     Sink,
     SinkOptions,
     Step,
+    Verdict,
 )
 from broker.trigger import DeliveryPolicy, Target, Trigger
-from delivery.delivery import Attempt, Delivery
-from delivery.verdicts import Verdict
+from delivery.delivery import Delivery
 from sinks.http import HttpSinks
 from tests.conformance.begun import begun_step
 from tests.services.subscribers import (
@@ -49,6 +49,7 @@ from tests.services.subscribers import (
     reply,
     reset,
 )
+from tests.watching import Noting
 
 EVENT = Event.checked(
     {
@@ -91,7 +92,7 @@ class Bench:
     policy: DeliveryPolicy = POLICY
     emitted: list[Event] = field(default_factory=list)
     emit_errors: list[Exception] = field(default_factory=list)
-    attempts: list[Attempt] = field(default_factory=list)
+    watch: Noting = field(default_factory=Noting)
 
     def answers(self, *answers: int | Script) -> None:
         self.subscriber.answers("/", answers)
@@ -122,7 +123,7 @@ class Bench:
             subscriber=self.sink(trigger.subscriber),
             dead_letter=None if dead_letter is None else self.sink(dead_letter),
             emit=self.emit,
-            on_attempt=self.attempts.append,
+            watch=self.watch,
         )
 
     def sink(self, target: Target) -> Sink:
@@ -327,7 +328,7 @@ async def test_no_answer_is_retried(bench: Bench, script: Script) -> None:
     bench.answers(script, *bench.replacing(script), 200)
 
     assert (await bench.steps())[-1] == DELIVERED
-    assert [each.verdict for each in bench.attempts] == [Verdict.RETRY, Verdict.DELIVERED]
+    assert [each.verdict for each in bench.watch.attempts] == [Verdict.RETRY, Verdict.DELIVERED]
 
 
 async def test_a_subscriber_that_is_not_there_is_tried_as_often_as_the_policy_says(
@@ -499,7 +500,7 @@ async def test_a_body_that_is_no_event_is_ignored_and_noted(
     bench.answers(reply(200, headers, body))
 
     assert await bench.steps() == [DELIVERED]
-    answer = bench.attempts[0].answer
+    answer = bench.watch.attempts[0].answer
     assert isinstance(answer, Accepted)
     assert "ignored" in (answer.note or "")
 
@@ -554,7 +555,7 @@ async def test_a_reply_that_cannot_be_stored_fails_the_delivery_which_is_retried
     assert steps[-1] == DELIVERED
     assert len(bench.emitted) == 1
     assert len(bench.received()) == 2
-    first = bench.attempts[0].answer
+    first = bench.watch.attempts[0].answer
     assert isinstance(first, Refused)
     assert str(error) in first.reason
 
@@ -657,7 +658,7 @@ async def test_a_dead_letter_sink_gets_the_triggers_own_retry_policy(bench: Benc
 
     assert delays(steps) == [0.4, 0.8]
     assert dead_lettered(steps[-1])
-    assert [(each.to, each.number) for each in bench.attempts] == [
+    assert [(each.to, each.number) for each in bench.watch.attempts] == [
         ("subscriber", 1),
         ("dead-letter sink", 1),
         ("dead-letter sink", 2),
@@ -746,7 +747,9 @@ async def test_every_attempt_is_told_with_its_trigger_also_where_there_was_no_an
 
     await bench.end()
 
-    assert [(each.trigger, each.id, each.number, each.verdict) for each in bench.attempts] == [
+    assert [
+        (each.trigger, each.event.id, each.number, each.verdict) for each in bench.watch.attempts
+    ] == [
         ("shop/orders", "1", 1, Verdict.RETRY),
         ("shop/orders", "1", 2, Verdict.DELIVERED),
     ]
@@ -761,5 +764,5 @@ async def test_a_step_that_is_cancelled_leaves_the_claim_to_be_tried_again(bench
     with pytest.raises(asyncio.CancelledError):
         await step
 
-    assert bench.attempts == []
+    assert bench.watch.attempts == []
     assert await bench.end() == DELIVERED

@@ -13,6 +13,7 @@ import pytest
 from broker.errors import ChannelFull, ChannelUnavailable, InvalidEvent, UnknownBroker
 from broker.event import Event
 from broker.ingress import Door
+from broker.ports import Origin
 from broker.trigger import Access
 from tests.conformance.dataport import DataPort, Gate, answer_on
 
@@ -371,17 +372,30 @@ def basic(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "credential"),
+    ("path", "credential", "who"),
     [
-        ("/default/orders", "Bearer s3cret"),
-        ("/default/orders", "bearer t1ll"),
-        ("/default/bills", basic("clerk:p4ss")),
+        ("/default/orders", "Bearer s3cret", "shop at 127.0.0.1"),
+        ("/default/orders", "bearer t1ll", "till at 127.0.0.1"),
+        ("/default/bills", basic("clerk:p4ss"), "clerk at 127.0.0.1"),
     ],
 )
-def test_a_known_client_may_send(guarded: DataPort, path: str, credential: str) -> None:
+def test_a_known_client_may_send_and_is_told_to_those_who_watch(
+    guarded: DataPort, path: str, credential: str, who: str
+) -> None:
     answer = guarded.request([*EVENT, ("authorization", credential)], path=path)
 
     assert answer.status == 202
+    told = [(path[1:], event, Origin("request", who)) for event in guarded.stored]
+    assert guarded.watch.stored == told
+    assert None not in guarded.watch.seconds
+    assert len(told) == 1
+
+
+def test_one_whom_nobody_asks_is_told_by_the_address(port: DataPort) -> None:
+    assert port.request(EVENT).status == 202
+
+    (told,) = port.watch.stored
+    assert told[2] == Origin("request", "127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -525,7 +539,6 @@ def test_limits_that_exclude_the_largest_event_are_refused_at_the_start() -> Non
             clients=list,
             max_event_bytes=10,
             max_pending_bytes=5,
-            on_refused=lambda broker, status: None,
         )
 
 

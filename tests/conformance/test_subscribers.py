@@ -25,6 +25,7 @@ from broker.policy import Network
 from broker.ports import (
     Accepted,
     Answer,
+    Attempt,
     Claim,
     Deferred,
     Outcome,
@@ -34,10 +35,11 @@ from broker.ports import (
     Sink,
     SinkOptions,
     Step,
+    Verdict,
 )
 from broker.trigger import DeliveryPolicy, Target, Trigger
-from delivery.delivery import Attempt, Delivery
-from delivery.verdicts import Verdict, judge
+from delivery.delivery import Delivery
+from delivery.verdicts import judge
 from sinks.http import HttpSinks
 from tests.conformance.begun import begun_step
 from tests.services.subscribers import (
@@ -71,6 +73,7 @@ from tests.subscribers.places import (
     silent_in_the_handshake,
     with_certificate,
 )
+from tests.watching import Noting
 
 DELIVERED, RETRY, GIVE_UP = Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP
 SOON = timedelta(seconds=30)
@@ -121,7 +124,7 @@ async def deliver(
 
     With ``kept`` another event is delivered first, which the place answers well.
     """
-    attempts: list[Attempt] = []
+    watch = Noting()
     begun: list[bool] = []
     steps: list[Step] = []
 
@@ -144,7 +147,7 @@ async def deliver(
             subscriber=sinks.sink(subscriber, options(within)),
             dead_letter=sinks.sink(dead_letter, options(SOON)),
             emit=emit,
-            on_attempt=attempts.append,
+            watch=watch,
         )
         claim = Claim(
             event=replace(EVENT, data=data),
@@ -163,7 +166,7 @@ async def deliver(
             if not isinstance(step, Deferred):
                 break
             claim = replace(claim, attempts=step.attempts, condemned=step.condemned)
-        return Told(begun=begun, steps=steps, attempts=attempts, letters=letters.received)
+        return Told(begun=begun, steps=steps, attempts=watch.attempts, letters=letters.received)
 
 
 def both_ways(table: Mapping[str, tuple[Any, ...]]) -> Sequence[Any]:

@@ -110,7 +110,7 @@ def connection(emit: Emit) -> Iterator[tuple[EventProtocol, Wire]]:
         key: Entrance(broker=Broker(key=key, access=access), emit=emit)
         for key, access in ACCESS.items()
     }
-    door = Door(brokers.get, clients=list, on_refused=lambda broker, status: None, **LIMITS)
+    door = Door(brokers.get, clients=list, **LIMITS)
     config = configured(ingress(door), linger=timedelta(seconds=1), door=door)
     config.load()
     protocol = EventProtocol(config=config, server_state=ServerState(), app_state={}, door=door)

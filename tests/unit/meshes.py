@@ -15,7 +15,6 @@ from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.filters import Filter
 from broker.mesh import Mesh
-from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions
 from broker.settings import WHOLE, Part
 from broker.trigger import Broker, DeliveryPolicy, Target, Trigger
@@ -114,7 +113,6 @@ def make_mesh(*parts: Part, drain_timeout: timedelta = timedelta(seconds=10)) ->
         channel="store:",
         options=OPTIONS,
         drain_timeout=drain_timeout,
-        metrics=Metrics(),
         parts=frozenset(parts) or WHOLE,
     )
 

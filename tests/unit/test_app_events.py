@@ -65,7 +65,6 @@ async def serving_to(
         clients=list,
         max_event_bytes=1000,
         max_pending_bytes=1000,
-        on_refused=lambda broker, status: None,
     )
     async with served(ingress(door), listener, linger=linger, door=door) as port:
         yield port

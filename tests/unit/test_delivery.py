@@ -17,10 +17,12 @@ from broker.policy import Limits
 from broker.ports import (
     Accepted,
     Answer,
+    Attempt,
     Buried,
     Claim,
     Deferred,
     Ended,
+    Origin,
     Outcome,
     Refusal,
     Refused,
@@ -28,11 +30,14 @@ from broker.ports import (
     Sink,
     Told,
     Underway,
+    Verdict,
+    Watcher,
 )
 from broker.trigger import DeliveryPolicy, Target, Trigger
 from delivery.deadletter import dead_letter
-from delivery.delivery import Attempt, Delivery
-from delivery.verdicts import Verdict, judge, tells_of_outage
+from delivery.delivery import Delivery
+from delivery.verdicts import judge, tells_of_outage
+from tests.watching import Noting
 
 EVENT = Event.checked({"specversion": "1.0", "id": "1", "source": "/s", "type": "t"}, b"data")
 WHY = Refusal(destination="http://a/", reason="400 Bad Request", status=400, body=b"x", attempts=3)
@@ -63,13 +68,13 @@ TRIGGER = Trigger(
 async def test_a_sink_that_raises_costs_an_attempt_and_not_the_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    attempts: list[Attempt] = []
+    watch = Noting()
     delivery = Delivery(
         TRIGGER,
         subscriber=Buggy(),
         dead_letter=Accepting(),
         emit=unreachable_emit,
-        on_attempt=attempts.append,
+        watch=watch,
     )
     claim = Claim(
         event=EVENT, attempts=0, condemned=None, accepted_at=datetime.now(UTC), position=None
@@ -82,7 +87,7 @@ async def test_a_sink_that_raises_costs_an_attempt_and_not_the_event(
     assert isinstance(first, Deferred)
     assert isinstance(second, Settled)
     assert second.outcome is Outcome.DEAD_LETTERED
-    refused = attempts[0].answer
+    refused = watch.attempts[0].answer
     assert isinstance(refused, Refused)
     assert refused.reason == "the sink raised ZeroDivisionError: oh no"
     assert caplog.records[0].exc_info is not None
@@ -110,7 +115,7 @@ def prompt(
     sink: Sink,
     *,
     trigger: Trigger = TRIGGER,
-    on_attempt: Callable[[Attempt], None],
+    watch: Watcher,
     heard: Callable[[Claim, Answer], None] = lambda claim, answer: None,
 ) -> Delivery:
     return Delivery(
@@ -118,7 +123,7 @@ def prompt(
         subscriber=sink,
         dead_letter=Accepting(),
         emit=unreachable_emit,
-        on_attempt=on_attempt,
+        watch=watch,
         heard=heard,
     )
 
@@ -144,14 +149,12 @@ async def failing_later() -> Answer:
 
 
 async def test_an_attempt_that_is_accepted_is_told_of_once_and_takes_no_task() -> None:
-    attempts: list[Attempt] = []
+    watch = Noting()
     heard: list[Answer] = []
-    delivery = prompt(
-        Prompt(Accepted()), on_attempt=attempts.append, heard=lambda _, answer: heard.append(answer)
-    )
+    delivery = prompt(Prompt(Accepted()), watch=watch, heard=lambda _, answer: heard.append(answer))
 
     assert await begun(delivery) == Settled(outcome=Outcome.DELIVERED)
-    assert [(each.number, each.verdict) for each in attempts] == [(1, Verdict.DELIVERED)]
+    assert [(each.number, each.verdict) for each in watch.attempts] == [(1, Verdict.DELIVERED)]
     assert heard == [Accepted()]
 
 
@@ -167,19 +170,17 @@ async def test_an_attempt_that_is_accepted_is_told_of_once_and_takes_no_task() -
 async def test_an_attempt_that_is_refused_after_it_was_begun_is_one_attempt(
     told: Told, reason: str
 ) -> None:
-    attempts: list[Attempt] = []
+    watch = Noting()
     heard: list[Answer] = []
-    delivery = prompt(
-        Prompt(told), on_attempt=attempts.append, heard=lambda _, answer: heard.append(answer)
-    )
+    delivery = prompt(Prompt(told), watch=watch, heard=lambda _, answer: heard.append(answer))
 
     more = await begun(delivery)
-    assert attempts == []
+    assert watch.attempts == []
     assert callable(more)
     step = await more()
 
     assert isinstance(step, Deferred)
-    (attempt,) = attempts
+    (attempt,) = watch.attempts
     assert isinstance(attempt.answer, Refused)
     assert (attempt.number, attempt.answer.reason) == (1, reason)
     assert heard == [attempt.answer]
@@ -188,13 +189,13 @@ async def test_an_attempt_that_is_refused_after_it_was_begun_is_one_attempt(
 async def test_a_sink_that_raises_when_it_is_to_begin_is_asked_again_for_the_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    attempts: list[Attempt] = []
-    delivery = prompt(Prompt(ZeroDivisionError("oh no")), on_attempt=attempts.append)
+    watch = Noting()
+    delivery = prompt(Prompt(ZeroDivisionError("oh no")), watch=watch)
 
     assert delivery.begin(new_claim(), lambda _: None) is None
     assert await delivery.step(new_claim()) == Settled(outcome=Outcome.DELIVERED)
 
-    assert len(attempts) == 1
+    assert len(watch.attempts) == 1
     assert caplog.records[0].exc_info is not None
 
 
@@ -202,7 +203,7 @@ async def test_a_sink_that_raises_when_it_is_to_begin_is_asked_again_for_the_att
 async def test_who_watches_and_raises_is_not_passed_over(who: str) -> None:
     heard: list[Answer] = []
 
-    def watch(_: Attempt) -> None:
+    def watching(_: Attempt) -> None:
         if who == "who watches":
             raise ZeroDivisionError
 
@@ -211,7 +212,7 @@ async def test_who_watches_and_raises_is_not_passed_over(who: str) -> None:
         if who == "who hears":
             raise ZeroDivisionError
 
-    more = await begun(prompt(Prompt(Accepted()), on_attempt=watch, heard=hear))
+    more = await begun(prompt(Prompt(Accepted()), watch=Noting(on_attempt=watching), heard=hear))
 
     assert callable(more)
     with pytest.raises(ZeroDivisionError):
@@ -221,10 +222,10 @@ async def test_who_watches_and_raises_is_not_passed_over(who: str) -> None:
 
 async def test_what_takes_more_than_the_subscribers_answer_is_not_begun() -> None:
     aging = replace(TRIGGER.delivery, limits=Limits(max_age=timedelta(days=1)))
-    sink, attempts = Prompt(Accepted()), list[Attempt]()
-    old = prompt(sink, trigger=replace(TRIGGER, delivery=aging), on_attempt=attempts.append)
-    condemned = prompt(sink, on_attempt=attempts.append)
-    plain = prompt(Accepting(), on_attempt=attempts.append)
+    sink, watch = Prompt(Accepted()), Noting()
+    old = prompt(sink, trigger=replace(TRIGGER, delivery=aging), watch=watch)
+    condemned = prompt(sink, watch=watch)
+    plain = prompt(Accepting(), watch=watch)
 
     long_ago = replace(new_claim(), accepted_at=datetime.now(UTC) - timedelta(days=2))
     assert old.begin(long_ago, lambda _: None) is None
@@ -313,14 +314,14 @@ REPLYING = replace(
 
 async def test_a_reply_goes_where_replies_go_and_the_delivery_is_done_once_it_is_taken() -> None:
     replies = TakingReplies(Refused(reason="down"), Accepted(reply=EVENT))
-    attempts: list[Attempt] = []
+    watch = Noting()
     delivery = Delivery(
         REPLYING,
         subscriber=Replying(),
         dead_letter=None,
         emit=unreachable_emit,
         reply=replies,
-        on_attempt=attempts.append,
+        watch=watch,
     )
     claim = Claim(
         event=EVENT, attempts=0, condemned=None, accepted_at=datetime.now(UTC), position=None
@@ -333,7 +334,7 @@ async def test_a_reply_goes_where_replies_go_and_the_delivery_is_done_once_it_is
     assert isinstance(second, Settled)
     assert second.outcome is Outcome.DELIVERED
     assert replies.taken == [replace(EVENT, data=b"the reply", hops=EVENT.hops + 1)] * 2
-    refused = attempts[0].answer
+    refused = watch.attempts[0].answer
     assert isinstance(refused, Refused)
     assert refused.reason == "the reply was not taken by http://replies.test/: down"
 
@@ -405,3 +406,20 @@ def test_a_dead_letter_is_a_valid_event_whatever_the_reason_holds(
     letter = dead_letter(EVENT, "default/orders", why)
 
     Event.checked(letter.attributes, letter.data, letter.kinds)
+
+
+async def test_those_who_watch_are_told_of_a_reply_and_what_it_is_to() -> None:
+    watch, stored = Noting(), list[Event]()
+
+    async def emit(events: Sequence[Event]) -> None:
+        assert watch.stored == []
+        stored.extend(events)
+
+    delivery = Delivery(TRIGGER, subscriber=Replying(), dead_letter=None, emit=emit, watch=watch)
+
+    await delivery.step(new_claim())
+
+    (reply,) = stored
+    origin = Origin("reply", TRIGGER.key, cause=(EVENT.source, EVENT.id))
+    assert watch.stored == [(TRIGGER.broker, reply, origin)]
+    assert [each.event for each in watch.attempts] == [EVENT]

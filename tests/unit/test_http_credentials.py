@@ -31,6 +31,7 @@ from tests.services.subscribers import (
     hang,
     reply,
 )
+from tests.watching import Noting
 
 SOON = timedelta(minutes=1)
 ON_LOOPBACK = Network(loopback=True)
@@ -667,13 +668,11 @@ async def test_no_secret_is_told_though_the_subscriber_repeats_it(
         subscriber=target,
         delivery=DeliveryPolicy(retry=0, credentials=credentials),
     )
-    attempts: list[object] = []
+    watch = Noting()
     sink = sinks.sink(target, options(credentials))
 
     async with everything_told(caplog) as told:
-        delivery = Delivery(
-            trigger, subscriber=sink, dead_letter=None, emit=_nowhere, on_attempt=attempts.append
-        )
+        delivery = Delivery(trigger, subscriber=sink, dead_letter=None, emit=_nowhere, watch=watch)
         step = await delivery.step(
             Claim(
                 event=EVENT,
@@ -686,7 +685,7 @@ async def test_no_secret_is_told_though_the_subscriber_repeats_it(
 
     assert isinstance(step, Buried)
     assert b"**" in step.why.body
-    told += [repr(step), repr(attempts), repr(sink), repr(trigger), repr(credentials)]
+    told += [repr(step), repr(watch.attempts), repr(sink), repr(trigger), repr(credentials)]
     for secret in SECRETS:
         assert not any(_part(secret) in each for each in told), secret
 

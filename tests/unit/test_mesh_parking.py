@@ -18,7 +18,6 @@ import pytest
 from broker.errors import NotParked, UnknownTrigger
 from broker.event import Event
 from broker.mesh import Mesh
-from broker.observe.metrics import Metrics
 from broker.policy import Breaker, Limits
 from broker.ports import BackendOptions, Books, DeadLetter
 from broker.settings import Part
@@ -79,7 +78,6 @@ class Meshes:
                 retention_bytes=1 << 30,
             ),
             drain_timeout=timedelta(seconds=10),
-            metrics=Metrics(),
         )
 
 

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.observe.metrics import Metrics
-from broker.ports import Books
+from broker.ports import Books, Verdict
 from broker.status import (
     RUNNING,
     BrokerStatus,
@@ -18,6 +18,7 @@ from broker.status import (
     TriggerState,
     TriggerStatus,
 )
+from tests.watching import attempt
 
 EMPTY = MeshStatus(brokers=[], sources=[], problems=[])
 
@@ -113,9 +114,9 @@ def test_where_nothing_waits_the_oldest_is_of_no_age() -> None:
 
 def test_attempts_are_counted_by_verdict_and_timed() -> None:
     metrics = Metrics()
-    metrics.attempted("default/audit", "delivered", 0.02)
-    metrics.attempted("default/audit", "delivered", 7)
-    metrics.attempted("default/audit", "retried", 0.02)
+    metrics.attempted(attempt("default/audit", seconds=0.02))
+    metrics.attempted(attempt("default/audit", seconds=7))
+    metrics.attempted(attempt("default/audit", Verdict.RETRY, 0.02))
 
     found = scrape(metrics, status(books()))
 
@@ -126,7 +127,7 @@ def test_attempts_are_counted_by_verdict_and_timed() -> None:
         name = "cemesh_attempt_duration_seconds_bucket"
         return found[sample(name, trigger="default/audit", le=seconds)]
 
-    assert (attempts("delivered"), attempts("retried")) == (2, 1)
+    assert (attempts("delivered"), attempts("retry")) == (2, 1)
     assert (within("0.01"), within("0.025"), within("+Inf")) == (0, 2, 3)
 
 
@@ -145,7 +146,7 @@ def test_refused_requests_are_counted_by_broker_and_status() -> None:
 
 def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
     metrics = Metrics()
-    metrics.attempted("default/gone", "delivered", 1)
+    metrics.attempted(attempt("default/gone"))
     metrics.refused("default/gone", 400)
     metrics.refused(None, 404)
 
@@ -158,9 +159,9 @@ def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
 
 def test_a_trigger_that_comes_back_is_counted_again() -> None:
     metrics = Metrics()
-    metrics.attempted("default/audit", "delivered", 1)
+    metrics.attempted(attempt("default/audit"))
     metrics.render(EMPTY)
-    metrics.attempted("default/audit", "delivered", 1)
+    metrics.attempted(attempt("default/audit"))
 
     found = scrape(metrics, status(books()))
 

@@ -16,9 +16,9 @@ from broker.event import Event
 from broker.manifest import load
 from broker.mesh.kindsinks import KindSinks
 from broker.policy import Network
-from broker.ports import Accepted, Refused, Sink, SinkOptions
+from broker.ports import Accepted, Refused, Sink, SinkOptions, Verdict
 from broker.trigger import SinkObject
-from delivery.verdicts import Verdict, judge
+from delivery.verdicts import judge
 from sinks.webhook import WebhookSinkSpec
 from sinks.webhook.payload import Lacking
 from sinks.webhook.template import Template

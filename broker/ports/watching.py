@@ -1,0 +1,96 @@
+"""What those are told of each event who count it, keep its story or trace it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Final, Literal, NamedTuple, Protocol
+
+from broker.event import Event
+from broker.ports.claims import Claim, Step
+from broker.ports.sinks import Answer
+
+
+class Origin(NamedTuple):
+    """How events came into a broker, and by whom.
+
+    ``who`` is, of a request, the client's address, behind the name that it is known by to the
+    broker, if it is; of a source ``Kind namespace/name``; of a reply and a redrive the trigger; of
+    an announcement the broker that it is told to. ``cause`` is the source and id of the event that
+    a reply is to.
+    """
+
+    kind: Literal["request", "source", "reply", "redrive", "announcement"]
+    who: str
+    cause: tuple[str, str] | None = None
+
+
+class Verdict(Enum):
+    """What becomes of a delivery after one attempt, as far as the answer decides it."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    GIVE_UP = "give up"
+
+
+class Attempt(NamedTuple):
+    """One attempt. ``number`` counts from 1, anew for a dead-letter sink.
+
+    ``began`` is in seconds since 1970; ``seconds``, how long it took, cover the storing of a reply.
+    ``verdict`` is what the answer means as such, whether or not there are retries left.
+    """
+
+    trigger: str
+    event: Event
+    accepted_at: datetime
+    to: Literal["subscriber", "dead-letter sink"]
+    destination: str
+    number: int
+    began: float
+    seconds: float
+    answer: Answer
+    verdict: Verdict
+
+
+class Watcher(Protocol):
+    """Is told on the event loop, in the middle of the work: it has to be quick, and not raise."""
+
+    def accepted(
+        self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
+    ) -> None:
+        """Note that the events are durable; ``seconds`` after the request for that began."""
+        ...
+
+    def refused(self, broker: str, status: int) -> None:
+        """Note that a request to the broker was answered with that HTTP status."""
+        ...
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Note an attempt that has ended. One that was broken off is not told."""
+        ...
+
+    def decided(self, trigger: str, claim: Claim, step: Step) -> None:
+        """Note what becomes of a claim, unless it was just delivered: that the attempt tells."""
+        ...
+
+
+class Unwatched:
+    """A `Watcher` that notes nothing."""
+
+    def accepted(
+        self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
+    ) -> None:
+        pass
+
+    def refused(self, broker: str, status: int) -> None:
+        pass
+
+    def attempted(self, attempt: Attempt) -> None:
+        pass
+
+    def decided(self, trigger: str, claim: Claim, step: Step) -> None:
+        pass
+
+
+UNWATCHED: Final[Watcher] = Unwatched()
