@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import AfterValidator, Field
 
 from broker.connections.mqtt import FAULTS, Connection, MqttAccess, connected, content_of, said
+from broker.connections.sharing import SharedOpening
 from broker.connections.templates import checked_template, filled, literal_text
 from broker.event import Event
 from broker.ports import Accepted, Answer, Refused, SinkContext
@@ -52,7 +52,7 @@ class MqttSink:
         self._server = f"MQTT server {spec.address}"
         self._open = AsyncExitStack()
         self._connection: Connection | None = None
-        self._connecting: asyncio.Task[Connection] | None = None
+        self._connecting = SharedOpening(self._connect)
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,9 +63,7 @@ class MqttSink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.wait([self._connecting])
+        await self._connecting.close()
         await self._open.aclose()
 
     async def attempt(self, event: Event) -> Answer:
@@ -107,19 +105,11 @@ class MqttSink:
         """Return the connection that all attempts share; raises what `said` says."""
         if self._connection is not None and not self._connection.is_gone:
             return self._connection
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
-            # Told or not: whoever waited may have given up.
-            self._connecting.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Others wait for it as well, if whoever began it gives up.
-        return await asyncio.shield(self._connecting)
+        return await self._connecting.opened()
 
     async def _connect(self) -> Connection:
-        try:
-            await self._open.aclose()
-            self._connection = await self._open.enter_async_context(
-                connected(self._spec, identifier=self._identifier)
-            )
-            return self._connection
-        finally:
-            self._connecting = None
+        await self._open.aclose()
+        self._connection = await self._open.enter_async_context(
+            connected(self._spec, identifier=self._identifier)
+        )
+        return self._connection

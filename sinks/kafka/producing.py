@@ -36,6 +36,7 @@ from broker.connections.kafka import (
     said,
     why_unreachable,
 )
+from broker.connections.sharing import SharedOpening
 from broker.manifest.specs import revealed
 from broker.ports import Accepted, Answer, Refused
 from sinks.kafka.spec import KafkaSinkSpec
@@ -77,7 +78,7 @@ class Producing:
     def __init__(self, spec: KafkaSinkSpec) -> None:
         self._spec = spec
         self._current: _Producer | None = None
-        self._opening: asyncio.Task[_Producer] | None = None
+        self._opening = SharedOpening(self._open)
         self._closing: set[asyncio.Task[None]] = set()
         self._together = True
 
@@ -120,9 +121,7 @@ class Producing:
 
     async def close(self) -> None:
         """Close all connections. What is on its way is given a second to arrive."""
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
+        await self._opening.close()
         if self._current is not None:
             self._give_up(self._current, grace=_LEAVES_WITHIN)
         if self._closing:
@@ -140,44 +139,37 @@ class Producing:
         """Return the producer that all share. Raises `UnavailableError`."""
         if self._current is not None:
             return self._current
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open(together=self._together))
-            # Told or not: whoever waited may have given up.
-            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Others wait for it as well, if whoever began it gives up.
-        return await asyncio.shield(self._opening)
+        return await self._opening.opened()
 
-    async def _open(self, *, together: bool) -> _Producer:
+    async def _open(self) -> _Producer:
+        together = self._together
+        options = await asyncio.to_thread(client_options, self._spec.access)
+        servers = self._spec.bootstrap_servers
+        why = await why_unreachable(servers, options, self._spec.told)
+        if why is not None:
+            raise UnavailableError(why)
+        client = AIOKafkaProducer(
+            **options,
+            bootstrap_servers=servers,
+            acks="all",
+            enable_idempotence=True,
+            # Of one byte, it takes one record, however large.
+            max_batch_size=_BATCH_BYTES if together else 1,
+            max_request_size=_LARGEST,
+            request_timeout_ms=ANSWERS_WITHIN // timedelta(milliseconds=1),
+        )
         try:
-            options = await asyncio.to_thread(client_options, self._spec.access)
-            servers = self._spec.bootstrap_servers
-            why = await why_unreachable(servers, options, self._spec.told)
-            if why is not None:
-                raise UnavailableError(why)
-            client = AIOKafkaProducer(
-                **options,
-                bootstrap_servers=servers,
-                acks="all",
-                enable_idempotence=True,
-                # Of one byte, it takes one record, however large.
-                max_batch_size=_BATCH_BYTES if together else 1,
-                max_request_size=_LARGEST,
-                request_timeout_ms=ANSWERS_WITHIN // timedelta(milliseconds=1),
-            )
-            try:
-                async with asyncio.timeout(ANSWERS_WITHIN.total_seconds()):
-                    await ended(client.start(), grace=_STARTS_WITHIN)
-                    await ensure_topic(client.client, self._spec)
-            except (KafkaError, OSError) as error:
-                await _close(client, grace=timedelta(0))
-                raise UnavailableError(self._said(error)) from error
-            except BaseException:
-                await _close(client, grace=timedelta(0))
-                raise
-            self._current = _Producer(client=client, together=together)
-            return self._current
-        finally:
-            self._opening = None
+            async with asyncio.timeout(ANSWERS_WITHIN.total_seconds()):
+                await ended(client.start(), grace=_STARTS_WITHIN)
+                await ensure_topic(client.client, self._spec)
+        except (KafkaError, OSError) as error:
+            await _close(client, grace=timedelta(0))
+            raise UnavailableError(self._said(error)) from error
+        except BaseException:
+            await _close(client, grace=timedelta(0))
+            raise
+        self._current = _Producer(client=client, together=together)
+        return self._current
 
     def _give_up(self, producer: _Producer, *, grace: timedelta | None = None) -> None:
         """Send no more by it. What is on its way may still arrive, for 4 s or ``grace``."""

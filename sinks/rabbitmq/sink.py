@@ -15,6 +15,7 @@ from pamqp.commands import Basic
 from broker.codecs.amqp import Message, encode
 from broker.connections.rabbitmq.connecting import at, close, connect, reported
 from broker.connections.rabbitmq.connection import Connection
+from broker.connections.sharing import SharedOpening
 from broker.connections.templates import filled
 from broker.errors import ChannelUnavailable
 from broker.event import Event
@@ -38,7 +39,7 @@ class RabbitmqSink:
         self._purpose = f"sink {context.namespace}/{context.name}"
         self._connection: Connection | None = None
         self._channel: AbstractChannel | None = None
-        self._opening: asyncio.Task[AbstractChannel] | None = None
+        self._opening = SharedOpening(self._open)
 
     async def __aenter__(self) -> Self:
         return self
@@ -49,9 +50,7 @@ class RabbitmqSink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
+        await self._opening.close()
         if self._connection is not None:
             await close(self._connection)
 
@@ -147,22 +146,14 @@ class RabbitmqSink:
             raise ChannelUnavailable(self._refused_by_alarm(connection.blocked).reason)
         if self._channel is not None and not self._channel.is_closed:
             return self._channel
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-            # Told or not: whoever waited may have given up.
-            self._opening.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # Others wait for it as well, if whoever began it gives up.
-        return await asyncio.shield(self._opening)
+        return await self._opening.opened()
 
     async def _open(self) -> AbstractChannel:
-        try:
-            if self._connection is None or self._connection.is_closed:
-                if self._connection is not None:
-                    await close(self._connection)
-                self._connection = await connect(self._server, self._purpose)
-            with reported(self._server):
-                async with asyncio.timeout(_OPENED_WITHIN):
-                    self._channel = await self._connection.channel(publisher_confirms=True)
-            return self._channel
-        finally:
-            self._opening = None
+        if self._connection is None or self._connection.is_closed:
+            if self._connection is not None:
+                await close(self._connection)
+            self._connection = await connect(self._server, self._purpose)
+        with reported(self._server):
+            async with asyncio.timeout(_OPENED_WITHIN):
+                self._channel = await self._connection.channel(publisher_confirms=True)
+        return self._channel
