@@ -20,6 +20,7 @@ import random
 import socket
 import subprocess
 import sysconfig
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,6 +40,10 @@ HOST = "127.0.0.1"
 # is free stays free, also while the mesh is down between two starts.
 _PORTS = range(12_000, 32_000)
 
+_LATELY = 500
+"""Ports that are not given again so soon: whoever was given one may not listen on it yet."""
+
+_given: deque[int] = deque(maxlen=_LATELY)
 _random = random.SystemRandom()  # Hypothesis begins the other one anew, the same in each worker
 
 _NO_ANSWER = (OSError, http.client.HTTPException)
@@ -50,21 +55,21 @@ def free_port() -> int:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     while True:
         port = _random.choice(_PORTS[worker % workers :: workers])
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
-            return port
+        _given.append(port)
+        return port
 
 
 def free_ports(count: int) -> Sequence[int]:
     """Return so many of them, no two the same."""
-    ports: set[int] = set()
-    while len(ports) < count:
-        ports.add(free_port())
-    return list(ports)
+    return [free_port() for _ in range(count)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
