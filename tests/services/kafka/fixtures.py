@@ -4,16 +4,14 @@
 listeners, ``kafka_relay`` a way to it that a test can cut, and ``kafka_server`` a server of the
 test's own, to be entered, killed and restarted.
 
-The shared server is started by the first test that asks, in whichever worker that runs, and
-lives until the run ends, whatever becomes of that worker. With ``CEMESH_TEST_KAFKA=host:port``
-that server is the shared one; tests that need more of a server than its address are skipped.
+With ``CEMESH_TEST_KAFKA=host:port`` that server is the shared one; tests that need more of a
+server than its address are skipped.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import tempfile
 import warnings
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
@@ -26,18 +24,17 @@ from tests.services.kafka.distribution import Distribution, find
 from tests.services.kafka.server import KafkaServer, answers
 from tests.services.kafka.settings import Listeners
 from tests.services.locks import locked
-from tests.services.missing import Missing
 from tests.services.relay import Relay
-from tests.services.run import asks, folder_of_the_run, owner, shared, worker
-from tests.services.server import log_end
+from tests.services.run import asks, folder_of_the_run, worker
+from tests.services.sharing import SharedServer
 
 GIVEN: Final = "CEMESH_TEST_KAFKA"
 
 _RELAYS: Final = 8  # as many as `make test` starts workers, so that none waits for another
 
-_FOUND: Final = pytest.StashKey[Distribution | Missing]()
-_STARTED: Final = pytest.StashKey[KafkaServer]()
-_LOG: Final = pytest.StashKey[Path]()
+_KAFKA: Final = SharedServer(
+    "kafka", "Kafka", Listeners, find=lambda: archived(find()), given=GIVEN
+)
 
 
 @pytest.fixture(scope="session")
@@ -58,18 +55,13 @@ def kafka_listeners(
     pytestconfig: pytest.Config,
 ) -> Listeners:
     """Return every listener of the shared server."""
-    run = folder_of_the_run(tmp_path_factory, pytestconfig)
 
-    def start() -> Listeners:
-        folder = Path(tempfile.mkdtemp(prefix="kafka-", dir=run))
-        server = KafkaServer(folder, kafka_distribution, owner=owner(pytestconfig), relays=_RELAYS)
+    def start(folder: Path, owner: int) -> tuple[KafkaServer, Listeners]:
+        server = KafkaServer(folder, kafka_distribution, owner=owner, relays=_RELAYS)
         server.start()
-        pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
-        return server.listeners
+        return server, server.listeners
 
-    listeners = shared(run / "kafka.json", Listeners, start)
-    pytestconfig.stash[_LOG] = listeners.log
-    return listeners
+    return _KAFKA.place(start, tmp_path_factory, pytestconfig)
 
 
 @pytest.fixture
@@ -97,18 +89,11 @@ def kafka_server(kafka_distribution: Distribution, tmp_path: Path) -> KafkaServe
 @pytest.fixture(scope="session")
 def kafka_distribution(pytestconfig: pytest.Config) -> Distribution:
     """Return what to run servers with."""
-    if os.environ.get(GIVEN):
-        pytest.skip(f"it needs a server of the tests' own, and {GIVEN} gives another")
-    found = pytestconfig.stash.get(_FOUND, None) or archived(find())
-    if isinstance(found, Missing):
-        pytest.skip(found.reason)
-    return found
+    return _KAFKA.program(pytestconfig)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    # Fetching the jars may take longer than a test may, and so may archiving their classes.
-    if not os.environ.get(GIVEN) and any(asks(each, "kafka") for each in session.items):
-        session.config.stash[_FOUND] = archived(find())
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_KAFKA)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -130,13 +115,3 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if report.failed and asks(item, "kafka") and (log := item.config.stash.get(_LOG, None)):
-        report.sections.append(("the shared Kafka", log_end("Kafka", log)))
-    return report

@@ -3,16 +3,12 @@
 ``postgresql`` is a database of the test's own, on the server that one test run shares;
 ``postgresql_relay`` a way to that server that a test can cut; and ``postgresql_server`` a server of
 the test's own, to be entered, killed and restarted.
-
-The shared server is started by the first test that asks, in whichever worker that runs, and
-lives until the run ends, whatever becomes of that worker.
 """
 
 from __future__ import annotations
 
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +17,6 @@ import asyncpg
 import pytest
 
 from tests.services.mesh import HOST, free_port
-from tests.services.missing import Missing
 from tests.services.postgresql.distribution import Distribution, find
 from tests.services.postgresql.server import (
     ADMIN,
@@ -32,12 +27,9 @@ from tests.services.postgresql.server import (
     PostgresqlServer,
 )
 from tests.services.relay import Relay
-from tests.services.run import asks, folder_of_the_run, owner, shared
-from tests.services.server import log_end
+from tests.services.sharing import SharedServer
 
-_FOUND: Final = pytest.StashKey[Distribution | Missing]()
-_STARTED: Final = pytest.StashKey[PostgresqlServer]()
-_LOG: Final = pytest.StashKey[Path]()
+_POSTGRESQL: Final = SharedServer("postgresql", "PostgreSQL", Place, find=find)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,20 +75,15 @@ def postgresql_place(
     pytestconfig: pytest.Config,
 ) -> Place:
     """Return where the shared server is."""
-    run = folder_of_the_run(tmp_path_factory, pytestconfig)
 
-    def start() -> Place:
-        folder = Path(tempfile.mkdtemp(prefix="postgresql-", dir=run))
-        server = PostgresqlServer(folder, postgresql_distribution, owner=owner(pytestconfig))
+    def start(folder: Path, owner: int) -> tuple[PostgresqlServer, Place]:
+        server = PostgresqlServer(folder, postgresql_distribution, owner=owner)
         server.start()
-        pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
         for role in (CERTIFIED, TLS_ONLY):
             server.psql(f"CREATE ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}'")
-        return server.place
+        return server, server.place
 
-    place = shared(run / "postgresql.json", Place, start)
-    pytestconfig.stash[_LOG] = place.log
-    return place
+    return _POSTGRESQL.place(start, tmp_path_factory, pytestconfig)
 
 
 @pytest.fixture
@@ -108,24 +95,8 @@ def postgresql_server(postgresql_distribution: Distribution, tmp_path: Path) -> 
 @pytest.fixture(scope="session")
 def postgresql_distribution(pytestconfig: pytest.Config) -> Distribution:
     """Return what to run servers with."""
-    found = pytestconfig.stash.get(_FOUND, None) or find()
-    if isinstance(found, Missing):
-        pytest.skip(found.reason)
-    return found
+    return _POSTGRESQL.program(pytestconfig)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    # Installing may take longer than a test may.
-    if any(asks(each, "postgresql") for each in session.items):
-        session.config.stash[_FOUND] = find()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    log = item.config.stash.get(_LOG, None)
-    if report.failed and log and asks(item, "postgresql"):
-        report.sections.append(("the shared PostgreSQL", log_end("PostgreSQL", log)))
-    return report
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_POSTGRESQL)

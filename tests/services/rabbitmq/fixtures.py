@@ -5,16 +5,14 @@
 listeners, ``rabbitmq_management`` its HTTP API; and ``rabbitmq_server`` a server of the test's
 own, to be entered, killed and restarted.
 
-The shared server is started by the first test that asks, in whichever worker that runs, and
-lives until the run ends, whatever becomes of that worker. With ``CEMESH_TEST_RABBITMQ=amqp://…``
-all tests share that vhost; those that need more of a server are skipped.
+With ``CEMESH_TEST_RABBITMQ=amqp://…`` all tests share that vhost; those that need more of a server
+are skipped.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,22 +20,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.services.mesh import HOST, free_port
-from tests.services.missing import Missing
 from tests.services.rabbitmq.distribution import Distribution, find
 from tests.services.rabbitmq.management import Management
 from tests.services.rabbitmq.server import RabbitMQServer
 from tests.services.rabbitmq.settings import Listeners
 from tests.services.relay import Relay
-from tests.services.run import asks, folder_of_the_run, owner, shared
-from tests.services.server import listened_to, log_end
+from tests.services.server import listened_to
+from tests.services.sharing import SharedServer
 
 GIVEN: Final = "CEMESH_TEST_RABBITMQ"
 
 _PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
-_FOUND: Final = pytest.StashKey[Distribution | Missing]()
-_STARTED: Final = pytest.StashKey[RabbitMQServer]()
-_LOG: Final = pytest.StashKey[Path]()
+_RABBITMQ: Final = SharedServer("rabbitmq", "RabbitMQ", Listeners, find=find, given=GIVEN)
 
 
 @pytest.fixture
@@ -68,18 +63,13 @@ def rabbitmq_listeners(
     pytestconfig: pytest.Config,
 ) -> Listeners:
     """Return every listener of the shared server."""
-    run = folder_of_the_run(tmp_path_factory, pytestconfig)
 
-    def start() -> Listeners:
-        folder = Path(tempfile.mkdtemp(prefix="rabbitmq-", dir=run))
-        server = RabbitMQServer(folder, rabbitmq_distribution, owner=owner(pytestconfig))
+    def start(folder: Path, owner: int) -> tuple[RabbitMQServer, Listeners]:
+        server = RabbitMQServer(folder, rabbitmq_distribution, owner=owner)
         server.start()
-        pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
-        return server.listeners
+        return server, server.listeners
 
-    listeners = shared(run / "rabbitmq.json", Listeners, start)
-    pytestconfig.stash[_LOG] = listeners.log
-    return listeners
+    return _RABBITMQ.place(start, tmp_path_factory, pytestconfig)
 
 
 @pytest.fixture(scope="session")
@@ -97,29 +87,11 @@ def rabbitmq_server(rabbitmq_distribution: Distribution, tmp_path: Path) -> Rabb
 @pytest.fixture(scope="session")
 def rabbitmq_distribution(pytestconfig: pytest.Config) -> Distribution:
     """Return what to run servers with."""
-    if os.environ.get(GIVEN):
-        pytest.skip(f"it needs a server of the tests' own, and {GIVEN} gives another")
-    found = pytestconfig.stash.get(_FOUND, None) or find()
-    if isinstance(found, Missing):
-        pytest.skip(found.reason)
-    return found
+    return _RABBITMQ.program(pytestconfig)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    # Installing may take longer than a test may.
-    if not os.environ.get(GIVEN) and any(asks(each, "rabbitmq") for each in session.items):
-        session.config.stash[_FOUND] = find()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    log = item.config.stash.get(_LOG, None)
-    if report.failed and log and asks(item, "rabbitmq"):
-        report.sections.append(("the shared RabbitMQ", log_end("RabbitMQ", log)))
-    return report
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_RABBITMQ)
 
 
 def _address(url: str) -> str:

@@ -3,17 +3,13 @@
 ``s3_bucket`` is a bucket of the test's own on the server that one test run shares. ``s3_relay`` is
 a way there that a test can cut, and ``s3_server`` a server of the test's own, to be entered, killed
 and restarted; ``s3_encrypted`` is one that speaks TLS, and runs.
-
-The shared server is started by the first test that asks, in whichever worker that runs, and
-lives until the run ends, whatever becomes of that worker.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,16 +19,12 @@ import pytest
 
 from tests.services.maven import Jars
 from tests.services.mesh import HOST, free_port
-from tests.services.missing import Missing
 from tests.services.relay import Relay
-from tests.services.run import asks, folder_of_the_run, owner, shared
 from tests.services.s3.program import find, mark
 from tests.services.s3.server import ACCESS_KEY, SECRET_KEY, Listeners, S3Server
-from tests.services.server import log_end
+from tests.services.sharing import SharedServer
 
-_FOUND: Final = pytest.StashKey[Jars | Missing]()
-_STARTED: Final = pytest.StashKey[S3Server]()
-_LOG: Final = pytest.StashKey[Path]()
+_S3: Final = SharedServer("s3", "S3Proxy", Listeners, find=find)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,18 +93,13 @@ def s3_listeners(
     s3_jars: Jars, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> Listeners:
     """Return where the shared server is."""
-    run = folder_of_the_run(tmp_path_factory, pytestconfig)
 
-    def start() -> Listeners:
-        folder = Path(tempfile.mkdtemp(prefix="s3-", dir=run))
-        server = S3Server(folder, s3_jars, owner=owner(pytestconfig))
+    def start(folder: Path, owner: int) -> tuple[S3Server, Listeners]:
+        server = S3Server(folder, s3_jars, owner=owner)
         server.start()
-        pytestconfig.stash[_STARTED] = server  # it lives on, and so must its process object
-        return server.listeners
+        return server, server.listeners
 
-    listeners = shared(run / "s3.json", Listeners, start)
-    pytestconfig.stash[_LOG] = listeners.log
-    return listeners
+    return _S3.place(start, tmp_path_factory, pytestconfig)
 
 
 @pytest.fixture
@@ -130,24 +117,8 @@ def s3_encrypted(s3_jars: Jars, tmp_path: Path) -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def s3_jars(pytestconfig: pytest.Config) -> Jars:
     """Return what to run servers with."""
-    found = pytestconfig.stash.get(_FOUND, None) or find()
-    if isinstance(found, Missing):
-        pytest.skip(found.reason)
-    return found
+    return _S3.program(pytestconfig)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    # Fetching it may take longer than a test may.
-    if any(asks(each, "s3") for each in session.items):
-        session.config.stash[_FOUND] = find()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    log = item.config.stash.get(_LOG, None)
-    if report.failed and log and asks(item, "s3"):
-        report.sections.append(("the shared S3", log_end("S3Proxy", log)))
-    return report
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_S3)
