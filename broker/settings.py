@@ -45,7 +45,8 @@ class Settings:
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
     ``allow``, ``proxy``, ``no_proxy`` and ``ca_certs`` are those of `Network`.
-    ``workers`` is the number of processes that take events, this one among them.
+    ``workers`` is the number of processes that take events, this one among them. ``audit_log`` is
+    the file in which changes are noted, too.
     """
 
     paths: tuple[Path, ...]
@@ -68,6 +69,7 @@ class Settings:
     workers: int = 1
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+    audit_log: Path | None = None
 
     @property
     def data(self) -> str:

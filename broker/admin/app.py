@@ -12,25 +12,35 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from broker.admin.auditing import Audited
 from broker.admin.deadletters import DeadLetterRoutes, broker_key
 from broker.admin.events import EventRoutes
 from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
+from broker.admin.logs import LogRoutes, SetLevel
 from broker.admin.models import Ready, StatusDocument
 from broker.admin.parked import ParkedRoutes
 from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
 from broker.admin.tail import Tail
 from broker.errors import CemeshError
+from broker.observe.audit import AuditLog
 from broker.observe.metrics import CONTENT_TYPE, Metrics
 from broker.status import Operated
 
 
-def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette:
+def admin(
+    mesh: Operated,
+    metrics: Metrics,
+    closing: asyncio.Event,
+    *,
+    audit: AuditLog,
+    set_log_level: SetLevel,
+) -> Starlette:
     """Return the application of the admin port.
 
     Set ``closing`` when the server is to stop: it ends the streams that clients follow, which
-    the server would otherwise wait for.
+    the server would otherwise wait for. What is changed by it is in ``audit``.
     """
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
@@ -45,6 +55,7 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route("/readyz", routes.readyz),
             Route("/metrics", routes.metrics),
             Route("/api/v1/status", routes.status),
+            Route("/api/v1/log", LogRoutes(set_log_level).level, methods=["GET", "PUT"]),
             Route(f"{broker}/tail", routes.tail),
             Route(f"{broker}/events", EventRoutes(mesh).list),
             Route(f"{broker}/triggers", triggers.list),
@@ -59,7 +70,10 @@ def admin(mesh: Operated, metrics: Metrics, closing: asyncio.Event) -> Starlette
             Route(f"{trigger}/parked/retry", parked.retry, methods=["POST"]),
             Route(f"{trigger}/parked/skip", parked.skip, methods=["POST"]),
         ],
-        middleware=[Middleware(Guard)],
+        middleware=[
+            Middleware(Guard),
+            Middleware(Audited, audit=audit, reading={f"{broker}/explain"}),
+        ],
         exception_handlers={
             HTTPException: http_problem,
             CemeshError: mesh_problem,

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.admin.auditing import note
 from broker.admin.models import (
     DeadLetterDocument,
     DeadLetterPage,
@@ -67,7 +68,9 @@ class DeadLetterRoutes:
             ids = list(dict.fromkeys(wanted.ids))
         else:
             ids = await _all_ids(self._store(request), wanted.trigger)
-        return document(RedrivenDocument.of(await self._redrive(broker_key(request), ids)))
+        result = await self._redrive(broker_key(request), ids)
+        note(request, redriven=result.redriven, kept=list(result.kept))
+        return document(RedrivenDocument.of(result))
 
     def _store(self, request: Request) -> DeadLetters:
         return self._mesh.channel(broker_key(request)).dead_letters

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.admin.auditing import note
 from broker.admin.models import ParkedList, ParkedRequest
 from broker.admin.pausing import check_why, small_body, trigger_key
 from broker.admin.responses import document
@@ -36,7 +37,9 @@ class ParkedRoutes:
         trigger = trigger_key(request)
         wanted = await _wanted(request)
         order = Order(verb=verb, why=wanted.why)
+        note(request, why=wanted.why)
         meant = await self._mesh.order(trigger, order, id=wanted.id, source=wanted.source)
+        note(request, events=[f"{each.source} {each.id}" for each in meant])
         return document(ParkedList.of(trigger, meant), HTTPStatus.ACCEPTED)
 
 

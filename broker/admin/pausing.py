@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.admin.auditing import note
 from broker.admin.models import PauseDocument, PauseRequest
 from broker.admin.responses import document
 from broker.status import Operated
@@ -65,4 +66,5 @@ async def _why(request: Request) -> str:
     except msgspec.DecodeError as error:
         raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
     check_why(why)
+    note(request, why=why)
     return why

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.admin.auditing import note
 from broker.admin.models import ProblemDetails
 from broker.errors import CemeshError
 from broker.ingress.problems import answer_to
@@ -35,6 +36,7 @@ async def http_problem(request: Request, error: Exception) -> Response:
     detail = error.detail
     if error.status_code == HTTPStatus.NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"there is nothing at {request.url.path}"
+    note(request, problem=detail)
     return problem(error.status_code, detail, error.headers)
 
 
@@ -45,6 +47,7 @@ async def mesh_problem(request: Request, error: Exception) -> Response:
     answer = answer_to(error)
     if answer is None:
         raise error
+    note(request, problem=str(error))
     return answer
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
 from broker.errors import CemeshError, InvalidManifest, Problem
 from broker.manifest import load
+from broker.observe.audit import AuditLog, Change
 from broker.settings import Settings
 from broker.trigger import Desired
 
@@ -27,8 +28,51 @@ class Changeable(Protocol):
     async def apply(self, desired: Desired) -> None: ...
 
 
+class Audited:
+    """Notes how the objects of the manifests change, which are these now."""
+
+    def __init__(self, audit: AuditLog, objects: Mapping[str, object]) -> None:
+        self._audit = audit
+        self._objects = objects
+        self._failed: str | None = None
+
+    async def started(self) -> None:
+        """Note with what the mesh has started."""
+        detail = {"objects": list(self._objects)}
+        await self._audit.note(Change(action="start", outcome="done", detail=detail))
+
+    async def taken_up(self, objects: Mapping[str, object]) -> None:
+        """Note what is another object now, if anything is."""
+        former, self._objects, self._failed = self._objects, objects, None
+        detail = {
+            "added": [each for each in objects if each not in former],
+            "changed": [
+                each for each in objects if each in former and objects[each] != former[each]
+            ],
+            "removed": [each for each in former if each not in objects],
+        }
+        if any(detail.values()):
+            await self._audit.note(Change(action="manifests", outcome="done", detail=detail))
+
+    async def refused(self, problems: int) -> None:
+        self._failed = None
+        detail = {"problems": problems}
+        await self._audit.note(Change(action="manifests", outcome="refused", detail=detail))
+
+    async def failed(self, why: str) -> None:
+        """Note a change that could not be taken up: once, however often it is tried again."""
+        if self._failed != why:
+            self._failed = why
+            detail = {"why": why}
+            await self._audit.note(Change(action="manifests", outcome="failed", detail=detail))
+
+
 async def follow(
-    settings: Settings, mesh: Changeable, changed: AsyncIterator[None], stopping: asyncio.Event
+    settings: Settings,
+    mesh: Changeable,
+    changed: AsyncIterator[None],
+    stopping: asyncio.Event,
+    audited: Audited,
 ) -> None:
     """Apply every good change of the files; tell of every bad one, which changes nothing."""
     news = asyncio.Event()
@@ -47,7 +91,7 @@ async def follow(
         await news.wait()
         while not stopping.is_set():
             news.clear()
-            taken_up = await _reload(settings, mesh)
+            taken_up = await _reload(settings, mesh, audited)
             if not taken_up:
                 asyncio.get_running_loop().call_later(_RETRY.total_seconds(), news.set)
             await news.wait()
@@ -55,7 +99,7 @@ async def follow(
             task.cancel()
 
 
-async def _reload(settings: Settings, mesh: Changeable) -> bool:
+async def _reload(settings: Settings, mesh: Changeable, audited: Audited) -> bool:
     """Return whether nothing is left to be tried again."""
     try:
         loaded = await asyncio.to_thread(load, settings.paths, resolve=settings.resolve)
@@ -65,12 +109,15 @@ async def _reload(settings: Settings, mesh: Changeable) -> bool:
         mesh.problems = error.problems
         tell(error.problems)
         _log.error("change refused", extra={"problems": len(error.problems)})
+        await audited.refused(len(error.problems))
         return True
     except CemeshError as error:
         mesh.problems = [Problem(file=None, line=None, message=str(error))]
         _log.error("change not taken up", extra={"why": str(error), "again_in": str(_RETRY)})
+        await audited.failed(str(error))
         return False
     mesh.problems = ()
+    await audited.taken_up(loaded.objects)
     desired = loaded.desired
     _log.info(
         "change taken up",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -12,7 +13,8 @@ from broker.app.serving import Port, served
 from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.mesh import Mesh
-from broker.settings import Settings
+from broker.observe.logging import set_level
+from broker.settings import LogLevel, Settings
 from broker.workers.connections import Connections
 from broker.workers.gathered import Gathered
 from broker.workers.link import Handler
@@ -55,6 +57,11 @@ class Household:
         self._made.mesh.hurry()
         for each in self._workers:
             each.hurry()
+
+    async def set_log_level(self, level: LogLevel) -> None:
+        """Have all processes log from that level on, until they are stopped."""
+        set_level(level)
+        await asyncio.gather(*(each.set_log_level(level) for each in self._workers))
 
     @asynccontextmanager
     async def open(self, listener: socket.socket) -> AsyncIterator[Port]:

@@ -14,13 +14,14 @@ from typing import Final
 import uvloop
 
 from broker.admin.app import admin
-from broker.app.following import follow, tell
+from broker.app.following import Audited, follow, tell
 from broker.app.household import Household
 from broker.app.making import Made, collect_rarely, hurried_interpreter, options
 from broker.app.serving import listening, served, url
 from broker.errors import CemeshError, InvalidManifest
 from broker.manifest import Loaded, changes, load
 from broker.mesh.parts import processes
+from broker.observe.audit import AuditLog
 from broker.observe.logging import configure
 from broker.settings import WHOLE, Part, Settings
 from broker.trigger import Desired
@@ -67,7 +68,15 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
     made = Made.of(settings, parts=settings.parts, processes=count)
     household = Household(made, settings, range(1, count))
     stopping, closing = asyncio.Event(), asyncio.Event()
-    operators = admin(household.mesh, made.metrics, closing)
+    audit = _audit_log(settings)
+    audited = Audited(audit, loaded.objects)
+    operators = admin(
+        household.mesh,
+        made.metrics,
+        closing,
+        audit=audit,
+        set_log_level=household.set_log_level,
+    )
     taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []
     async with AsyncExitStack() as running:
         hurry = running.enter_context(_signals(stopping))
@@ -79,6 +88,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
         await household.mesh.apply(loaded.desired)
+        await audited.started()
         ports = [await running.enter_async_context(household.open(each)) for each in data_ports]
         hurry += [port.break_off for port in ports]
         _welcome(
@@ -89,13 +99,26 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
             processes=count,
         )
         collect_rarely()
-        await follow(settings, household.mesh, changed, stopping)
+        await follow(settings, household.mesh, changed, stopping, audited)
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
         for port in ports:
             port.close()
         household.stop()
         await made.mesh.drain()
     _log.info("stopped")
+
+
+def _audit_log(settings: Settings) -> AuditLog:
+    """Return the audit log. Raises a `CemeshError` where nothing can be written to its file."""
+    audit = AuditLog(settings.audit_log)
+    try:
+        audit.check()
+    except OSError as error:
+        raise CemeshError(
+            f"cannot write the audit log {settings.audit_log}: {error.strerror}; "
+            "choose another file (--audit-log), or let this user write it"
+        ) from error
+    return audit
 
 
 @contextmanager

@@ -19,7 +19,8 @@ import uvloop
 from broker.app.making import Made, collect_rarely, hurried_interpreter
 from broker.app.serving import Port, served
 from broker.event import Event
-from broker.observe.logging import configure
+from broker.observe.logging import configure, set_level
+from broker.settings import LogLevel
 from broker.status import MeshStatus
 from broker.trigger import Desired
 from broker.workers.link import Handler, Link
@@ -146,6 +147,7 @@ class _Worker:
             "parked": mesh.parked,
             "order": mesh.order,
             "redrive": mesh.redrive,
+            "log": self._log,
             "consent": self._consent,
             "history": lambda broker, **asked: mesh.channel(broker).history(**asked),
             "list": lambda broker, **asked: mesh.channel(broker).dead_letters.list(**asked),
@@ -161,6 +163,9 @@ class _Worker:
 
     async def _break_off(self) -> None:
         self._hurry()
+
+    async def _log(self, level: LogLevel) -> None:
+        set_level(level)
 
     async def _consent(self, path: str, allowed_rate: bytes | None) -> str | None:
         return self._made.callbacks.take_here(path, allowed_rate)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,11 +16,14 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from broker.admin.models import (
+    USER_HEADER,
     DeadLetterDocument,
     DeadLetterPage,
     DeliveryDocument,
     EventsPage,
     ExplanationDocument,
+    LogDocument,
+    LogRequest,
     ParkedList,
     ParkedRequest,
     PauseDocument,
@@ -123,6 +129,12 @@ class AdminClient:
         body = msgspec.json.encode(wanted)
         return self._post(f"{_trigger_path(trigger)}/parked/{verb}", body, ParkedList)
 
+    def log_level(self) -> LogDocument:
+        return self._get("/api/v1/log", LogDocument)
+
+    def set_log_level(self, level: str) -> LogDocument:
+        return self._put("/api/v1/log", msgspec.json.encode(LogRequest(level=level)), LogDocument)
+
     @contextmanager
     def tail(self, broker: str) -> Iterator[Iterator[bytes]]:
         """Follow the broker's events, one structured event a line, until the mesh stops."""
@@ -146,6 +158,11 @@ class AdminClient:
         with self._answer("POST", path, body=body, headers=headers) as response:
             return self._document(response, type)
 
+    def _put(self, path: str, body: bytes, type: type[Document]) -> Document:
+        headers = {"Content-Type": "application/json"}
+        with self._answer("PUT", path, body=body, headers=headers) as response:
+            return self._document(response, type)
+
     @contextmanager
     def _answer(
         self,
@@ -163,10 +180,10 @@ class AdminClient:
             with self._must_answer("no mesh answers", "is `cemesh run` running? "):
                 connection.connect()
                 connection.sock.settimeout(patience)
-                socket = connection.sock
-                connection.request(method, path, body, dict(headers or {}))
+                opened = connection.sock
+                connection.request(method, path, body, {USER_HEADER: _user(), **(headers or {})})
                 response = connection.getresponse()
-                socket.settimeout(then_patience)
+                opened.settimeout(then_patience)
             if response.status >= HTTPStatus.BAD_REQUEST:
                 raise RefusedError(self._document(response, ProblemDetails).detail)
             yield response
@@ -199,6 +216,15 @@ class AdminClient:
     @property
     def _address(self) -> str:
         return f"{self._host}:{self._port}"
+
+
+def _user() -> str:
+    """Return who runs this command, for the audit log of the mesh."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # the system has no name for who runs it
+        user = str(os.getuid())
+    return quote(f"{user}@{socket.gethostname()}", safe="@", errors="surrogateescape")
 
 
 def _query(**given: str | None) -> str:

@@ -126,7 +126,15 @@ def drain_timeout_option(help: str) -> Callable[[Decorated], Decorated]:
 
 
 def log_options(command: Decorated) -> Decorated:
-    """Add ``--log-format`` and ``--log-level``."""
+    """Add ``--log-format``, ``--log-level`` and ``--audit-log``."""
+    audit = click.option(
+        "--audit-log",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        envvar="CEMESH_AUDIT_LOG",
+        show_envvar=True,
+        help="Write who changed what, and when, to this file too, one JSON object a line.",
+    )
     level = click.option(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
@@ -134,6 +142,7 @@ def log_options(command: Decorated) -> Decorated:
         show_default=True,
         envvar="CEMESH_LOG_LEVEL",
         show_envvar=True,
+        help="From where on the log tells; `cemesh log` changes it while the mesh runs.",
     )
     form = click.option(
         "--log-format",
@@ -143,7 +152,7 @@ def log_options(command: Decorated) -> Decorated:
         envvar="CEMESH_LOG_FORMAT",
         show_envvar=True,
     )
-    return form(level(command))
+    return form(level(audit(command)))
 
 
 def resolve_option(command: Decorated) -> Decorated:

@@ -74,6 +74,7 @@ def ingress(
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
+    audit_log: Path | None,
 ) -> None:
     """Take events for the brokers that the manifests in PATHS describe, and store them.
 
@@ -96,6 +97,7 @@ def ingress(
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,
+            audit_log=audit_log,
         ),
     )
 
@@ -138,6 +140,7 @@ def dispatcher(
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
+    audit_log: Path | None,
 ) -> None:
     """Run the triggers that the manifests in PATHS describe: deliver what the brokers store.
 
@@ -162,6 +165,7 @@ def dispatcher(
             drain_timeout=drain_timeout,
             log_format=log_format,
             log_level=log_level,
+            audit_log=audit_log,
         ),
     )
 
@@ -199,6 +203,7 @@ def sources(
     resolve: tuple[tuple[str, str], ...],
     log_format: LogFormat,
     log_level: LogLevel,
+    audit_log: Path | None,
     output: str,
 ) -> None:
     """Run the sources that the manifests in PATHS describe, and store what they emit.
@@ -223,6 +228,7 @@ def sources(
             resolve=dict(resolve),
             log_format=log_format,
             log_level=log_level,
+            audit_log=audit_log,
         ),
     )
 

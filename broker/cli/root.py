@@ -16,6 +16,7 @@ from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
 from broker.cli.installed import sinks
+from broker.cli.log import log
 from broker.cli.new import new
 from broker.cli.parked import parked
 from broker.cli.parts import dispatcher, ingress, sources
@@ -74,6 +75,7 @@ for _command in (
     pause,
     resume,
     parked,
+    log,
     display,
     bind,
     ingress,

@@ -116,6 +116,7 @@ def run(
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
+    audit_log: Path | None,
 ) -> None:
     """Run the mesh that the manifests in PATHS (YAML files and folders) describe.
 
@@ -143,6 +144,7 @@ def run(
         drain_timeout=drain_timeout,
         log_format=log_format,
         log_level=log_level,
+        audit_log=audit_log,
     )
     from broker import app
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from broker import plugins
@@ -26,7 +26,7 @@ from broker.manifest.sinkbindings import SinkBinding, sink_binding
 from broker.manifest.sinks import sink
 from broker.manifest.sources import source
 from broker.manifest.triggers import Context, trigger, warn_of_twins
-from broker.manifest.yamltree import read_documents
+from broker.manifest.yamltree import Json, read_documents
 from broker.trigger import Broker, DeliveryPolicy, Desired, Source, Trigger
 
 
@@ -34,12 +34,14 @@ from broker.trigger import Broker, DeliveryPolicy, Desired, Source, Trigger
 class Loaded:
     """What the manifests ask for, and what is doubtful about them.
 
-    ``bindings`` are for programs that others run, by ``namespace/name``.
+    ``bindings`` are for programs that others run, by ``namespace/name``. ``objects`` are all that
+    the mesh runs or refers to, as they were written, by kind and name.
     """
 
     desired: Desired
     bindings: Mapping[str, SinkBinding]
     warnings: tuple[Problem, ...]
+    objects: Mapping[str, Json] = field(default_factory=dict, repr=False)
 
 
 def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> Loaded:
@@ -66,6 +68,7 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
         desired=desired,
         bindings=bindings,
         warnings=tuple(sorted(report.warnings, key=by_place)),
+        objects={each.object.subject: each.object.value for each in declared.all()},
     )
 
 
@@ -92,6 +95,10 @@ class _Declared:
     sources: dict[str, Place] = field(default_factory=dict)
     sinks: dict[str, Place] = field(default_factory=dict)
     bindings: dict[str, Place] = field(default_factory=dict)
+
+    def all(self) -> Iterator[Place]:
+        for each in fields(self):
+            yield from getattr(self, each.name).values()
 
     def add(self, place: Place) -> None:
         """Take in an object, unless there is one of that kind and name."""

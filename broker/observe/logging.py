@@ -25,6 +25,9 @@ _LEVELS: Final[dict[Level, int]] = {
     "error": logging.ERROR,
 }
 
+AUDIT: Final = "cemesh.audit"
+"""The logger of what operators change: see `broker.observe.audit`."""
+
 # `color_message` is uvicorn's own copy of the message, with escape codes in it.
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -62,18 +65,29 @@ def configure(
         handler.setFormatter(TextFormatter(colour=stream.isatty() and not _no_colour()))
     if worker is not None:
         handler.addFilter(_OfWorker(worker))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(max(logging.WARNING, _LEVELS[level]))
-    logging.getLogger("cemesh").setLevel(_LEVELS[level])
+    logging.getLogger().handlers[:] = [handler]
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
         library.setLevel(logging.NOTSET)
+    set_level(level)
+    logging.captureWarnings(capture=True)
+
+
+def set_level(level: Level) -> None:
+    """Let records from ``level`` on through, as `configure` does. What is audited always passes."""
+    logging.getLogger().setLevel(max(logging.WARNING, _LEVELS[level]))
+    logging.getLogger("cemesh").setLevel(_LEVELS[level])
+    logging.getLogger(AUDIT).setLevel(logging.INFO)
     for name in ("aiokafka", "aiormq"):
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.CRITICAL)
-    logging.captureWarnings(capture=True)
+
+
+def current_level() -> Level:
+    """Return the level that was set last."""
+    number = logging.getLogger("cemesh").getEffectiveLevel()
+    return next((level for level, each in _LEVELS.items() if each >= number), "error")
 
 
 class _OfWorker(logging.Filter):
@@ -149,6 +163,6 @@ def _one_line(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     plain = text.isprintable() and text and not any(each in text for each in ' "=')
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from broker.errors import CemeshError, ChannelUnavailable, DataDirectoryInUse
 from broker.mesh.parts import of_parts
-from broker.settings import Settings
+from broker.settings import LogLevel, Settings
 from broker.status import Counts, MeshStatus, Order, Parked, Redriven, WorkerStatus
 from broker.trigger import Desired
 from broker.workers.archive import RemoteArchive
@@ -83,8 +83,11 @@ class Worker:
 
     async def start(self) -> None:
         """Start its process. Raises a `CemeshError`."""
-        self._process = await WorkerProcess.start(self._assignment, self._upstream)
+        given = self._assignment
+        self._process = await WorkerProcess.start(given, self._upstream)
         self._link = self._process.link
+        if self._assignment is not given:  # which it was told too early to hear
+            self._link.tell("log", self._assignment.settings.log_level)
 
     async def keep(self) -> None:
         """Start it again whenever it ends, until `stop`; return once it has ended then."""
@@ -225,6 +228,13 @@ class Worker:
     def archive(self, broker: str) -> RemoteArchive:
         """Return what it keeps of a broker."""
         return RemoteArchive(broker, self)
+
+    async def set_log_level(self, level: LogLevel) -> None:
+        """Have it log from that level on: now, and whenever it starts again."""
+        settings = replace(self._assignment.settings, log_level=level)
+        self._assignment = replace(self._assignment, settings=settings)
+        with suppress(ChannelUnavailable):  # it does not run now
+            await self.call("log", level)
 
     async def parked(self, trigger: str) -> Sequence[Parked]:
         parked: Sequence[Parked] = await self.call("parked", trigger)

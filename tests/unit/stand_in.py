@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Self
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from broker.admin.app import admin
@@ -22,6 +24,8 @@ from broker.errors import Problem, UnknownBroker, UnknownTrigger
 from broker.event import Event
 from broker.filters import EVERYTHING
 from broker.mesh.parked import meant
+from broker.observe.audit import AuditLog
+from broker.observe.logging import Level, set_level
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Pause, Refusal
 from broker.settings import WHOLE, Part
@@ -189,10 +193,22 @@ async def served(app: ASGIApp) -> AsyncIterator[tuple[int, uvicorn.Server]]:
             await asyncio.wait_for(serving, DEADLINE)
 
 
+async def _set_level(level: Level) -> None:
+    set_level(level)
+
+
+def application(
+    mesh: StandIn, closing: asyncio.Event, *, audit_file: Path | None = None
+) -> Starlette:
+    """Return the admin port's application for that mesh."""
+    audit = AuditLog(audit_file)
+    return admin(mesh, Metrics(), closing, audit=audit, set_log_level=_set_level)
+
+
 @asynccontextmanager
-async def admin_port(mesh: StandIn) -> AsyncIterator[int]:
+async def admin_port(mesh: StandIn, *, audit_file: Path | None = None) -> AsyncIterator[int]:
     closing = asyncio.Event()
-    async with served(admin(mesh, Metrics(), closing)) as (port, _):
+    async with served(application(mesh, closing, audit_file=audit_file)) as (port, _):
         try:
             yield port
         finally:

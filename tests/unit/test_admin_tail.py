@@ -7,11 +7,18 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from broker.admin.app import admin
 from broker.channels.memory import MemoryChannel
 from broker.event import Event
-from broker.observe.metrics import Metrics
-from tests.unit.stand_in import DEADLINE, StandIn, admin_port, event, eventually, line, served
+from tests.unit.stand_in import (
+    DEADLINE,
+    StandIn,
+    admin_port,
+    application,
+    event,
+    eventually,
+    line,
+    served,
+)
 
 REQUEST = b"GET /api/v1/brokers/default/default/tail HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -72,7 +79,7 @@ async def test_a_server_that_stops_ends_the_stream() -> None:
     mesh = await StandIn.start()
     closing = asyncio.Event()
     async with (
-        served(admin(mesh, Metrics(), closing)) as (port, server),
+        served(application(mesh, closing)) as (port, server),
         following(port) as (
             reader,
             _,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from broker.app import following
-from broker.app.following import follow
+from broker.app.following import Audited, follow
 from broker.mesh import Mesh
+from broker.observe.audit import AuditLog
 from broker.settings import Part, Settings
 from tests.unit.meshes import Store, install, make_mesh, until
 
@@ -21,6 +23,8 @@ kind: Broker
 metadata:
   name: {}
 """
+
+NOWHERE = AuditLog()
 
 
 class Files:
@@ -53,7 +57,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @asynccontextmanager
-async def followed(files: Files, *parts: Part) -> AsyncIterator[Mesh]:
+async def followed(files: Files, *parts: Part, audit: AuditLog = NOWHERE) -> AsyncIterator[Mesh]:
     """Have a mesh, or these parts of it, follow the files while the context lasts."""
     stopping = asyncio.Event()
     done = asyncio.Event()
@@ -62,7 +66,8 @@ async def followed(files: Files, *parts: Part) -> AsyncIterator[Mesh]:
     async def run() -> None:  # the mesh is entered, changed and left by one task
         async with make_mesh(*parts) as mesh:
             meshes.put_nowait(mesh)
-            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping)
+            audited = Audited(audit, {})
+            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping, audited)
             await done.wait()
 
     async with asyncio.TaskGroup() as tasks:
@@ -154,6 +159,86 @@ async def test_told_to_stop_it_takes_up_nothing_more(files: Files, store: Store)
     async with make_mesh() as mesh:
         files.write(BROKER.format("first"))
         async with asyncio.timeout(30):
-            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping)
+            audited = Audited(NOWHERE, {})
+            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping, audited)
 
         assert not runs(mesh, "first")
+
+
+def audited(file: Path) -> list[dict[str, object]]:
+    """Return the lines of the audit log, without their times."""
+    lines = [json.loads(each) for each in file.read_text().splitlines()] if file.exists() else []
+    return [{name: each for name, each in line.items() if name != "time"} for line in lines]
+
+
+async def test_it_is_audited_which_objects_change(
+    files: Files, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "audit.jsonl"
+    first, second = BROKER.format("first"), BROKER.format("second")
+    async with followed(files, audit=AuditLog(file)):
+        files.write(first)
+        await until(lambda: len(audited(file)) == 1)
+        files.write(f"{second}  labels: {{a: b}}\n---\n{first}")
+        await until(lambda: len(audited(file)) == 2)
+        files.write(f"# a comment\n{second}  labels: {{a: c}}")
+        await until(lambda: len(audited(file)) == 3)
+
+    told = [(each["added"], each["changed"], each["removed"]) for each in audited(file)]
+    assert told == [
+        (["Broker default/first"], [], []),
+        (["Broker default/second"], [], []),
+        ([], ["Broker default/second"], ["Broker default/first"]),
+    ]
+    assert {(each["action"], each["outcome"]) for each in audited(file)} == {("manifests", "done")}
+
+
+async def test_a_refused_change_is_audited_and_a_comment_is_not(
+    files: Files, store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "audit.jsonl"
+    async with followed(files, audit=AuditLog(file)) as mesh:
+        files.write(BROKER.format("first"))
+        await until(lambda: runs(mesh, "first"))
+        files.write(BROKER.format("second").replace("kind", "kin"))
+        await until(lambda: bool(mesh.problems))
+        files.write(f"# as before\n{BROKER.format('first')}")
+        await until(lambda: not mesh.problems)
+        files.write(BROKER.format("third"))
+        await until(lambda: len(audited(file)) == 3)
+
+    _, refused, third = audited(file)
+    assert refused == {"action": "manifests", "outcome": "refused", "problems": 1}
+    assert third["added"] == ["Broker default/third"]
+
+
+async def test_a_change_that_is_tried_again_and_again_is_audited_once(
+    files: Files, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "audit.jsonl"
+    monkeypatch.setattr(following, "_RETRY", timedelta(milliseconds=10))
+    tried = Tries()
+    logging.getLogger("cemesh.mesh").addHandler(tried)
+    store.outage = "the disk is full"
+    try:
+        async with followed(files, audit=AuditLog(file)) as mesh:
+            files.write(BROKER.format("first"))
+            await until(lambda: tried.count >= 3)
+            store.outage = None
+            await until(lambda: runs(mesh, "first"))
+            await until(lambda: len(audited(file)) == 2)
+    finally:
+        logging.getLogger("cemesh.mesh").removeHandler(tried)
+
+    failed, done = audited(file)
+    assert failed == {"action": "manifests", "outcome": "failed", "why": "the disk is full"}
+    assert done["added"] == ["Broker default/first"]
+
+
+class Tries(logging.Handler):
+    """Counts the changes that could not be taken up."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += record.getMessage() == "change not taken up"

@@ -1,6 +1,6 @@
 """The documents of the admin API. Both of its ends use them: the server and the command line."""
 
-from broker.admin.models.base import ProblemDetails
+from broker.admin.models.base import USER_HEADER, ProblemDetails
 from broker.admin.models.deadletters import (
     DeadLetterDocument,
     DeadLetterPage,
@@ -21,6 +21,7 @@ from broker.admin.models.events import (
     TriggerFilters,
     TriggersDocument,
 )
+from broker.admin.models.logs import LogDocument, LogRequest
 from broker.admin.models.parked import ParkedDocument, ParkedList, ParkedRequest
 from broker.admin.models.pauses import PauseDocument, PauseRequest
 from broker.admin.models.status import (
@@ -34,6 +35,7 @@ from broker.admin.models.status import (
 )
 
 __all__ = [
+    "USER_HEADER",
     "BrokerDocument",
     "ClauseDocument",
     "DeadLetterDocument",
@@ -43,6 +45,8 @@ __all__ = [
     "EventSummary",
     "EventsPage",
     "ExplanationDocument",
+    "LogDocument",
+    "LogRequest",
     "ManifestProblem",
     "ParkedDocument",
     "ParkedList",

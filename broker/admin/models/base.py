@@ -5,7 +5,12 @@ Names are camelCase on the wire, times RFC 3339. A field that is None is sent as
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
+
+USER_HEADER: Final = "x-cemesh-user"
+"""In which the command line says who runs it, percent-encoded: LOGIN@HOST."""
 
 
 class Document(Struct, frozen=True, kw_only=True, rename="camel"):
