@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from broker.connections.kafka import BY_NET, KafkaAccess, Net, Told, TopicName
+from broker.connections.kafka import BY_NET, BY_SECRET, KafkaAccess, Net, Told, TopicName
 from sinks.kafka.auth import NetOfSecret
-
-_BY_SECRET: Final = Told(
-    authority="'ca.crt' in the Secret", credentials="'user' and 'password' in the Secret"
-)
 
 
 class KafkaSinkSpec(KafkaAccess):
@@ -33,7 +29,7 @@ class KafkaSinkSpec(KafkaAccess):
 
     @property
     def told(self) -> Told:
-        return BY_NET if self.auth is None else _BY_SECRET
+        return BY_NET if self.auth is None else BY_SECRET
 
     @property
     def kafka(self) -> str:

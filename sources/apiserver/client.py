@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +11,7 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from broker.connections import faults
 from broker.errors import UpstreamUnavailable
 from sources.apiserver.access import Access
 
@@ -89,7 +88,7 @@ class Answer:
         try:
             data = await self._reader.read(_CHUNK)
         except OSError as error:
-            raise UpstreamUnavailable(f"{self._url}: {said(error)}") from None
+            raise UpstreamUnavailable(f"{self._url}: {_said(error)}") from None
         if not data:
             if not self._head_complete or self._bounded:
                 raise UpstreamUnavailable(f"{self._url} closed the connection amid an answer")
@@ -160,7 +159,7 @@ async def _connected(access: Access) -> tuple[asyncio.StreamReader, asyncio.Stre
             )
     except (OSError, TimeoutError) as error:
         where = f"the API server at {access.url.origin()}"
-        raise UpstreamUnavailable(f"{where} cannot be reached: {said(error)}") from None
+        raise UpstreamUnavailable(f"{where} cannot be reached: {_said(error)}") from None
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
@@ -169,16 +168,6 @@ async def _connected(access: Access) -> tuple[asyncio.StreamReader, asyncio.Stre
     return reader, writer
 
 
-def said(error: Exception) -> str:
-    """Return in words what the network or TLS told."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
-        case TimeoutError(errno=None):
-            return f"no connection within {_CONNECTS_WITHIN:g} s"
-        case OSError(errno=int(errno)) if errno > 0:  # names that are not found have others
-            return os.strerror(errno)
-        case _:
-            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _said(error: BaseException) -> str:
+    # Whom to trust, and who we are, is said by a kubeconfig or by the cluster.
+    return faults.said(error, authority=None, certificate=None)

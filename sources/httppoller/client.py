@@ -12,7 +12,7 @@ from typing import Final
 
 from yarl import URL
 
-from broker.connections.web import said
+from broker.connections.faults import said
 from broker.errors import UpstreamUnavailable
 from broker.urls import without_credentials
 from sources.httppoller.exchange import NoAnswer, Response, get

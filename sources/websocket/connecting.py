@@ -19,7 +19,7 @@ from websockets.frames import Close
 from websockets.typing import Subprotocol
 from yarl import URL
 
-from broker.connections import web
+from broker.connections import faults, web
 from sources.websocket.messages import Message
 from sources.websocket.spec import WebSocketSpec
 
@@ -114,4 +114,4 @@ def said(error: BaseException, spec: WebSocketSpec) -> str:
             return f"it answers no ping within {spec.ping.total_seconds():g} s"
         case Redirected():
             return "it redirects to another server; let 'url' lead there"
-    return web.said(error)
+    return faults.said(error)

@@ -139,7 +139,9 @@ async def test_it_speaks_tls_and_trusts_whom_it_is_told_to(trusts: bool) -> None
                 assert [each.data for each in await run.events(1)] == [b"1"]
             else:
                 status = await run.until("unhealthy")
-                assert "is its authority in 'tls.caCert'?" in (status.error or "")
+                assert "does 'tls.caCert' have the authority of its certificate?" in (
+                    status.error or ""
+                )
 
 
 async def test_its_certificate_is_shown_to_the_server_and_to_no_other() -> None:

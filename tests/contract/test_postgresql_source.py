@@ -483,7 +483,7 @@ async def test_tls_trusts_the_authority_and_shows_a_certificate(
     ("tls", "why"),
     [
         ({}, "does its pg_hba.conf let this user in from here, by these means? (28000)"),
-        ({"enable": True}, "is its authority in 'tls.caCert'?"),
+        ({"enable": True}, "does 'tls.caCert' have the authority of its certificate?"),
     ],
 )
 async def test_tls_that_is_missing_or_not_trusted_is_said_in_words(

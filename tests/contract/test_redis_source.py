@@ -418,7 +418,7 @@ async def test_it_reads_over_tls_by_a_certificate_as_a_user_of_a_database(
         unknown = await run.until("unhealthy", within=SOON)
 
     assert json.loads(event.data or b"") == {"n": "1"}
-    assert "is its authority in 'tls.caCert'?" in (untrusted.error or "")
+    assert "does 'tls.caCert' have the authority of its certificate?" in (untrusted.error or "")
     assert "certificate" in (unknown.error or "").lower()
 
 

@@ -458,4 +458,4 @@ async def test_tls_takes_the_authority_of_the_spec(s3_encrypted: S3Server) -> No
         unknown = await run.until("unhealthy", within=SOON)
 
     assert event.data == b"1"
-    assert "is its authority in 'tls.caCert'?" in (unknown.error or "")
+    assert "does 'tls.caCert' have the authority of its certificate?" in (unknown.error or "")

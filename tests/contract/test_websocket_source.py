@@ -142,7 +142,9 @@ async def test_it_speaks_tls_and_trusts_whom_it_is_told_to(trusts: bool) -> None
             assert data(await run.events(1)) == [b"1"]
         else:
             status = await run.until("unhealthy")
-            assert "is its authority in 'tls.caCert'?" in (status.error or "")
+            assert "does 'tls.caCert' have the authority of its certificate?" in (
+                status.error or ""
+            )
 
 
 # --- what goes wrong -------------------------------------------------------------------------

@@ -6,8 +6,6 @@ aiokafka logs why it could not connect, but does not say it.
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, Final
@@ -15,25 +13,17 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import collect_hosts, create_conn
-from aiokafka.errors import (
-    BrokerResponseError,
-    ClusterAuthorizationFailedError,
-    KafkaError,
-    SaslAuthenticationFailed,
-)
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from broker.channels.kafka.lanes import BATCH_BYTES
 from broker.channels.kafka.settings import ClientOptions
-from broker.connections.kafka import close_producer
+from broker.connections import kafka
 from broker.errors import ChannelUnavailable
 
 ANSWER_WITHIN: Final = timedelta(seconds=4)
 """What a request may take. A 503 is due after 5 s."""
 
 _STARTS_WITHIN: Final = 2.0
-
-# X509_V_ERR_…: self-signed, alone or in the chain, and an issuer that is not at hand.
-_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
 
 
 def at(options: ClientOptions) -> str:
@@ -48,37 +38,7 @@ def who(options: ClientOptions) -> str:
 
 def said(error: BaseException) -> str:
     """Return in words what aiokafka or the network told, and where to look, if that is known."""
-    while error.__cause__ is not None and not isinstance(error, TimeoutError):
-        error = error.__cause__
-    return _words(error) + _where_to_look(error)
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    if isinstance(error, asyncio.IncompleteReadError):
-        return "it closed the connection; does it expect TLS, another mechanism or a certificate?"
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    if isinstance(error, BrokerResponseError):
-        told = ", ".join(map(str, error.args)) or error.description
-        return f"{error.message}: {told}"
-    return str(error) or type(error).__name__
-
-
-def _where_to_look(error: BaseException) -> str:
-    match error:
-        case SaslAuthenticationFailed():
-            return "; are 'user' and 'password' in the Secret those that it knows?"
-        case ssl.SSLCertVerificationError(verify_code=code) if code in _UNKNOWN_AUTHORITY:
-            return "; does 'ca.crt' in the Secret have the authority of its certificate?"
-        case ssl.SSLError(reason=str(alert)) if "_ALERT_" in alert and "CERT" in alert:
-            return "; is 'user.crt' in the Secret a certificate that it accepts?"
-    return ""
+    return kafka.said(error, kafka.BY_SECRET)
 
 
 async def check_reachable(options: ClientOptions, *, within: timedelta = ANSWER_WITHIN) -> None:
@@ -143,16 +103,16 @@ async def open_producer(options: ClientOptions, topics: Iterable[str]) -> Any:  
             await start(producer)
             await producer.client.set_topics(list(topics))
     except ClusterAuthorizationFailedError as error:
-        await close_producer(producer, grace=timedelta(0))
+        await kafka.close_producer(producer, grace=timedelta(0))
         raise ChannelUnavailable(
             f"{at(options)} does not let {who(options)} produce: it takes an ACL that allows "
             "Write on the topic, or IdempotentWrite on a cluster before 2.8"
         ) from error
     except (KafkaError, OSError, TimeoutError) as error:
-        await close_producer(producer, grace=timedelta(0))
+        await kafka.close_producer(producer, grace=timedelta(0))
         raise ChannelUnavailable(f"{at(options)} takes no producer: {said(error)}") from error
     except BaseException:
-        await close_producer(producer, grace=timedelta(0))
+        await kafka.close_producer(producer, grace=timedelta(0))
         raise
     return producer
 

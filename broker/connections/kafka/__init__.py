@@ -6,6 +6,7 @@ from broker.connections.kafka.clients import close_producer, ended
 from broker.connections.kafka.connecting import (
     ANSWERS_WITHIN,
     BY_NET,
+    BY_SECRET,
     Told,
     client_options,
     said,
@@ -16,6 +17,7 @@ from broker.connections.kafka.spec import MECHANISMS, KafkaAccess, Net, Sasl, To
 __all__ = [
     "ANSWERS_WITHIN",
     "BY_NET",
+    "BY_SECRET",
     "MECHANISMS",
     "KafkaAccess",
     "Net",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +11,7 @@ from typing import Any, Final
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import BrokerResponseError, KafkaError, SaslAuthenticationFailed
 
+from broker.connections import faults
 from broker.connections.kafka.spec import Net
 from broker.manifest.specs import revealed
 from broker.tls import tls_context
@@ -22,14 +21,22 @@ ANSWERS_WITHIN: Final = timedelta(seconds=4)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """Where a ``spec`` says who connects: for what operators are told."""
+    """Where it is said who connects: for what operators are told."""
 
     authority: str
+    certificate: str
     credentials: str
 
 
 BY_NET: Final = Told(
-    authority="'net.tls.caCert'", credentials="'user' and 'password' in 'net.sasl'"
+    authority="'net.tls.caCert'",
+    certificate="'net.tls.cert'",
+    credentials="'user' and 'password' in 'net.sasl'",
+)
+BY_SECRET: Final = Told(
+    authority="'ca.crt' in the Secret",
+    certificate="'user.crt' in the Secret",
+    credentials="'user' and 'password' in the Secret",
 )
 
 
@@ -79,19 +86,15 @@ def said(error: BaseException, told: Told = BY_NET) -> str:
     while error.__cause__ is not None and not isinstance(error, TimeoutError):
         error = error.__cause__
     match error:
-        case TimeoutError():
-            return "no answer in time"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}; is its authority in {told.authority}?"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
         case asyncio.IncompleteReadError():
             return "it closed the connection; does it expect TLS, SASL or a certificate?"
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
         case SaslAuthenticationFailed():
-            return f"{error}; are {told.credentials} those that it knows?"
+            return f"{_words(error)}; are {told.credentials} those that it knows?"
         case BrokerResponseError():
-            words = ", ".join(map(str, error.args)) or error.description
-            return f"{error.message}: {words}"
-    return str(error) or type(error).__name__
+            return _words(error)
+    return faults.said(error, authority=told.authority, certificate=told.certificate)
+
+
+def _words(error: Any) -> str:  # noqa: ANN401 - aiokafka has no types
+    words = ", ".join(map(str, error.args)) or error.description
+    return f"{error.message}: {words}"

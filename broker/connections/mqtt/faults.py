@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 from typing import Final
 
 import aiomqtt
 from paho.mqtt.client import error_string
 from paho.mqtt.reasoncodes import ReasonCode
+
+from broker.connections import faults
 
 _NOT_AUTHORISED: Final = frozenset({0x86, 0x87})
 _TAKEN_OVER: Final = 0x8E
@@ -26,17 +26,9 @@ def said(error: BaseException) -> str:
             return _reason(reason)
         case aiomqtt.MqttCodeError(rc=int(code)):
             return error_string(code)
-        case TimeoutError():
-            return "no answer in time"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}; is its authority in 'tls.caCert'?"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
         case ConnectionResetError(errno=None):
             return "it closed the connection; does it expect TLS, or a certificate?"
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-    return str(error) or type(error).__name__
+    return faults.said(error)
 
 
 def _reason(reason: ReasonCode) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import ssl
 from datetime import timedelta
 from typing import Final, TypeAlias
 
 import asyncpg
 
+from broker.connections import faults
 from broker.connections.postgresql.spec import Server
 from broker.manifest.specs import revealed
 from broker.tls import tls_context
@@ -76,14 +75,6 @@ def said(server: Server, error: BaseException) -> str:
 
 def _cause(error: BaseException) -> str:
     match error:
-        case TimeoutError():
-            return "no answer in time"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}; is its authority in 'tls.caCert'?"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
-        case socket.gaierror():
-            return f"{error.strerror}; is the host in 'url' the right one?"
         case asyncpg.PostgresError(sqlstate=str(state)):
             # Without its details, which may show the row, payload and all.
             told = error.args[0] if error.args else type(error).__name__
@@ -91,6 +82,4 @@ def _cause(error: BaseException) -> str:
             return f"{told} ({state})" if hint is None else f"{told}; {hint} ({state})"
         case ConnectionError() if "rejected SSL upgrade" in str(error):
             return "it speaks no TLS, which 'tls.enable' asks for"
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-    return str(error) or type(error).__name__
+    return faults.said(error)

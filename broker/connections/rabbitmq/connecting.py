@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,6 +15,7 @@ from typing import Final
 
 import aiormq
 
+from broker.connections import faults
 from broker.connections.rabbitmq.connection import Connection
 from broker.connections.rabbitmq.server import Server
 from broker.errors import ChannelUnavailable
@@ -31,8 +30,6 @@ LEAST_FRAME: Final = 64 << 10
 _CONNECTED_WITHIN: Final = 10.0
 _CLOSED_WITHIN: Final = 2.0
 
-# X509_V_ERR_…: self-signed, alone or in the chain, and an issuer that is not at hand.
-_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530  # AMQP 0-9-1, reply codes
 
 
@@ -161,24 +158,10 @@ def _of_network(error: BaseException, settings: Server) -> str:
     match error:
         case asyncio.IncompleteReadError():
             return "the connection was closed"
-        case socket.gaierror():
-            return f"its host name is not known: {error.strerror}"
-        case ssl.SSLCertVerificationError(verify_code=code) if code in _UNKNOWN_AUTHORITY:
-            return (
-                f"TLS: {error.verify_message}; does {settings.fields.authority} have the authority "
-                "of its certificate?"
-            )
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}"
-        case ssl.SSLError(reason=str(alert)) if "_ALERT_" in alert and "CERT" in alert:
-            return f"TLS: {alert}; is {settings.fields.certificate} a certificate that it accepts?"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}; does it speak TLS at that port?"
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-        case TimeoutError(args=()):
-            return "no answer in time"
-    return str(error) or type(error).__name__
+        case TimeoutError(args=(str(words),)):  # as `Connection` says that it is silent
+            return words
+    fields = settings.fields
+    return faults.said(error, authority=fields.authority, certificate=fields.certificate)
 
 
 def _told(error: BaseException) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from broker.connections import faults
 from broker.connections.redis.spec import RedisSpec
 from broker.manifest.specs import revealed
 from broker.tls import tls_context
@@ -125,19 +124,11 @@ def _cause(error: BaseException) -> str:
             break
         error = below
     match error:
-        case TimeoutError() | RedisTimeoutError():
+        case RedisTimeoutError():
             return "no answer in time"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}; is its authority in 'tls.caCert'?"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}"
         case ConnectionResetError():
             return _CLOSED
-        case socket.gaierror():
-            return f"no such host: {error.strerror}"
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-    text = str(error) or type(error).__name__
+    text = faults.said(error)
     if text.startswith("Connection closed"):
         return _CLOSED
     hint = _HINTS.get(code_of(error))

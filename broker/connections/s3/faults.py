@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -17,6 +14,7 @@ from aiohttp import (
     ServerDisconnectedError,
 )
 
+from broker.connections import faults
 from broker.connections.s3.spec import S3Access
 
 FAULTS: Final = (ClientError, OSError, TimeoutError)
@@ -63,19 +61,9 @@ def _cause(error: BaseException) -> str:
         case S3Error():
             hint = _HINTS.get(error.code)
             return str(error) if hint is None else f"{str(error).removesuffix('.')}; {hint}"
-        case TimeoutError():
-            return "no answer in time"
         case ServerDisconnectedError() | ConnectionResetError():
             return "it closed the connection; does it expect TLS?"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: {error.verify_message}; is its authority in 'tls.caCert'?"
-        case ssl.SSLError():
-            return f"TLS: {error.reason or error}; does it speak TLS at that port?"
-        case socket.gaierror():
-            return f"its name is not known: {error.strerror}"
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-    return str(error) or type(error).__name__
+    return faults.said(error, certificate=None)
 
 
 def phrase(status: int) -> str:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from broker.connections.web.access import WebAccess, checked_url, dotted_path
-from broker.connections.web.faults import phrase, said
+from broker.connections.web.faults import phrase
 
-__all__ = ["WebAccess", "checked_url", "dotted_path", "phrase", "said"]
+__all__ = ["WebAccess", "checked_url", "dotted_path", "phrase"]
