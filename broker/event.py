@@ -39,6 +39,8 @@ class Event:
     ``data``        the payload's bytes, or None where the event has none.
     ``kinds``       the type of each attribute that is known not to be a string.
     ``hops``        how many replies led to this event; kept beside it, never sent out.
+    ``trace``       the span that this event comes from, as `broker.tracecontext` writes it, or
+                    None; kept beside it, whatever its attributes say of traces.
 
     Construct events from outside through `Event.checked`; the plain constructor is for
     attributes that have been checked before.
@@ -48,6 +50,7 @@ class Event:
     data: bytes | None
     kinds: Mapping[str, Kind]
     hops: int
+    trace: str | None
 
     def __init__(
         self,
@@ -55,12 +58,14 @@ class Event:
         data: bytes | None = None,
         kinds: Mapping[str, Kind] = _NO_KINDS,
         hops: int = 0,
+        trace: str | None = None,
     ) -> None:
         # What a dataclass makes of frozen fields asks for each slot by its name: twice the time.
         _set_attributes(self, attributes)
         _set_data(self, data)
         _set_kinds(self, kinds)
         _set_hops(self, hops)
+        _set_trace(self, trace)
 
     @classmethod
     def checked(
@@ -78,7 +83,11 @@ class Event:
 
     @classmethod
     def of_typed(
-        cls, typed: Mapping[str, Value], data: bytes | None = None, hops: int = 0
+        cls,
+        typed: Mapping[str, Value],
+        data: bytes | None = None,
+        hops: int = 0,
+        trace: str | None = None,
     ) -> Event:
         """Return the event that has these as its `typed`. Nothing is checked."""
         attributes: dict[str, str] = {}
@@ -93,7 +102,7 @@ class Event:
                 case int():
                     attributes[name] = str(value)
                     kinds[name] = "integer"
-        return cls(attributes, data, kinds, hops)
+        return cls(attributes, data, kinds, hops, trace)
 
     @property
     def typed(self) -> Mapping[str, Value]:
@@ -121,17 +130,20 @@ class Event:
     def with_attributes(self, extra: Mapping[str, str], kinds: Mapping[str, Kind]) -> Event:
         """Return a copy that carries ``extra`` too; the same names are replaced."""
         kept = {name: kind for name, kind in self.kinds.items() if name not in extra}
-        return Event({**self.attributes, **extra}, self.data, {**kept, **kinds}, self.hops)
+        return Event(
+            {**self.attributes, **extra}, self.data, {**kept, **kinds}, self.hops, self.trace
+        )
 
     def without_data(self) -> Event:
         """Return the attributes alone: the same event with no payload."""
-        return Event(self.attributes, None, self.kinds, self.hops)
+        return Event(self.attributes, None, self.kinds, self.hops, self.trace)
 
 
 _set_attributes: Final = Event.__dict__["attributes"].__set__
 _set_data: Final = Event.__dict__["data"].__set__
 _set_kinds: Final = Event.__dict__["kinds"].__set__
 _set_hops: Final = Event.__dict__["hops"].__set__
+_set_trace: Final = Event.__dict__["trace"].__set__
 
 
 def check_attributes(attributes: Mapping[str, str]) -> None:

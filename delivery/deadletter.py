@@ -44,7 +44,7 @@ def dead_letter(event: Event, trigger: str, why: Refusal) -> Event:
         added["knativeerrordata"] = base64.b64encode(why.body[:_KEPT_BODY]).decode("ascii")
     kept = {name: value for name, value in event.attributes.items() if name not in _ADDED}
     kept_kinds = {name: kind for name, kind in event.kinds.items() if name not in _ADDED}
-    return Event({**kept, **added}, event.data, {**kept_kinds, **kinds}, event.hops)
+    return Event({**kept, **added}, event.data, {**kept_kinds, **kinds}, event.hops, event.trace)
 
 
 def _text(value: str) -> str:

@@ -4,7 +4,8 @@ CloudEvents has no binding for AMQP 0-9-1. Written is what is common on RabbitMQ
 headers that begin with ``ce-``, the media type of the data in the property ``content_type``. Read
 is also what follows the AMQP 1.0 Protocol Binding of CloudEvents 1.0.2, with ``cloudEvents:`` or
 ``cloudEvents_``, and what Knative's broker for RabbitMQ writes, whose headers have no prefix.
-What the mesh keeps beside an event is in headers that begin with ``cemesh-``.
+What the mesh keeps beside an event is in headers that begin with ``cemesh-``; the span that it
+comes from is in ``traceparent`` and ``tracestate``, as of any message.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from broker.codecs.structured import decode_structured
 from broker.errors import InvalidEvent
 from broker.event import Event, Kind, shown
 from broker.filters.terms import Term, present
+from broker.tracecontext import TRACEPARENT, TRACESTATE, headers_of, joined
 
 Headers = Mapping[str, object]
 """The headers of a message as aio-pika has them: any type of a field table's values."""
@@ -109,6 +111,8 @@ def encode(event: Event, notes: Notes = NO_NOTES, *, structured: bool = False) -
         content_type = None  # it is among the headers
     if event.hops:
         headers[HOPS] = str(event.hops)
+    if event.trace is not None:
+        headers.update(headers_of(event.trace))
     if notes is not NO_NOTES:
         headers[NOTES] = notes_text(_shortened(notes)).decode()
     return Message(body=body or b"", headers=headers, content_type=content_type)
@@ -144,7 +148,8 @@ def decode(
     The content type alone tells the content mode; where the property is not set, it is the header
     ``content-type``. An attribute may be a boolean, an integer of 32 bits, a timestamp or text.
     Anybody may publish, so the mesh's own headers are checked like those of attributes; any
-    others may be whatever they are. A body that is empty is no data, unless it is said to be.
+    others may be whatever they are, those of traces too, of which what is wrong is left out. A body
+    that is empty is no data, unless it is said to be.
     """
     if content_encoding and content_encoding.lower() not in _NOT_ENCODED:
         raise InvalidEvent(
@@ -156,6 +161,8 @@ def decode(
         event = decode_structured(told, body, protocol="AMQP")
     else:
         event = _decode_binary(headers, body, media_type)
+    if TRACEPARENT in headers:
+        event = replace(event, trace=_trace(headers))
     if OURS.isdisjoint(headers):
         return event, NO_NOTES
     if HOPS in headers:
@@ -270,6 +277,13 @@ def _payload(headers: Headers, body: bytes) -> bytes:
     if body:
         raise InvalidEvent(f"the header '{DATA}' is 'empty' beside data")
     return body
+
+
+def _trace(headers: Headers) -> str | None:
+    parent, state = headers[TRACEPARENT], headers.get(TRACESTATE)
+    if not isinstance(parent, str):
+        return None
+    return joined(parent, state if isinstance(state, str) else None)
 
 
 def _ours(headers: Headers, name: str) -> str:

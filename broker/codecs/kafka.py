@@ -2,7 +2,9 @@
 
 Follows the Kafka Protocol Binding of CloudEvents 1.0.2. What the mesh keeps beside an event is
 in headers that begin with ``cemesh-``: those of attributes begin with ``ce_``, so that other
-consumers leave ours alone. Names of headers are taken as they are written: Kafka folds no case.
+consumers leave ours alone. The span that an event comes from is in ``traceparent`` and
+``tracestate``, as of any record. Names of headers are taken as they are written: Kafka folds no
+case.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from broker.codecs.notes import (
 from broker.codecs.structured import decode_structured
 from broker.errors import InvalidEvent
 from broker.event import Event, Kind, shown
+from broker.tracecontext import TRACEPARENT, TRACESTATE, headers_of, joined
 
 __all__ = ["NO_NOTES", "Headers", "Notes", "Record", "decode", "encode", "may_have_id"]
 
@@ -82,6 +85,8 @@ def encode(event: Event, notes: Notes = NO_NOTES, *, structured: bool = False) -
             headers.append((KINDS, kinds_text(event.kinds).encode()))
     if event.hops:
         headers.append((HOPS, b"%d" % event.hops))
+    if event.trace is not None:
+        headers += [(name, value.encode()) for name, value in headers_of(event.trace)]
     if notes is not NO_NOTES:
         headers.append((NOTES, notes_text(notes)))
     key = attributes.get("partitionkey")
@@ -93,8 +98,9 @@ def decode(headers: Headers, value: bytes | None) -> tuple[Event, Notes]:
 
     The header ``content-type`` alone tells the content mode. The key is not asked for, as no
     attribute comes from it. Anybody may write to a topic, so the mesh's own headers are checked
-    like those of attributes; any others may be whatever they are, under a name that is UTF-8.
-    What is not UTF-8 in a name has to be here as ``surrogateescape`` decodes it.
+    like those of attributes; any others may be whatever they are, under a name that is UTF-8, those
+    of traces too, of which what is wrong is left out. What is not UTF-8 in a name has to be here as
+    ``surrogateescape`` decodes it.
     """
     found = dict(headers)
     if not "".join(found).isascii():
@@ -108,6 +114,8 @@ def decode(headers: Headers, value: bytes | None) -> tuple[Event, Notes]:
         event = _decode_structured(content_type, value)
     else:
         event = _decode_binary(found, value, ours=ours)
+    if TRACEPARENT in found:
+        event = replace(event, trace=_trace(found))
     if not ours:
         return event, NO_NOTES
     hops = _hops(found)
@@ -204,6 +212,11 @@ def _kinds(found: _Found) -> Mapping[str, Kind]:
 def _hops(found: _Found) -> int:
     text = _text(found, HOPS)
     return 0 if text is None else read_hops(text)
+
+
+def _trace(found: _Found) -> str | None:
+    parent, state = found[TRACEPARENT] or b"", found.get(TRACESTATE) or b""
+    return joined(parent.decode(errors="replace"), state.decode(errors="replace"))
 
 
 def _noted(found: _Found) -> Notes:
