@@ -12,6 +12,7 @@ from broker.ports import (
     Attempt,
     Claim,
     Origin,
+    Reason,
     Refused,
     Step,
     Unwatched,
@@ -27,7 +28,7 @@ class Noting(Unwatched):
     def __init__(self, *, on_attempt: Callable[[Attempt], None] | None = None) -> None:
         self.stored: list[tuple[str, Event, Origin]] = []
         self.seconds: list[float | None] = []
-        self.refusals: list[tuple[str, int]] = []
+        self.refusals: list[tuple[str | None, int, Reason]] = []
         self.attempts: list[Attempt] = []
         self.decisions: list[tuple[str, Claim, Step]] = []
         self._on_attempt = on_attempt or self.attempts.append
@@ -38,8 +39,8 @@ class Noting(Unwatched):
         self.stored += [(broker, event, origin) for event in events]
         self.seconds.append(seconds)
 
-    def refused(self, broker: str, status: int) -> None:
-        self.refusals.append((broker, status))
+    def refused(self, broker: str | None, status: int, reason: Reason) -> None:
+        self.refusals.append((broker, status, reason))
 
     def attempted(self, attempt: Attempt) -> None:
         self._on_attempt(attempt)

@@ -137,6 +137,14 @@ class EventProtocol(HttpProtocol):
 
     # --- answers ---------------------------------------------------------------------------
 
+    def send_400_response(self, msg: str) -> None:
+        self._door.refused(None, 400, "malformed_request")
+        super().send_400_response(msg)
+
+    def _refuse(self) -> None:
+        self._door.refused(None, 431, "malformed_request")
+        super()._refuse()
+
     def accept(self, taking: Taking) -> None:
         """Answer that the events are durable."""
         dated, answer = self._stored

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.callbacks import CONSENT, Callbacks
-from broker.ingress.door import Door, Entrance, Find, sent_by
+from broker.ingress.door import Door, Entrance, sent_by
 from broker.ingress.problems import problem
 from broker.ingress.receiving import Called, Receiving
 
@@ -49,7 +49,7 @@ def ingress(
         routes=[
             Route(CONSENT + "{secret}", _Consents(callbacks or Callbacks())),
             Route("/{kind}/{namespace}/{name}", Receiving(door, receiver)),
-            Route("/{path:path}", _Beside(door.find)),
+            Route("/{path:path}", _Beside(door)),
         ],
         middleware=[Middleware(_ThroughDoor, door=door)],
         exception_handlers={404: _not_found, Exception: _unexpected},
@@ -97,18 +97,21 @@ class _ThroughDoor:
 class _Beside:
     """Answers what is not an event for a broker that runs: consent, 405 and 404."""
 
-    def __init__(self, find: Find) -> None:
-        self._find = find
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._answer(Request(scope))(scope, receive, send)
 
     def _answer(self, request: Request) -> Response:
         path = request.scope["path"]
-        if self._find(path[1:]) is None:
+        entrance = self._door.find(path[1:])
+        if entrance is None:
+            self._door.refused(None, 404, "unknown_broker")
             return problem(404, "no broker takes events at this path: POST /NAMESPACE/BROKER")
         if request.method == "OPTIONS":
             return Response(headers=_CONSENT)
+        self._door.refused(entrance.broker.key, 405, "method_not_allowed")
         return problem(405, "events are taken by POST", headers=_ALLOW)
 
 

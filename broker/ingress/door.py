@@ -19,7 +19,7 @@ from broker.event import Event
 from broker.ingress.access import Headers, check_access
 from broker.ingress.hops import take_in
 from broker.ingress.intake import Intake
-from broker.ingress.problems import answer_to, problem
+from broker.ingress.problems import answer_to, problem, reason_for
 from broker.ports import UNWATCHED, Emit, Origin, Watcher
 from broker.trigger import Access, Broker
 
@@ -105,7 +105,7 @@ class Door:
         if answer is None:
             _log.error("event not taken", exc_info=error, extra={"broker": entrance.broker.key})
             answer = problem(500)
-        self.refused(entrance.broker.key, answer.status_code)
+        self.refused(entrance.broker.key, answer.status_code, reason_for(error))
         return answer
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from http import HTTPStatus
+from typing import Final
 
 from starlette.responses import Response
 
@@ -14,6 +15,7 @@ from broker.errors import (
     CemeshError,
     ChannelFull,
     ChannelUnavailable,
+    HopsExhausted,
     InvalidEvent,
     NotParked,
     TooLarge,
@@ -21,6 +23,7 @@ from broker.errors import (
     UnknownTrigger,
     UnsupportedContent,
 )
+from broker.ports import Reason
 
 
 class Unauthenticated(CemeshError):
@@ -57,6 +60,24 @@ def answer_to(error: BaseException) -> Response | None:
             return problem(503, detail, headers=_retry_after(error.retry_after))
         case _:
             return None
+
+
+def reason_for(error: BaseException) -> Reason:
+    """Return why a request was refused that failed so, as one of a few words."""
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "fault")
+
+
+_REASONS: Final[Sequence[tuple[type[CemeshError], Reason]]] = (
+    (TooLarge, "too_large"),
+    (HopsExhausted, "hops_exhausted"),
+    (InvalidEvent, "invalid_event"),  # of which both above are
+    (Unauthenticated, "unauthenticated"),
+    (Forbidden, "forbidden"),
+    (UnknownBroker, "unknown_broker"),
+    (UnsupportedContent, "unsupported_content"),
+    (ChannelFull, "channel_full"),
+    (ChannelUnavailable, "channel_unavailable"),
+)
 
 
 def problem(

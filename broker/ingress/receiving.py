@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from broker.ingress.door import Door
-from broker.ingress.problems import answer_to, problem
-from broker.ports import HttpReply, HttpRequest
+from broker.ingress.problems import answer_to, problem, reason_for
+from broker.ports import HttpReply, HttpRequest, Reason
 
 _log: Final = logging.getLogger("cemesh.ingress")
 
@@ -45,16 +45,18 @@ class Receiving:
         path = scope["path"]
         called = self._receiver(path)
         if called is None:
+            self._door.refused(None, 404, "unknown_source")
             await problem(404, "nothing is called by this path")(scope, receive, send)
             return
+        reason: Reason = "source"
         try:
             reply = await self._reply(called, scope, receive)
         except ClientDisconnect:
             return  # before its end
         except Exception as error:  # noqa: BLE001  # what is not for the client is logged
-            reply = answer_to(error) or _unexpected(path, error)
+            reply, reason = answer_to(error) or _unexpected(path, error), reason_for(error)
         if reply.status_code >= HTTPStatus.BAD_REQUEST:
-            self._door.refused(called.broker, reply.status_code)
+            self._door.refused(called.broker, reply.status_code, reason)
         await reply(scope, receive, send)
 
     async def _reply(self, called: Called, scope: Scope, receive: Receive) -> Response:

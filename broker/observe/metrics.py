@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from broker.event import Event
 from broker.observe.attempts import Attempts, AttemptsCollector
 from broker.observe.sources import SourcesCollector
-from broker.ports import Attempt, Claim, Origin, Step
+from broker.ports import Attempt, Claim, Origin, Reason, Step
 from broker.status import Counts, MeshStatus, Phase, TriggerStatus
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -47,11 +47,10 @@ class Metrics:
     ) -> None:
         """See `broker.ports.Watcher`."""
 
-    def refused(self, broker: str | None, status: int) -> None:
-        """Count a request that was refused with ``status``.
+    def refused(self, broker: str | None, status: int, reason: Reason) -> None:
+        """Count a request that was refused.
 
-        ``broker`` is the key of a broker that runs, or None where the request named none: a
-        name that a client made up must not become a label.
+        A name that a client made up must not become a label: see `broker.ports.Watcher`.
         """
         self._refused[broker or NO_BROKER, status] += 1
 

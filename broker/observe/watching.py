@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from broker.event import Event
-from broker.ports import Attempt, Claim, Origin, Step, Watcher
+from broker.ports import Attempt, Claim, Origin, Reason, Step, Watcher
 
 
 class Watchers:
@@ -20,9 +20,9 @@ class Watchers:
         for each in self._watchers:
             each.accepted(broker, events, origin, seconds)
 
-    def refused(self, broker: str, status: int) -> None:
+    def refused(self, broker: str | None, status: int, reason: Reason) -> None:
         for each in self._watchers:
-            each.refused(broker, status)
+            each.refused(broker, status, reason)
 
     def attempted(self, attempt: Attempt) -> None:
         for each in self._watchers:

@@ -51,7 +51,15 @@ from broker.ports.stores import (
     Pauses,
     Stored,
 )
-from broker.ports.watching import UNWATCHED, Attempt, Origin, Unwatched, Verdict, Watcher
+from broker.ports.watching import (
+    UNWATCHED,
+    Attempt,
+    Origin,
+    Reason,
+    Unwatched,
+    Verdict,
+    Watcher,
+)
 
 __all__ = [
     "UNWATCHED",
@@ -87,6 +95,7 @@ __all__ = [
     "Pauses",
     "PromptSink",
     "ProvingSinks",
+    "Reason",
     "Receiver",
     "Refusal",
     "Refused",

@@ -26,6 +26,25 @@ class Origin(NamedTuple):
     cause: tuple[str, str] | None = None
 
 
+Reason = Literal[
+    "invalid_event",
+    "hops_exhausted",
+    "too_large",
+    "unsupported_content",
+    "unauthenticated",
+    "forbidden",
+    "channel_full",
+    "channel_unavailable",
+    "unknown_broker",
+    "unknown_source",
+    "method_not_allowed",
+    "malformed_request",
+    "source",
+    "fault",
+]
+"""Why a request was refused. ``source``: a source that is called did; ``fault``: one of our own."""
+
+
 class Verdict(Enum):
     """What becomes of a delivery after one attempt, as far as the answer decides it."""
 
@@ -38,7 +57,8 @@ class Attempt(NamedTuple):
     """One attempt. ``number`` counts from 1, anew for a dead-letter sink.
 
     ``began`` is in seconds since 1970; ``seconds``, how long it took, cover the storing of a reply.
-    ``verdict`` is what the answer means as such, whether or not there are retries left.
+    ``verdict`` is what the answer means as such, whether or not there are retries left;
+    ``exhausted`` says that it asks for one more, and there are none.
     """
 
     trigger: str
@@ -51,6 +71,7 @@ class Attempt(NamedTuple):
     seconds: float
     answer: Answer
     verdict: Verdict
+    exhausted: bool = False
 
 
 class Watcher(Protocol):
@@ -62,8 +83,11 @@ class Watcher(Protocol):
         """Note that the events are durable; ``seconds`` after the request for that began."""
         ...
 
-    def refused(self, broker: str, status: int) -> None:
-        """Note that a request to the broker was answered with that HTTP status."""
+    def refused(self, broker: str | None, status: int, reason: Reason) -> None:
+        """Note that a request to the broker was answered with that HTTP status.
+
+        ``broker`` is the key of one that runs, or None where the request named none.
+        """
         ...
 
     def attempted(self, attempt: Attempt) -> None:
@@ -83,7 +107,7 @@ class Unwatched:
     ) -> None:
         pass
 
-    def refused(self, broker: str, status: int) -> None:
+    def refused(self, broker: str | None, status: int, reason: Reason) -> None:
         pass
 
     def attempted(self, attempt: Attempt) -> None:

@@ -19,7 +19,7 @@ from broker.app.serving import configured
 from broker.callbacks import Callbacks
 from broker.event import Event
 from broker.ingress import Door, Entrance, ingress
-from broker.ports import Emit
+from broker.ports import Emit, Reason
 from broker.trigger import Access, Broker
 from tests.watching import Noting
 
@@ -74,7 +74,7 @@ class DataPort:
         )
 
     @property
-    def refused(self) -> list[tuple[str, int]]:
+    def refused(self) -> list[tuple[str | None, int, Reason]]:
         return self.watch.refusals
 
     def reset(self) -> None:

@@ -333,6 +333,6 @@ def test_an_outage_is_noted_for_a_client_that_left_too(port: DataPort) -> None:
     gate.open()
 
     deadline = time.monotonic() + DEADLINE
-    while port.refused != [("default/orders", 503)]:
+    while port.refused != [("default/orders", 503, "channel_unavailable")]:
         assert time.monotonic() < deadline, port.refused
         time.sleep(0.001)

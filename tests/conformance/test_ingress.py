@@ -195,6 +195,7 @@ def test_another_method_is_refused_with_the_methods_allowed(port: DataPort, meth
     assert answer.status == 405
     assert answer.headers["allow"] == "POST, OPTIONS"
     assert port.stored == []
+    assert port.refused == [("default/orders", 405, "method_not_allowed")]
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "HEAD", "OPTIONS", "DELETE"])
@@ -219,6 +220,8 @@ def test_there_is_nothing_at_any_other_path(port: DataPort, method: str, path: s
     assert answer.status == 404
     assert method == "HEAD" or answer.problem["title"] == "Not Found"
     assert port.stored == []
+    unknown = "unknown_source" if path == "/default/orders/x" else "unknown_broker"
+    assert port.refused == [(None, 404, unknown)]
 
 
 def test_the_path_may_be_absolute(port: DataPort) -> None:
@@ -247,7 +250,7 @@ def test_an_invalid_event_is_refused_with_a_problem_that_names_the_attribute(
         "attribute": "specversion",
     }
     assert port.stored == []
-    assert port.refused == [("default/orders", 400)]
+    assert port.refused == [("default/orders", 400, "invalid_event")]
 
 
 def test_a_batch_with_one_invalid_event_is_refused_whole_with_its_index(port: DataPort) -> None:
@@ -304,6 +307,7 @@ def test_what_the_mesh_does_not_read_is_415(
     assert answer.status == 415
     assert answer.problem["title"] == "Unsupported Media Type"
     assert port.stored == []
+    assert port.refused == [("default/orders", 415, "unsupported_content")]
 
 
 # --- too large -----------------------------------------------------------------------------
@@ -324,6 +328,7 @@ def test_the_largest_body_is_taken_and_one_byte_more_is_not(small_port: DataPort
     assert answer.status == 413
     assert answer.problem["detail"] == "the body is larger than the 100 bytes allowed"
     assert len(small_port.stored) == 1
+    assert small_port.refused == [("default/orders", 413, "too_large")]
 
 
 def test_a_body_that_is_announced_too_large_is_refused_before_it_is_sent(
@@ -408,7 +413,7 @@ def test_bad_credentials_are_401_and_ask_for_better(guarded: DataPort, credentia
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == 'Bearer realm="default/orders"'
     assert guarded.stored == []
-    assert guarded.refused == [("default/orders", 401)]
+    assert guarded.refused == [("default/orders", 401, "unauthenticated")]
 
 
 def test_no_credentials_are_401(guarded: DataPort) -> None:
@@ -432,6 +437,7 @@ def test_a_client_of_another_broker_is_403(guarded: DataPort) -> None:
     assert answer.status == 403
     assert answer.problem["detail"] == "this client may not send to the broker default/orders"
     assert guarded.stored == []
+    assert guarded.refused == [("default/orders", 403, "forbidden")]
 
 
 def test_a_broker_with_no_clients_takes_nothing(guarded: DataPort) -> None:
@@ -479,7 +485,7 @@ def test_a_full_channel_is_429_with_a_time_to_wait(
     assert answer.status == 429
     assert answer.headers["retry-after"] == told
     assert answer.problem["detail"] == "too much is waiting"
-    assert port.refused == [("default/orders", 429)]
+    assert port.refused == [("default/orders", 429, "channel_full")]
 
 
 def test_a_channel_that_is_unavailable_is_503_with_a_time_to_wait(port: DataPort) -> None:
@@ -492,6 +498,7 @@ def test_a_channel_that_is_unavailable_is_503_with_a_time_to_wait(port: DataPort
     assert answer.status == 503
     assert answer.headers["retry-after"] == "5"
     assert answer.problem["detail"] == "the disk is full"
+    assert port.refused == [("default/orders", 503, "channel_unavailable")]
 
 
 def test_a_broker_that_is_gone_when_it_should_store_is_404(port: DataPort) -> None:
@@ -501,6 +508,7 @@ def test_a_broker_that_is_gone_when_it_should_store_is_404(port: DataPort) -> No
     port.emit = emit
 
     assert port.request(EVENT).status == 404
+    assert port.refused == [("default/orders", 404, "unknown_broker")]
 
 
 def test_more_bodies_than_may_be_held_are_429_until_the_others_are_stored(
@@ -650,7 +658,7 @@ def test_a_bug_is_logged_with_its_traceback_and_told_to_nobody(
     [record] = [record for record in caplog.records if record.name == "cemesh.ingress"]
     assert record.exc_info is not None
     assert record.exc_info[0] is RuntimeError
-    assert port.refused == [("default/orders", 500)]
+    assert port.refused == [("default/orders", 500, "fault")]
 
 
 # --- hops ----------------------------------------------------------------------------------
@@ -684,6 +692,7 @@ def test_an_event_with_no_hops_left_is_refused(port: DataPort, left: str) -> Non
     assert answer.problem["attribute"] == "knativebrokerttl"
     assert "as often as the mesh allows" in answer.problem["detail"]
     assert port.stored == []
+    assert port.refused == [("default/orders", 400, "hops_exhausted")]
 
 
 @pytest.mark.parametrize("left", ["", "many", "1.5", "٣", "9" * 5000])

@@ -133,9 +133,9 @@ def test_attempts_are_counted_by_verdict_and_timed() -> None:
 
 def test_refused_requests_are_counted_by_broker_and_status() -> None:
     metrics = Metrics()
-    metrics.refused("default/default", 400)
-    metrics.refused("default/default", 400)
-    metrics.refused(None, 404)
+    metrics.refused("default/default", 400, "invalid_event")
+    metrics.refused("default/default", 400, "invalid_event")
+    metrics.refused(None, 404, "unknown_broker")
 
     found = scrape(metrics, status(books()))
 
@@ -147,8 +147,8 @@ def test_refused_requests_are_counted_by_broker_and_status() -> None:
 def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
     metrics = Metrics()
     metrics.attempted(attempt("default/gone"))
-    metrics.refused("default/gone", 400)
-    metrics.refused(None, 404)
+    metrics.refused("default/gone", 400, "invalid_event")
+    metrics.refused(None, 404, "unknown_broker")
 
     found = scrape(metrics, EMPTY)
 
@@ -171,7 +171,7 @@ def test_a_trigger_that_comes_back_is_counted_again() -> None:
 
 def test_two_meshes_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
-    one.refused(None, 404)
+    one.refused(None, 404, "unknown_broker")
 
     assert sample("cemesh_refused_requests_total", broker="", status="404") not in scrape(
         other, EMPTY
