@@ -12,10 +12,11 @@ from broker.ports import Answer, Refused
 _log: Final = logging.getLogger("cemesh.delivery")
 
 
-async def answer_to(event: Event, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+async def answer_to(trigger: str, event: Event, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
     """Return what the sink answers; what it raises costs an attempt, and no event."""
     try:
         return await attempt()
     except Exception as error:  # noqa: BLE001 - see above
-        _log.exception("sink raised", extra={"source": event.source, "id": event.id})
+        extra = {"trigger": trigger, "event_id": event.id, "source": event.source}
+        _log.exception("sink raised", extra=extra)
         return Refused(reason=f"the sink raised {type(error).__name__}: {error}")

@@ -119,7 +119,8 @@ class Delivery:
             return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
         except Exception:  # noqa: BLE001 - as in `answer_to`
             event = claim.event
-            _log.exception("sink raised", extra={"source": event.source, "id": event.id})
+            extra = {"trigger": self._trigger.key, "event_id": event.id, "source": event.source}
+            _log.exception("sink raised", extra=extra)
             return None
 
     def _answered(
@@ -142,7 +143,9 @@ class Delivery:
     async def _await(
         self, claim: Claim, started: float, attempt: Callable[[], Awaitable[Answer]]
     ) -> Step:
-        return await self._conclude(claim, started, await answer_to(claim.event, attempt))
+        return await self._conclude(
+            claim, started, await answer_to(self._trigger.key, claim.event, attempt)
+        )
 
     async def _conclude(self, claim: Claim, started: float, answer: Answer) -> Step:
         """Return the step that this answer of the subscriber comes to."""
@@ -201,7 +204,9 @@ class Delivery:
         number = attempts + 1
         letter = dead_letter(claim.event, self._trigger.key, why)
         started = time.monotonic()
-        answer = await answer_to(letter, partial(self._dead_letter.attempt, letter))
+        answer = await answer_to(
+            self._trigger.key, letter, partial(self._dead_letter.attempt, letter)
+        )
         self._observe(claim, "dead-letter sink", target.url, number, started, answer)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DEAD_LETTERED, why=why)
@@ -229,20 +234,6 @@ class Delivery:
         answer: Answer,
     ) -> None:
         seconds = time.monotonic() - started
-        verdict = judge(answer)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "attempt",
-                extra={
-                    "trigger": self._trigger.key,
-                    "event_id": claim.event.id,
-                    "source": claim.event.source,
-                    "destination": without_credentials(destination),
-                    "number": number,
-                    "seconds": round(seconds, 6),
-                    "verdict": verdict.value,
-                },
-            )
         self._watch.attempted(
             Attempt(
                 trigger=self._trigger.key,
@@ -254,7 +245,7 @@ class Delivery:
                 began=time.time() - seconds,
                 seconds=seconds,
                 answer=answer,
-                verdict=verdict,
+                verdict=judge(answer),
             )
         )
 

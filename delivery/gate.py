@@ -75,6 +75,8 @@ class Gate:
         if not admission.is_free and admission.ready_at(claim) > now:
             return False
         admission.begin(claim, now)
+        if _log.isEnabledFor(logging.DEBUG):
+            self._tell_claimed(claim)
         return True
 
     async def opens(self, claim: Claim) -> None:
@@ -153,6 +155,11 @@ class Gate:
         if at != _NEVER:
             seconds = max(0.0, at - now)
             self._alarm = asyncio.get_running_loop().call_later(seconds, self._ring)
+
+    def _tell_claimed(self, claim: Claim) -> None:
+        event = claim.event
+        extra = {"trigger": self._trigger.key, "event_id": event.id, "source": event.source}
+        _log.debug("claimed", extra={**extra, "attempts": claim.attempts})
 
     def _tell(self, former: TriggerState, state: TriggerState) -> None:
         level, message = _LINES[state.phase]

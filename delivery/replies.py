@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import MAX_HOPS, Event
@@ -11,6 +13,8 @@ from broker.ports import Emit, Origin, Refused, Sink, Watcher
 from broker.trigger import Trigger
 from broker.urls import without_credentials
 from delivery.attempts import answer_to
+
+_log: Final = logging.getLogger("cemesh.delivery")
 
 
 class Replies:
@@ -32,11 +36,15 @@ class Replies:
             return Refused(reason=f"hops exhausted after {MAX_HOPS} replies", permanent=True)
         further = replace(reply, hops=event.hops + 1)
         if self._sink is None or self._target is None:
-            return await self._store(event, further)
-        answer = await answer_to(further, partial(self._sink.attempt, further))
-        if not isinstance(answer, Refused):
-            return None
+            refused = await self._store(event, further)
+            if refused is None:
+                self._tell_taken(event, reply, self._trigger.broker)
+            return refused
+        answer = await answer_to(self._trigger.key, further, partial(self._sink.attempt, further))
         where = without_credentials(self._target.url)
+        if not isinstance(answer, Refused):
+            self._tell_taken(event, reply, where)
+            return None
         return replace(
             answer, reason=f"the reply was not taken by {where}: {answer.reason}", untried=False
         )
@@ -51,3 +59,9 @@ class Replies:
         origin = Origin("reply", self._trigger.key, cause=(event.source, event.id))
         self._watch.accepted(self._trigger.broker, [reply], origin, None)
         return None
+
+    def _tell_taken(self, event: Event, reply: Event, to: str) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            extra = {"trigger": self._trigger.key, "event_id": event.id, "source": event.source}
+            replied = {"reply_id": reply.id, "reply_source": reply.source, "to": to}
+            _log.debug("reply taken", extra={**extra, **replied})

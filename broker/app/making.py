@@ -16,6 +16,7 @@ from broker.channels.shard import Upstream
 from broker.ingress import Door, ingress
 from broker.mesh import Mesh
 from broker.observe.metrics import Metrics
+from broker.observe.stages import Stages
 from broker.observe.watching import Watchers
 from broker.ports import BackendOptions
 from broker.settings import Part, Settings
@@ -61,7 +62,7 @@ class Made:
     ) -> Self:
         """Return the one of that ``number`` among so many ``processes``."""
         metrics, callbacks = Metrics(), Callbacks()
-        watch = Watchers(metrics)
+        watch = Watchers(metrics, Stages())
         mesh = Mesh(
             channel=settings.channel,
             options=options(settings, number=number, processes=processes),

@@ -12,10 +12,11 @@ from pathlib import Path
 from broker.admin.models import StatusDocument
 from tests.e2e.manifests import broker, event, manifest, trigger
 from tests.services.mesh import RunningMesh
-from tests.services.subscribers import Subscriber
+from tests.services.subscribers import Subscriber, reply
 
 BROKER = "default/default"
 LOG = "/api/v1/log"
+IDS = ("asked", "answer")
 
 
 def told(mesh: RunningMesh, message: str) -> list[dict[str, object]]:
@@ -80,6 +81,48 @@ async def test_the_level_changes_in_all_processes_also_in_one_that_is_started_ag
             await send_each(mesh, 8, "still")
             await subscriber.received_at("/all", 28)
             assert len(told(mesh, "attempt")) == before
+
+
+async def test_each_stage_of_an_event_is_a_line_where_its_level_is_debug(tmp_path: Path) -> None:
+    arguments = ("--log-level", "debug", "--log-format", "json")
+    replied = {"ce-specversion": "1.0", "ce-id": "answer", "ce-source": "/replies", "ce-type": "b"}
+    async with Subscriber() as subscriber:
+        subscriber.answers("/a", [503, reply(200, replied)])
+        subscriber.answers("/b", [400])
+        triggers = manifest(
+            broker(),
+            trigger("asks", subscriber.url("/a"), type="a"),
+            trigger("refuses", subscriber.url("/b"), type="b"),
+        )
+        async with RunningMesh(tmp_path / "mesh", triggers, arguments=arguments) as mesh:
+            assert await mesh.send(BROKER, event("asked", type="a")) == 202
+            await until(lambda: bool(told(mesh, "dead-lettered")))
+
+    lines = [json.loads(each) for each in mesh.output().splitlines() if each.startswith("{")]
+    asked, answer = ([each for each in lines if each.get("event_id") == name] for name in IDS)
+    # Whether it is claimed before its client has an answer, or after, is nobody's to say.
+    asked.sort(key=lambda each: each["message"] != "accepted")
+    answer.sort(key=lambda each: each["message"] != "accepted")
+    assert [each["message"] for each in asked] == [
+        *("accepted", "claimed", "attempt", "put off"),
+        *("claimed", "reply taken", "attempt", "delivered"),
+    ]
+    assert [each["message"] for each in answer] == [
+        *("accepted", "claimed", "attempt", "dead-lettered"),
+    ]
+    accepted, _, _, put_off, _, taken, _, _ = asked
+    assert (accepted["broker"], accepted["origin"], accepted["by"]) == (
+        BROKER,
+        "request",
+        "127.0.0.1",
+    )
+    assert put_off["attempts"] == 1
+    assert "until" in put_off
+    assert (taken["reply_id"], taken["to"]) == ("answer", BROKER)
+    assert answer[0]["reply_to"] == "asked"
+    for each in (*asked[1:], *answer[1:]):
+        assert each["trigger"] in ("default/asks", "default/refuses")
+        assert each["source"] in ("/tests", "/replies")
 
 
 async def test_the_audit_log_survives_restarts_and_says_what_is_changed(tmp_path: Path) -> None:
