@@ -29,10 +29,11 @@ from broker.channels.place import Held
 from broker.errors import ChannelFull, ChannelUnavailable, DataDirectoryInUse
 from broker.event import Event
 from broker.filters import EVERYTHING
-from broker.ports import BackendOptions, Claim, Cursor, Outcome, Pause
+from broker.ports import BackendOptions, Claim, Cursor, Outcome, Pause, Refusal
 
 SOON = 30.0
 TRIGGER = "default/audit"
+REFUSAL = Refusal(destination="x", reason="a test", status=None, body=b"", attempts=0)
 
 
 @pytest.fixture
@@ -238,6 +239,7 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
     with closing(sqlite3.connect(data_file(options))) as connection:
         connection.executescript(
             "ALTER TABLE place DROP COLUMN lines; DROP TABLE pause; DROP TABLE checkpoint;"
+            "ALTER TABLE dead_letter DROP COLUMN trace; ALTER TABLE log_1 DROP COLUMN trace;"
             " PRAGMA user_version = 1;"
         )
 
@@ -251,7 +253,36 @@ async def test_a_file_of_the_first_format_goes_on_where_it_was(options: BackendO
         assert TRIGGER in await channel.pauses.all()
         await channel.checkpoints.put("PingSource default/tick", b"1")
         assert await channel.checkpoints.get("PingSource default/tick") == b"1"
-    assert rows(options, "PRAGMA user_version") == [(4,)]
+    assert rows(options, "PRAGMA user_version") == [(5,)]
+
+
+async def test_a_file_of_the_fourth_format_has_a_place_for_spans_in_every_log(
+    options: BackendOptions,
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    brokers = ("default/default", "default/other")
+    async with EmbeddedBackend.from_url("sqlite:", options) as backend:
+        for broker in brokers:
+            await (await backend.channel(broker, {}, {})).append([event(1)])
+        await (await backend.channel(brokers[0], {}, {})).bury(event(0), REFUSAL)
+    with closing(sqlite3.connect(data_file(options))) as connection:
+        connection.executescript(
+            "".join(
+                f"ALTER TABLE {table} DROP COLUMN trace;"
+                for table in ("dead_letter", "log_1", "log_2")
+            )
+            + "PRAGMA user_version = 4;"
+        )
+
+    async with EmbeddedBackend.from_url("sqlite:", options) as backend:
+        for broker in brokers:
+            channel = await backend.channel(broker, {}, {})
+            await channel.append([replace(event(2), trace=trace)])
+            await channel.bury(replace(event(3), trace=trace), REFUSAL)
+            stored = [each.event for each in await channel.history()]
+            assert [each.trace for each in stored] == [None, trace]
+        letters = await (await backend.channel(brokers[0], {}, {})).dead_letters.list()
+        assert [each.event.trace for each in letters] == [None, trace]
 
 
 async def test_a_file_replaced_behind_our_back_is_noticed(options: BackendOptions) -> None:

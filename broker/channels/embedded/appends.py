@@ -84,7 +84,7 @@ class Appends:
                 position += 1
                 total += size
                 records.append(Record(position, time, event, to, size))
-                rows.append((position, time, total, event.hops, to, head, event.data))
+                rows.append((position, time, total, event.hops, to, head, event.data, event.trace))
         return rows, (position, total, self.accepted + len(rows))
 
     def committed(self) -> list[Record]:

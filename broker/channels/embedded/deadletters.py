@@ -18,7 +18,7 @@ from broker.channels.embedded.store import Store
 from broker.event import Event
 from broker.ports import DeadLetter, Refusal
 
-_COLUMNS: Final = "id, trigger, at, why, hops, head, data"
+_COLUMNS: Final = "id, trigger, at, why, hops, head, data, trace"
 
 
 class EmbeddedDeadLetters:
@@ -65,6 +65,7 @@ class EmbeddedDeadLetters:
             event.hops,
             encode_head(event),
             event.data,
+            event.trace,
         )
         await self._store.bury(row)
 
@@ -74,12 +75,12 @@ def _number(id: str | None) -> int:
     return int(id) if id and id.isascii() and id.isdigit() and len(id) < 19 else 0
 
 
-def _letter(row: tuple[int, str, int, str, int, str, bytes | None]) -> DeadLetter:
-    number, trigger, at, why, hops, head, data = row
+def _letter(row: tuple[int, str, int, str, int, str, bytes | None, str | None]) -> DeadLetter:
+    number, trigger, at, why, hops, head, data, trace = row
     return DeadLetter(
         id=f"{number:018d}",
         trigger=trigger,
-        event=decode_event(head, data, hops),
+        event=decode_event(head, data, hops, trace),
         why=decode_refusal(why),
         buried_at=moment(at),
     )

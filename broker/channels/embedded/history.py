@@ -63,7 +63,7 @@ class _Log:
             conditions.append("instr(head, ?) > 0")
             self._values.append(encode_head(Event({"id": window.id}))[1:-1])
         self._query = (
-            f"SELECT position, at, addressee, hops, head FROM {table}"
+            f"SELECT position, at, addressee, hops, head, trace FROM {table}"
             f" WHERE {' AND '.join(conditions)} ORDER BY position LIMIT ?"
         )
 
@@ -95,10 +95,10 @@ class _Log:
             Stored(
                 position=str(position),
                 at=moment(at),
-                event=decode_event(head, None, hops),
+                event=decode_event(head, None, hops, trace),
                 to=addressee,
             )
-            for position, at, addressee, hops, head in rows
+            for position, at, addressee, hops, head, trace in rows
         ]
 
 

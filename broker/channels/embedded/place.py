@@ -125,7 +125,7 @@ class EmbeddedPlace(Place[Record]):
         event = self.close(position).entry.event
         head, reason = encode_head(event), encode_refusal(why)
         self._buried.append(
-            (self._broker, self.trigger, now(), reason, event.hops, head, event.data)
+            (self._broker, self.trigger, now(), reason, event.hops, head, event.data, event.trace)
         )
         self.dead += 1
 

@@ -48,19 +48,25 @@ def encode_head(event: Event) -> str:
     return _ENCODER.encode(event.typed).decode()
 
 
-def decode_event(head: str, data: bytes | None, hops: int) -> Event:
-    return Event.of_typed(_HEAD.decode(head), data, hops)
+def decode_event(head: str, data: bytes | None, hops: int, trace: str | None) -> Event:
+    return Event.of_typed(_HEAD.decode(head), data, hops, trace)
 
 
 def decode_record(
-    position: int, at: int, hops: int, addressee: str | None, head: str, data: bytes | None
+    position: int,
+    at: int,
+    hops: int,
+    addressee: str | None,
+    head: str,
+    data: bytes | None,
+    trace: str | None,
 ) -> Record:
     """Return the record of a row of `COLUMNS`."""
-    event = decode_event(head, data, hops)
+    event = decode_event(head, data, hops, trace)
     return Record(position, at, event, addressee, len(head) + len(data or b"") + OVERHEAD)
 
 
-COLUMNS: Final = "position, at, hops, addressee, head, data"
+COLUMNS: Final = "position, at, hops, addressee, head, data, trace"
 
 
 def encode_refusal(refusal: Refusal | None) -> str | None:

@@ -17,7 +17,7 @@ from typing import Final
 from broker.errors import ChannelUnavailable
 
 APPLICATION_ID: Final = 0x63656D65  # "ceme"
-VERSION: Final = 4
+VERSION: Final = 5
 
 _PAUSE: Final = """
 CREATE TABLE pause (                    -- a trigger that gets nothing until it is resumed
@@ -88,14 +88,25 @@ CREATE TABLE dead_letter (
     why     TEXT NOT NULL,              -- JSON of the refusal
     hops    INTEGER NOT NULL,
     head    TEXT NOT NULL,              -- JSON of the attributes
-    data    BLOB
+    data    BLOB,
+    trace   TEXT                        -- the span that the event comes from, or NULL
 ) STRICT;
 CREATE INDEX dead_letter_by_broker ON dead_letter (broker, id);
 CREATE INDEX dead_letter_by_trigger ON dead_letter (broker, trigger, id);
 """
 
-UPGRADES: Final = {1: "ALTER TABLE place ADD COLUMN lines TEXT", 2: _PAUSE, 3: _CHECKPOINT}
+_TRACE: Final = "ADD COLUMN trace TEXT"
+
+UPGRADES: Final = {
+    1: "ALTER TABLE place ADD COLUMN lines TEXT",
+    2: _PAUSE,
+    3: _CHECKPOINT,
+    4: f"ALTER TABLE dead_letter {_TRACE}",
+}
 """What makes a file of the next format of one of that format."""
+
+UPGRADES_OF_LOGS: Final = {4: f"ALTER TABLE log_{{broker:d}} {_TRACE}"}
+"""What it takes besides, for the log of each broker."""
 
 LOG_TABLE: Final = """
 CREATE TABLE log_{broker:d} (
@@ -105,7 +116,8 @@ CREATE TABLE log_{broker:d} (
     hops      INTEGER NOT NULL,
     addressee TEXT,                     -- the one trigger it is for, or NULL
     head      TEXT NOT NULL,            -- JSON of the attributes
-    data      BLOB
+    data      BLOB,
+    trace     TEXT                      -- the span that the event comes from, or NULL
 ) STRICT
 """
 
@@ -162,8 +174,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 def _upgrade(connection: sqlite3.Connection, path: Path, version: int) -> None:
     """Bring a file of an earlier format up to date, in place."""
     while version in UPGRADES:
+        changes = [UPGRADES[version]]
+        if version in UPGRADES_OF_LOGS:
+            brokers = connection.execute("SELECT id FROM broker").fetchall()
+            changes += [UPGRADES_OF_LOGS[version].format(broker=each) for (each,) in brokers]
         connection.executescript(
-            f"BEGIN; {UPGRADES[version]}; PRAGMA user_version = {version + 1}; COMMIT;"
+            f"BEGIN; {'; '.join(changes)}; PRAGMA user_version = {version + 1}; COMMIT;"
         )
         version += 1
     if version != VERSION:

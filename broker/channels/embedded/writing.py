@@ -84,12 +84,12 @@ def write_changes(
 
 
 def bury(writer: sqlite3.Connection, rows: Sequence[Row], *, shard: int) -> None:
-    """Store dead letters, within a transaction: broker, trigger, time, why, hops, head, data."""
+    """Store dead letters, within a transaction: the columns of the table but for the id."""
     writer.executemany(
-        "INSERT INTO dead_letter (id, broker, trigger, at, why, hops, head, data) VALUES ("
+        "INSERT INTO dead_letter (id, broker, trigger, at, why, hops, head, data, trace) VALUES ("
         f"max(?3 * {_SHARDS} + {shard}, {_SHARDS} + coalesce("
         "(SELECT seq FROM sqlite_sequence WHERE name = 'dead_letter'), 0)),"
-        " ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        " ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         rows,
     )
 
@@ -103,8 +103,8 @@ def _append(writer: sqlite3.Connection, table: str, rows: Sequence[Row]) -> None
     done = 0
     for size in _ROWS_AT_ONCE:
         insert = (
-            f"INSERT INTO {table} (position, at, total, hops, addressee, head, data) VALUES "
-            + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * size)
+            f"INSERT INTO {table} (position, at, total, hops, addressee, head, data, trace)"
+            " VALUES " + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
         )
         while len(rows) - done >= size:
             writer.execute(insert, tuple(chain.from_iterable(rows[done : done + size])))

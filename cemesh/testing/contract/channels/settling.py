@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -197,6 +198,25 @@ async def test_a_buried_event_is_in_the_dead_letter_store_and_does_not_come_back
         assert letters[0].event.data == b"\xff"
         assert letters[0].trigger == TRIGGER
         assert letters[0].why == WHY
+
+
+async def test_the_span_that_an_event_comes_from_stays_with_it(harness: Harness) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 vendor=a,other=b"
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([replace(event("1"), trace=trace), event("2")])
+        for claim in await reader.take(2):
+            reader.cursor.defer(claim, timedelta(0), attempts=1, condemned=None)
+        for claim in await reader.take(2):
+            assert claim.event.trace == (trace if claim.event.id == "1" else None)
+            reader.cursor.bury(claim, WHY)
+
+    async with running(harness) as channel, reading(channel) as reader:
+        assert await reader.nothing()
+        letters = {letter.event.id: letter.event for letter in await channel.dead_letters.list()}
+        assert (letters["1"].trace, letters["2"].trace) == (trace, None)
+        assert dict(letters["1"].attributes) == dict(event("1").attributes)
+        await channel.append([letters["1"]], to=TRIGGER)
+        assert (await reader.claim()).event.trace == trace
 
 
 async def test_dead_letters_are_listed_by_trigger_and_page_and_removed(harness: Harness) -> None:
