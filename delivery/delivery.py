@@ -234,6 +234,7 @@ class Delivery:
         answer: Answer,
     ) -> None:
         seconds = time.monotonic() - started
+        verdict = judge(answer)
         self._watch.attempted(
             Attempt(
                 trigger=self._trigger.key,
@@ -245,9 +246,15 @@ class Delivery:
                 began=time.time() - seconds,
                 seconds=seconds,
                 answer=answer,
-                verdict=judge(answer),
+                verdict=verdict,
+                exhausted=verdict is Verdict.RETRY and self._is_last(to, number, answer),
             )
         )
+
+    def _is_last(self, to: str, number: int, answer: Answer) -> bool:
+        if to == "subscriber" and isinstance(answer, Refused) and answer.untried:
+            return False  # it was no attempt
+        return self._retries.exhausted(number)
 
 
 async def _fail(error: Exception) -> Step:

@@ -12,6 +12,9 @@ from broker.ports.claims import Claim, Step
 from broker.ports.sinks import Answer
 
 
+OriginKind = Literal["request", "source", "reply", "redrive", "announcement"]
+
+
 class Origin(NamedTuple):
     """How events came into a broker, and by whom.
 
@@ -21,7 +24,7 @@ class Origin(NamedTuple):
     a reply is to.
     """
 
-    kind: Literal["request", "source", "reply", "redrive", "announcement"]
+    kind: OriginKind
     who: str
     cause: tuple[str, str] | None = None
 

@@ -423,3 +423,31 @@ async def test_those_who_watch_are_told_of_a_reply_and_what_it_is_to() -> None:
     origin = Origin("reply", TRIGGER.key, cause=(EVENT.source, EVENT.id))
     assert watch.stored == [(TRIGGER.broker, reply, origin)]
     assert [each.event for each in watch.attempts] == [EVENT]
+
+
+@pytest.mark.parametrize(
+    ("answer", "number", "exhausted"),
+    [
+        (Refused(reason="down"), 1, False),
+        (Refused(reason="down"), 2, True),
+        (Refused(reason="no leave", untried=True), 2, False),
+        (Refused(reason="no", status=400), 2, False),
+        (Accepted(), 2, False),
+    ],
+)
+async def test_those_who_watch_are_told_which_attempt_is_the_last_that_the_policy_has(
+    answer: Answer, number: int, exhausted: bool
+) -> None:
+    watch = Noting()
+    delivery = Delivery(
+        TRIGGER,
+        subscriber=TakingReplies(answer),
+        dead_letter=TakingReplies(Accepted()),
+        emit=unreachable_emit,
+        watch=watch,
+    )
+
+    await delivery.step(replace(new_claim(), attempts=number - 1))
+
+    first = watch.attempts[0]
+    assert (first.to, first.number, first.exhausted) == ("subscriber", number, exhausted)
