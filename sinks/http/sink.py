@@ -26,7 +26,7 @@ from sinks.http.oauth2 import Tokens
 from sinks.http.prompt import Came, Prompt
 from sinks.http.reader import NoAnswer, Response
 from sinks.http.signing import Signer
-from sinks.http.tracing import traceparent
+from sinks.http.tracing import trace_headers, trace_lines, traceparent
 
 _USER_AGENT: Final = b"cemesh/" + version("cemesh").encode("ascii")
 
@@ -97,9 +97,8 @@ class HttpSink:
         lines, body = codec.encode_lines(event, self._mode)
         if self._signer is not None:
             lines += codec.written(self._signer.headers([event], body, time.time()))
-        trace = traceparent(event.attributes.get("traceparent"))
-        head = b"%s\r\ntraceparent: %s%s\r\nContent-Length: %d\r\n\r\n" % (
-            *(self._begun, trace, lines, len(body)),
+        head = b"%s%s%s\r\nContent-Length: %d\r\n\r\n" % (
+            *(self._begun, trace_lines(event), lines, len(body)),
         )
         began = asyncio.get_running_loop().time()
         anew = partial(self._send_anew, address, head, body, began)
@@ -130,18 +129,19 @@ class HttpSink:
 
     async def attempt(self, event: Event) -> Answer:
         headers, body = codec.encode(event, self._mode)
-        return await self._attempt([event], headers, body, event.attributes.get("traceparent"))
+        return await self._attempt([event], [*trace_headers(event), *headers], body)
 
     async def attempt_together(self, events: Sequence[Event]) -> Answer:
-        """See `broker.ports.BatchSink`. The batch begins a trace of its own."""
+        """See `broker.ports.BatchSink`. Of no known span, the batch begins a trace of its own."""
         headers, body = codec.encode_batch(events)
-        return await self._attempt(events, headers, body, None)
+        first = events[0]
+        trace = (
+            [(b"traceparent", traceparent(None))] if first.trace is None else trace_headers(first)
+        )
+        return await self._attempt(events, [*trace, *headers], body)
 
-    async def _attempt(
-        self, events: Sequence[Event], encoded: Headers, body: bytes, trace: str | None
-    ) -> Answer:
-        headers = [*self._headers, (b"traceparent", traceparent(trace)), *encoded]
-        request = _Request(events, headers, body)
+    async def _attempt(self, events: Sequence[Event], encoded: Headers, body: bytes) -> Answer:
+        request = _Request(events, [*self._headers, *encoded], body)
         try:
             if self._leave is not None:
                 return await self._attempt_with_leave(self._leave, request)

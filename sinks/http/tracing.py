@@ -1,10 +1,14 @@
-"""The trace context of one attempt (W3C Trace Context, level 1, section 3.2)."""
+"""The trace context that an attempt goes out with (W3C Trace Context, level 1, section 3)."""
 
 from __future__ import annotations
 
 import re
 from random import Random
 from typing import Final
+
+from broker.codecs.http import written
+from broker.event import Event
+from broker.tracecontext import headers_of
 
 # A later version may append fields; its first four mean the same (section 4.2).
 _TRACEPARENT: Final = re.compile(
@@ -13,6 +17,23 @@ _TRACEPARENT: Final = re.compile(
 _VERSION_00_LENGTH: Final = 55
 
 getrandbits: Final = Random().getrandbits  # noqa: S311 - unlike others', but no secret
+
+
+def trace_headers(event: Event) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an attempt with the event: of the span that it comes from.
+
+    Where that is not known, they are of a span of its own that nobody records.
+    """
+    if event.trace is None:
+        return [(b"traceparent", traceparent(event.attributes.get("traceparent")))]
+    return [(name.encode(), value.encode()) for name, value in headers_of(event.trace)]
+
+
+def trace_lines(event: Event) -> bytes:
+    """Return `trace_headers` as lines of a request, each behind a line break."""
+    if event.trace is None:
+        return b"\r\ntraceparent: " + traceparent(event.attributes.get("traceparent"))
+    return written(trace_headers(event))
 
 
 def traceparent(start: str | None) -> bytes:

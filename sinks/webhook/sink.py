@@ -13,7 +13,7 @@ from sinks.http.address import Route, parse
 from sinks.http.answers import answer_of
 from sinks.http.client import HttpClient
 from sinks.http.reader import NoAnswer
-from sinks.http.tracing import traceparent
+from sinks.http.tracing import trace_headers
 from sinks.webhook.payload import Lacking
 from sinks.webhook.spec import WebhookSinkSpec
 
@@ -64,12 +64,11 @@ class WebhookSink:
         except UnicodeEncodeError:
             reason = "the template cannot be filled: a text of the payload has half of a pair in it"
             return Refused(reason=reason, permanent=True)
-        trace = traceparent(event.attributes.get("traceparent"))
         try:
             response = await self._client.request(
                 self._spec.method,
                 self._url,
-                [*self._headers, (b"traceparent", trace)],
+                [*self._headers, *trace_headers(event)],
                 body,
                 timeout=_AS_LONG_AS_THE_TRIGGER_WAITS,
                 route=self._route,
