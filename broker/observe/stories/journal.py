@@ -1,0 +1,172 @@
+"""Where the stories of one process are kept: a SQLite file, or memory, within bounds.
+
+Stories are no part of what the mesh promises: a crash costs the last quarter of a second of them, a
+disk that is full or failing those of its time, and no event, and no moment of an event's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+from broker.errors import CemeshError
+from broker.observe.stories import reading
+from broker.observe.stories.blocks import block_of
+from broker.observe.stories.file import opened
+from broker.observe.stories.notes import Note
+from broker.observe.stories.recorder import Recorder
+from broker.ports.stories import Entry, FoundPage, Wanted
+
+_log: Final = logging.getLogger("cemesh.stories")
+
+T = TypeVar("T")
+
+_PENDING: Final = 25
+"""Bunches that may wait to be stored, some ten MiB. Beyond, notes are dropped."""
+
+_TELL: Final = 60.0
+"""Seconds between two warnings that notes are lost."""
+
+_BESIDE: Final = 100
+"""Bytes that a block takes beside what is in it, roughly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """How stories are kept: in this ``folder``, or in memory where that is None.
+
+    Until they are of that ``age``, as many bytes as ``size``, whichever is less. ``sample`` is the
+    share of events whose whole story is kept; of others it is only what went wrong.
+    """
+
+    folder: Path | None
+    age: timedelta
+    size: int
+    sample: float = 1.0
+
+
+class Journal:
+    """The `Stories` of this process, while it is entered; ``recorder`` is what notes them."""
+
+    def __init__(self, keeping: Keeping) -> None:
+        self.recorder = Recorder(self._put)
+        self._keeping = keeping
+        self._thread = ThreadPoolExecutor(1, "cemesh-stories")
+        self._pending = 0
+        self._lost = 0
+        self._tell_again = 0.0
+        self._size = 0
+
+    async def __aenter__(self) -> Self:
+        """Open the file. Raises `CemeshError` where there can be none."""
+        self._file = await self._do(lambda: opened(self._keeping.folder))
+        self._size = await self._do(lambda: _size_of(self._file))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.recorder.flush()
+        await self._do(self._file.close)
+        self._thread.shutdown()
+
+    # --- writing ---------------------------------------------------------------------------
+
+    def _put(self, notes: list[Note]) -> None:
+        """Have the notes stored, behind the caller's back."""
+        if self._pending >= _PENDING:
+            self._lose(len(notes), "the disk does not keep up")
+            return
+        self._pending += 1
+        loop = asyncio.get_running_loop()
+        storing = loop.run_in_executor(self._thread, partial(self._store, notes))
+        storing.add_done_callback(partial(self._stored, len(notes)))
+
+    def _stored(self, count: int, storing: asyncio.Future[None]) -> None:
+        self._pending -= 1
+        if storing.cancelled():
+            return
+        error = storing.exception()
+        if isinstance(error, sqlite3.Error):
+            self._lose(count, str(error))
+        elif error is not None:
+            _log.error("stories not kept", exc_info=error, extra={"count": count})
+
+    def _lose(self, count: int, why: str) -> None:
+        self._lost += count
+        now = time.monotonic()
+        if now >= self._tell_again:
+            self._tell_again = now + _TELL
+            _log.warning("stories not kept", extra={"count": self._lost, "why": why})
+            self._lost = 0
+
+    def _store(self, notes: Sequence[Note]) -> None:
+        block = block_of(notes, self._keeping.sample)
+        if block is None:
+            return
+        size = len(block.keys) + len(block.names) + len(block.rows) + _BESIDE
+        with _transaction(self._file):
+            self._file.execute(
+                "INSERT INTO block (first, last, flags, size, keys, names, rows)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*block[:3], size, *block[3:]),
+            )
+            freed = self._trim(self._size + size)
+        self._size += size - freed
+
+    def _trim(self, size: int) -> int:
+        """Remove what is beyond the bounds; return how many bytes that were."""
+        too_old = int((time.time() - self._keeping.age.total_seconds()) * 1e6)
+        gone: list[int] = []
+        freed = 0
+        oldest = self._file.execute("SELECT id, last, size FROM block ORDER BY id")
+        for block, last, bytes_of_it in oldest:
+            if size - freed <= self._keeping.size and last >= too_old:
+                break
+            gone.append(block)
+            freed += bytes_of_it
+        oldest.close()
+        self._file.executemany("DELETE FROM block WHERE id = ?", [(each,) for each in gone])
+        return freed
+
+    # --- reading ---------------------------------------------------------------------------
+
+    async def of(self, ids: Collection[str]) -> Sequence[Entry]:
+        """See `broker.ports.stories.Stories`."""
+        self.recorder.flush()
+        return await self._do(lambda: reading.entries_of(self._file, ids))
+
+    async def search(self, wanted: Wanted, *, limit: int) -> FoundPage:
+        """See `broker.ports.stories.Stories`."""
+        self.recorder.flush()
+        return await self._do(lambda: reading.search(self._file, wanted, limit))
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as error:
+            raise CemeshError(f"the stories cannot be read: {error}") from error
+
+
+def _size_of(file: sqlite3.Connection) -> int:
+    (size,) = file.execute("SELECT coalesce(sum(size), 0) FROM block").fetchone()
+    return int(size)
+
+
+@contextmanager
+def _transaction(file: sqlite3.Connection) -> Iterator[None]:
+    file.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        file.execute("ROLLBACK")
+        raise
+    file.execute("COMMIT")
