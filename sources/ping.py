@@ -190,12 +190,12 @@ class PingSource:
                 left = until - self._now()
                 if left <= timedelta(0):
                     logger.error(
-                        "ping given up", extra=self._fields(event_id=event.id, error=str(error))
+                        "ping given up", extra=self._fields(event_id=event.id, why=str(error))
                     )
                     return
                 if not warned:
                     logger.warning(
-                        "ping refused", extra=self._fields(event_id=event.id, error=str(error))
+                        "ping refused", extra=self._fields(event_id=event.id, why=str(error))
                     )
                     warned = True
                 await self._sleep(min(error.retry_after, left).total_seconds())
@@ -224,7 +224,8 @@ class PingSource:
         return Event.checked(attributes, data)
 
     def _fields(self, **fields: object) -> dict[str, object]:
-        return {"source": f"{self._context.namespace}/{self._context.name}", **fields}
+        source = f"{self._context.kind} {self._context.namespace}/{self._context.name}"
+        return {"source": source, **fields}
 
 
 def _attributes(

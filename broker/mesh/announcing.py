@@ -136,8 +136,8 @@ class Announcing:
 
 
 def _tell_lost(broker: str, event: Event, why: str) -> None:
-    extra = {"broker": broker, "trigger": event.attributes["subject"], "type": event.type}
-    _log.error("announcement lost", extra={**extra, "why": why})
+    extra = {"broker": broker, "trigger": event.attributes["subject"], "event_id": event.id}
+    _log.error("announcement lost", extra={**extra, "type": event.type, "why": why})
 
 
 def announcement(run: TriggerRun, state: TriggerState) -> Event:

@@ -11,6 +11,7 @@ from broker import plugins
 from broker.errors import CemeshError, UpstreamUnavailable
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
+from broker.observe.logging import SOURCE
 from broker.ports import UNWATCHED, Channel, Watcher
 from broker.sourceplugin import SourcePlugin
 from broker.status import SourceStatus
@@ -95,6 +96,7 @@ class SourceRun:
     async def _work(self, plugin: SourcePlugin) -> None:
         self._health.runs()
         context = Context(self.source, self._channel, self._health, watch=self._watch)
+        SOURCE.set(self._name)
         try:
             made = plugin.make(self.source.spec, context)
             await _until_ended(made.run(context.emit), self._name)

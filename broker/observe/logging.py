@@ -12,8 +12,11 @@ import json
 import logging
 import os
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Final, Literal, TextIO
+
+from broker.observe.hints import HINTS
 
 Format = Literal["text", "json"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -27,6 +30,9 @@ _LEVELS: Final[dict[Level, int]] = {
 
 AUDIT: Final = "cemesh.audit"
 """The logger of what operators change: see `broker.observe.audit`."""
+
+SOURCE: Final[ContextVar[str | None]] = ContextVar("source", default=None)
+"""The source of the manifests, ``Kind namespace/name``, at whose work this is logged."""
 
 # `color_message` is uvicorn's own copy of the message, with escape codes in it.
 _NOT_FIELDS: Final = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -63,8 +69,7 @@ def configure(
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(TextFormatter(colour=stream.isatty() and not _no_colour()))
-    if worker is not None:
-        handler.addFilter(_OfWorker(worker))
+    handler.addFilter(_Completed(worker))
     logging.getLogger().handlers[:] = [handler]
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         library = logging.getLogger(name)
@@ -90,15 +95,22 @@ def current_level() -> Level:
     return next((level for level, each in _LEVELS.items() if each >= number), "error")
 
 
-class _OfWorker(logging.Filter):
-    """Lets every record pass, and adds which worker it is of."""
+class _Completed(logging.Filter):
+    """Lets every record pass, and adds what is known without whoever logs it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, worker: int | None) -> None:
         super().__init__()
-        self._number = number
+        self._worker = worker
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.worker = self._number
+        source = SOURCE.get()
+        if source is not None and not hasattr(record, "source"):
+            record.source = source
+        if self._worker is not None:
+            record.worker = self._worker
+        hint = HINTS.get(str(record.msg)) if record.levelno >= logging.WARNING else None
+        if hint is not None:
+            record.hint = hint
         return True
 
 

@@ -134,7 +134,7 @@ class KafkaSource:
                     await reader.emitted(fetched)
         except (CommitFailedError, IllegalStateError) as error:
             # A partition is another's by now, who begins where was committed last.
-            _log.info("rebalanced", extra={"source": self._context.name, "why": said(error)})
+            _log.info("rebalanced", extra={"why": said(error)})
             reader.forget()
 
     async def _pass_on(self, fetched: Fetched, emit: Emitter) -> None:

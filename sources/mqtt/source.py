@@ -66,7 +66,6 @@ class MqttSource:
             _log.warning(
                 "session lost",
                 extra={
-                    "source": self._context.name,
                     "why": f"{self._server} knows it no more; what came meanwhile is lost",
                 },
             )

@@ -81,7 +81,7 @@ class RedisStreamSource:
         elif _order(end) < _order(begins):
             begins = BEGINNING  # of another stream, which has the name of a deleted one
         if await group.make(begins) and key in stored:
-            _log.warning("group made again", extra={"source": self._context.name, "after": begins})
+            _log.warning("group made again", extra={"after": begins})
 
     # --- what is read ----------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class RedisStreamSource:
         if batch.deleted:
             # Trimmed or deleted by others before they were emitted: nobody has them any more.
             ids = f"{batch.deleted[0]} to {batch.deleted[-1]}"
-            extra = {"source": self._context.name, "count": len(batch.deleted), "ids": ids}
+            extra = {"count": len(batch.deleted), "ids": ids}
             _log.warning("entries were deleted unread", extra=extra)
         await group.acknowledge(batch.ids)
 

@@ -208,7 +208,7 @@ async def test_an_event_that_is_refused_until_the_next_tick_is_given_up_in_the_l
     (told,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert told.message == "ping given up"
     assert vars(told)["event_id"] == given_up.id
-    assert vars(told)["error"] == "down"
+    assert vars(told)["why"] == "down"
 
 
 async def test_ticks_that_pass_while_the_store_hangs_are_told_and_not_made_up_for(

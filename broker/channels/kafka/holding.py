@@ -185,7 +185,8 @@ class Holding:
         del self._shares[share.number]
         let_go(share)
         self._tell()
-        _log.warning("partition taken over by another process", extra={"partition": share.number})
+        extra = {"topic": share.topic, "partition": share.number}
+        _log.warning("partition taken over by another process", extra=extra)
 
     def _tell(self) -> None:
         self._on_held(self.shares())
@@ -249,6 +250,7 @@ def _pass_over_removed(share: Share, kept_from: int) -> None:
     """Tell of events that are gone: nobody read them for longer than the topic keeps them."""
     first = share.events.swept + 1
     if first < kept_from:
-        extra = {"partition": share.number, "from": first, "to": kept_from - 1}
+        extra = {"topic": share.topic, "partition": share.number}
+        extra |= {"from": first, "to": kept_from - 1}
         _log.error("events are gone: the topic's retention removed them unread", extra=extra)
         share.events.skip(kept_from - 1)

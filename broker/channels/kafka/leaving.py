@@ -40,7 +40,8 @@ class Leaving:
             _log.info("partitions given up", extra={"partitions": given_up})
         left = sorted(outcomes.keys() - set(given_up))
         if left:
-            extra = {"partitions": left, "why": str(outcomes[left[0]])}
+            topic = next(share.topic for share in shares)
+            extra = {"topic": topic, "partitions": left, "why": str(outcomes[left[0]])}
             _log.warning("partitions left as they were stored last", extra=extra)
 
     async def _give_up(self, share: Share) -> CemeshError | None:

@@ -103,6 +103,11 @@ class Share:
         self._me = me
         self._turn = asyncio.Lock()
 
+    @property
+    def topic(self) -> str:
+        """The topic of the broker's events."""
+        return str(next(iter(self.partitions)).topic)
+
     async def claim(self) -> bool:
         """Write that this process holds it now; return whether nobody took it meanwhile."""
         return await self._write(self._owner(left=False))

@@ -153,8 +153,9 @@ async def _bury(dead_letters: KafkaDeadLetters, record: Read, reason: str) -> No
     )
     event = event_of_record(record)
     await dead_letters.bury(NOBODY, event, why, delivery=f"{where}/{record.offset}")
-    extra = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    _log.warning("record buried", extra={**extra, "why": reason})
+    named = {"event_id": event.id, "source": event.source}
+    at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    _log.warning("record buried", extra={**named, **at, "why": reason})
 
 
 async def _insist(store: Callable[[], Awaitable[None]], trouble: Trouble) -> None:

@@ -124,7 +124,8 @@ class Returned:
         at = accepted_at(stamp)
         if at is None:
             stamp, at = None, now()
-        extra = {"trigger": trigger, "event_id": event.id, "queue": death.queue}
+        extra = {"trigger": trigger, "event_id": event.id, "source": event.source}
+        extra |= {"queue": death.queue}
         if death.reason == _DELIVERY_LIMIT and trigger is not None:
             _log.warning("delivery limit reached, event goes back", extra=extra)
             outgoing = Outgoing(
