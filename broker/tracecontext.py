@@ -56,6 +56,18 @@ def read(text: str | None) -> TraceContext | None:
     )
 
 
+def of_headers(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """Return the trace context of a request with these headers, their names in lower case.
+
+    Of two ``traceparent`` nobody knows which is right, so they are none (section 3.2.2).
+    """
+    found = [value for name, value in headers if name == b"traceparent"]
+    if len(found) != 1:
+        return None
+    states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
+    return joined(found[0].decode("latin-1").strip(" \t"), ",".join(states).strip(" \t"))
+
+
 def joined(traceparent: str, tracestate: str | None) -> str | None:
     """Return the two headers as one text, or None where they are no trace context."""
     context = read(f"{traceparent} {tracestate or ''}")

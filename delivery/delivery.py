@@ -32,6 +32,7 @@ from broker.ports import (
     Sink,
     Step,
     Told,
+    Tracer,
     Underway,
     Verdict,
     Watcher,
@@ -63,7 +64,8 @@ class Delivery:
 
     ``reply`` is the sink of what subscribers reply, which is emitted otherwise.
     ``heard`` is told what the subscriber, and nobody else, answered, as soon as it has: of each
-    refusal once, however many events it is of. ``watch`` is told of attempts and replies.
+    refusal once, however many events it is of. ``watch`` is told of attempts and replies, and
+    ``tracer``, where there is one, gives them spans.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Delivery:
         emit: Emit,
         reply: Sink | None = None,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
         heard: Callable[[Claim, Answer], None] = _unheard,
         parking: Parking | None = None,
     ) -> None:
@@ -82,8 +85,9 @@ class Delivery:
         self._subscriber = subscriber
         self._begin: Begin | None = getattr(subscriber, "begin", None)
         self._dead_letter = dead_letter
-        self._replies = Replies(trigger, emit, reply, watch=watch)
+        self._replies = Replies(trigger, emit, reply, watch=watch, tracer=tracer)
         self._watch = watch
+        self._tracer = tracer
         self._heard = heard
         self._parking = parking or Parking(trigger)
         self._max_age = trigger.delivery.limits.max_age
@@ -103,8 +107,9 @@ class Delivery:
         if self._max_age is not None and is_older(claim, self._max_age):
             why = self._too_old(claim, self._max_age)
             return await self._bring_to_dead_letter(claim, 0, why)
+        sent = claim.event if self._tracer is None else self._tracer.begin(claim.event)
         started = time.monotonic()
-        return await self._await(claim, started, partial(self._subscriber.attempt, claim.event))
+        return await self._await(claim, sent, started, partial(self._subscriber.attempt, sent))
 
     def begin(self, claim: Claim, done: Callable[[Ended], None]) -> Underway | None:
         """Begin the claim's next attempt without a task, or return None where `step` has to do it.
@@ -115,8 +120,9 @@ class Delivery:
             return None
         if self._max_age is not None and is_older(claim, self._max_age):
             return None
+        sent = claim.event if self._tracer is None else self._tracer.begin(claim.event)
         try:
-            return self._begin(claim.event, partial(self._answered, claim, time.monotonic(), done))
+            return self._begin(sent, partial(self._answered, claim, sent, time.monotonic(), done))
         except Exception:  # noqa: BLE001 - as in `answer_to`
             event = claim.event
             extra = {"trigger": self._trigger.key, "event_id": event.id, "source": event.source}
@@ -124,37 +130,41 @@ class Delivery:
             return None
 
     def _answered(
-        self, claim: Claim, started: float, done: Callable[[Ended], None], answer: Told
+        self,
+        claim: Claim,
+        sent: Event,
+        started: float,
+        done: Callable[[Ended], None],
+        answer: Told,
     ) -> None:
         if callable(answer):
-            done(partial(self._await, claim, started, answer))
+            done(partial(self._await, claim, sent, started, answer))
             return
         if isinstance(answer, Accepted) and answer.reply is None:
             try:
                 self._heard(claim, answer)
-                self._observe_subscriber(claim, started, answer)
+                self._observe_subscriber(claim, sent, started, answer)
             except Exception as error:  # noqa: BLE001 - which ends the run there
                 done(partial(_fail, error))
             else:
                 done(_DELIVERED)
             return
-        done(partial(self._conclude, claim, started, answer))
+        done(partial(self._conclude, claim, sent, started, answer))
 
     async def _await(
-        self, claim: Claim, started: float, attempt: Callable[[], Awaitable[Answer]]
+        self, claim: Claim, sent: Event, started: float, attempt: Callable[[], Awaitable[Answer]]
     ) -> Step:
-        return await self._conclude(
-            claim, started, await answer_to(self._trigger.key, claim.event, attempt)
-        )
+        answer = await answer_to(self._trigger.key, sent, attempt)
+        return await self._conclude(claim, sent, started, answer)
 
-    async def _conclude(self, claim: Claim, started: float, answer: Answer) -> Step:
+    async def _conclude(self, claim: Claim, sent: Event, started: float, answer: Answer) -> Step:
         """Return the step that this answer of the subscriber comes to."""
         number = claim.attempts + 1
         if isinstance(answer, Accepted) or not answer.shared:
             self._heard(claim, answer)
         if isinstance(answer, Accepted) and answer.reply is not None:
-            answer = await self._replies.take(claim.event, answer.reply) or answer
-        self._observe_subscriber(claim, started, answer)
+            answer = await self._replies.take(claim.event, sent, answer.reply) or answer
+        self._observe_subscriber(claim, sent, started, answer)
         if isinstance(answer, Accepted):
             return _DELIVERED
         if answer.untried or self._to_be_retried(answer, number):
@@ -202,12 +212,13 @@ class Delivery:
         if self._dead_letter is None or target is None:
             return Buried(why=why)
         number = attempts + 1
-        letter = dead_letter(claim.event, self._trigger.key, why)
+        sent = claim.event if self._tracer is None else self._tracer.begin(claim.event)
+        letter = dead_letter(sent, self._trigger.key, why)
         started = time.monotonic()
         answer = await answer_to(
             self._trigger.key, letter, partial(self._dead_letter.attempt, letter)
         )
-        self._observe(claim, "dead-letter sink", target.url, number, started, answer)
+        self._observe(claim, sent, "dead-letter sink", target.url, number, started, answer)
         if isinstance(answer, Accepted):
             return Settled(outcome=Outcome.DEAD_LETTERED, why=why)
         if self._to_be_retried(answer, number):
@@ -220,13 +231,16 @@ class Delivery:
     def _to_be_retried(self, refused: Refused, number: int) -> bool:
         return judge(refused) is Verdict.RETRY and not self._retries.exhausted(number)
 
-    def _observe_subscriber(self, claim: Claim, started: float, answer: Answer) -> None:
+    def _observe_subscriber(
+        self, claim: Claim, sent: Event, started: float, answer: Answer
+    ) -> None:
         url, number = self._trigger.subscriber.url, claim.attempts + 1
-        self._observe(claim, "subscriber", url, number, started, answer)
+        self._observe(claim, sent, "subscriber", url, number, started, answer)
 
     def _observe(
         self,
         claim: Claim,
+        sent: Event,
         to: Literal["subscriber", "dead-letter sink"],
         destination: str,
         number: int,
@@ -238,6 +252,7 @@ class Delivery:
         self._watch.attempted(
             Attempt(
                 trigger=self._trigger.key,
+                broker=self._trigger.broker,
                 event=claim.event,
                 accepted_at=claim.accepted_at,
                 to=to,
@@ -248,6 +263,7 @@ class Delivery:
                 answer=answer,
                 verdict=verdict,
                 exhausted=verdict is Verdict.RETRY and self._is_last(to, number, answer),
+                trace=None if self._tracer is None else sent.trace,
             )
         )
 

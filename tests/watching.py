@@ -63,6 +63,7 @@ def attempt(
     now = datetime.now(UTC)
     return Attempt(
         trigger=trigger,
+        broker="default/default",
         event=event,
         accepted_at=now,
         to="subscriber",

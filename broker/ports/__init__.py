@@ -51,8 +51,10 @@ from broker.ports.stores import (
     Pauses,
     Stored,
 )
+from broker.ports.tracing import Tracer
 from broker.ports.watching import (
     UNWATCHED,
+    Arrival,
     Attempt,
     Origin,
     OriginKind,
@@ -67,6 +69,7 @@ __all__ = [
     "Accepted",
     "Answer",
     "Archive",
+    "Arrival",
     "Attempt",
     "Backend",
     "BackendOptions",
@@ -112,6 +115,7 @@ __all__ = [
     "Step",
     "Stored",
     "Told",
+    "Tracer",
     "Underway",
     "Unwatched",
     "Verdict",

@@ -11,8 +11,18 @@ from broker.event import Event
 from broker.ports.claims import Claim, Step
 from broker.ports.sinks import Answer
 
-
 OriginKind = Literal["request", "source", "reply", "redrive", "announcement"]
+
+
+class Arrival(NamedTuple):
+    """When events came, in seconds since 1970, and of each the span that led to it, if any.
+
+    ``cause`` is the span of the event that a reply is to. Spans are texts as `Event.trace` is one.
+    """
+
+    began: float
+    parents: Sequence[str | None]
+    cause: str | None
 
 
 class Origin(NamedTuple):
@@ -21,12 +31,13 @@ class Origin(NamedTuple):
     ``who`` is, of a request, the client's address, behind the name that it is known by to the
     broker, if it is; of a source ``Kind namespace/name``; of a reply and a redrive the trigger; of
     an announcement the broker that it is told to. ``cause`` is the source and id of the event that
-    a reply is to.
+    a reply is to. ``arrival`` is there where traces are on.
     """
 
     kind: OriginKind
     who: str
     cause: tuple[str, str] | None = None
+    arrival: Arrival | None = None
 
 
 Reason = Literal[
@@ -61,10 +72,12 @@ class Attempt(NamedTuple):
 
     ``began`` is in seconds since 1970; ``seconds``, how long it took, cover the storing of a reply.
     ``verdict`` is what the answer means as such, whether or not there are retries left;
-    ``exhausted`` says that it asks for one more, and there are none.
+    ``exhausted`` says that it asks for one more, and there are none. ``trace`` is the span of the
+    attempt, where traces are on; that of ``event`` is what it comes from.
     """
 
     trigger: str
+    broker: str
     event: Event
     accepted_at: datetime
     to: Literal["subscriber", "dead-letter sink"]
@@ -75,6 +88,7 @@ class Attempt(NamedTuple):
     answer: Answer
     verdict: Verdict
     exhausted: bool = False
+    trace: str | None = None
 
 
 class Watcher(Protocol):
