@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from broker.event import Event
 from broker.policy import Batch
-from broker.ports import Accepted, Answer, BatchSink, Refused, Verdict
+from broker.ports import Accepted, Answer, Refused, Verdict
 from delivery.verdicts import GONE, judge
 
 _BROKEN_OFF: Final = Refused(reason="the batch was broken off before it was sent", untried=True)
@@ -18,6 +18,9 @@ _KEPT: Final = Refused(
     untried=True,
     shared=True,
 )
+Send = Callable[[Sequence[Event]], Awaitable[Answer]]
+"""See `broker.ports.BatchSink`."""
+
 _BESIDE: Final = 64
 """Bytes that an event takes in a batch beside its attributes and its payload, roughly."""
 
@@ -33,7 +36,7 @@ class _Gathered:
 
 
 class Batching:
-    """A `Sink` that gathers what is attempted at the same time, and sends it as batches.
+    """A `Sink` that gathers what is attempted at the same time, and sends it as batches: ``send``.
 
     A batch goes out as soon as it is full, or ``max_wait`` after its first event. It is the first
     event's attempt that sends it, and the others wait for that. A batch that is refused for good
@@ -43,8 +46,8 @@ class Batching:
     way.
     """
 
-    def __init__(self, sink: BatchSink, batch: Batch, *, at_once: int) -> None:
-        self._sink = sink
+    def __init__(self, send: Send, batch: Batch, *, at_once: int) -> None:
+        self._send = send
         self._batch = batch
         self._room = asyncio.Semaphore(at_once)
         self._gathering: _Gathered | None = None
@@ -95,7 +98,7 @@ class Batching:
     async def _answers(self, events: Sequence[Event]) -> Sequence[Answer]:
         """Return the answer to each of these."""
         async with self._room:
-            answer = await self._sink.attempt_together(events)
+            answer = await self._send(events)
         if isinstance(answer, Refused) and answer.status == GONE:
             return [answer, *[_KEPT] * (len(events) - 1)]
         if len(events) == 1 or judge(answer) is not Verdict.GIVE_UP:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from broker.errors import CemeshError, InvalidEvent
 from broker.event import Event
 from broker.mesh.triggers import TriggerRun
-from broker.ports import UNWATCHED, Emit, Origin, Watcher
+from broker.ports import UNWATCHED, Emit, Origin, Tracer, Watcher
 from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
 from broker.urls import without_credentials
@@ -47,10 +47,12 @@ class Announcing:
         emit_to: Callable[[str], Emit],
         *,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
     ) -> None:
         self._brokers = brokers
         self._emit_to = emit_to
         self._watch = watch
+        self._tracer = tracer
         self._told: dict[str, str] = {}
         self._waiting: dict[str, deque[Event]] = {}
         self._news = asyncio.Event()
@@ -122,8 +124,12 @@ class Announcing:
             events.popleft()
 
     async def _is_stored(self, broker: str, event: Event) -> bool:
+        events: Sequence[Event] = [event]
+        origin = Origin("announcement", broker)
+        if self._tracer is not None:
+            events, origin = self._tracer.arrive(events, origin)
         try:
-            await self._emit_to(broker)([event])
+            await self._emit_to(broker)(events)
         except InvalidEvent as error:  # which it will be the next time, too
             _tell_lost(broker, event, str(error))
         except CemeshError as error:
@@ -131,7 +137,7 @@ class Announcing:
             _log.warning("announcement not stored yet", extra=extra)
             return False
         else:
-            self._watch.accepted(broker, [event], Origin("announcement", broker), None)
+            self._watch.accepted(broker, events, origin, None)
         return True
 
 

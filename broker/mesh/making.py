@@ -12,7 +12,7 @@ from broker.errors import CemeshError
 from broker.mesh.resources import Resources
 from broker.mesh.triggers import TriggerRun
 from broker.policy import Network
-from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions, Watcher
+from broker.ports import BatchSink, Channel, Emit, Sink, SinkOptions, Tracer, Watcher
 from broker.status import Parked, TriggerState
 from broker.trigger import Trigger
 from broker.urls import without_credentials
@@ -25,8 +25,8 @@ from delivery.parking import Change, Parking
 class Maker:
     """Makes runs. ``emit_into`` returns the way into a broker, for replies.
 
-    ``watch`` is told of attempts, ``changed`` of each new state of a run's gate, and ``on_parking``
-    of what a trigger parks, retries and skips.
+    ``watch`` is told of attempts, to which ``tracer`` gives spans, if there is one; ``changed`` of
+    each new state of a run's gate, and ``on_parking`` of what a trigger parks, retries and skips.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Maker:
         watch: Watcher,
         callbacks: Callbacks | None,
         *,
+        tracer: Tracer | None,
         emit_into: Callable[[str], Emit],
         changed: Callable[[TriggerRun, TriggerState], None],
         on_parking: Callable[[Trigger, Change, Parked, str | None], None],
@@ -44,6 +45,7 @@ class Maker:
         self._network = network
         self._watch = watch
         self._callbacks = callbacks
+        self._tracer = tracer
         self._emit_into = emit_into
         self._changed = changed
         self._on_parking = on_parking
@@ -63,6 +65,7 @@ class Maker:
             emit=self._emit_into(trigger.broker),
             reply=None if reply is None else await self._resources.sink(reply, options),
             watch=self._watch,
+            tracer=self._tracer,
             heard=gate.heard,
             parking=parking,
         )
@@ -95,4 +98,7 @@ class Maker:
         if not hasattr(sink, "attempt_together"):
             told = without_credentials(trigger.subscriber.url)
             raise CemeshError(f"nothing that sends to {told} sends batches")
-        return Batching(cast("BatchSink", sink), policy.batch, at_once=trigger.parallelism)
+        send = cast("BatchSink", sink).attempt_together
+        if self._tracer is not None:
+            send = partial(self._tracer.send_together, trigger.key, send=send)
+        return Batching(send, policy.batch, at_once=trigger.parallelism)

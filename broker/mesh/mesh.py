@@ -23,7 +23,7 @@ from broker.mesh.running import OpenBroker, Running
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
 from broker.policy import Network
-from broker.ports import UNWATCHED, BackendOptions, Channel, Watcher
+from broker.ports import UNWATCHED, BackendOptions, Channel, Tracer, Watcher
 from broker.settings import WHOLE, Part
 from broker.status import TriggerState
 from broker.trigger import Broker, Desired, SinkObject
@@ -35,7 +35,8 @@ class Mesh(Running):
     """Everything that runs in this process. `apply` makes it what the manifests ask for.
 
     Of that, ``parts`` run here, the others in processes of their own; ``callbacks`` are those that
-    the ingress of this process takes, where there is one. ``watch`` is told of events. It is that
+    the ingress of this process takes, where there is one. ``watch`` is told of events, to which
+    ``tracer`` gives spans, if there is one. It is that
     ``number``, from 0, of so many ``processes``, of which the others reach the first by their
     ``upstream``. To be entered, changed and left by one and the same task.
     """
@@ -47,6 +48,7 @@ class Mesh(Running):
         options: BackendOptions,
         drain_timeout: timedelta,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
         parts: frozenset[Part] = WHOLE,
         network: Network = Network(loopback=True),
         callbacks: Callbacks | None = None,
@@ -58,6 +60,7 @@ class Mesh(Running):
             Resources(channel=channel, options=options, emit_to=self._emit_to, upstream=upstream),
             parts=parts,
             watch=watch,
+            tracer=tracer,
         )
         self._number = number
         self._processes = processes
@@ -66,12 +69,15 @@ class Mesh(Running):
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
         self._pausing = Pausing(self._triggers.values)
-        self._announcing = Announcing(self._told_of_triggers, self._emit_to, watch=watch)
+        self._announcing = Announcing(
+            self._told_of_triggers, self._emit_to, watch=watch, tracer=tracer
+        )
         self._maker = Maker(
             self._resources,
             network,
             watch,
             callbacks,
+            tracer=tracer,
             emit_into=self._emit_into,
             changed=self._changed,
             on_parking=self._announcing.parking,
@@ -130,7 +136,10 @@ class Mesh(Running):
         for key, wanted in here.sources.items():
             if key not in self._sources and not wanted.receives:
                 run = self._sources[key] = SourceRun(
-                    wanted, partial(self.channel, wanted.broker), watch=self._watch
+                    wanted,
+                    partial(self.channel, wanted.broker),
+                    watch=self._watch,
+                    tracer=self._tracer,
                 )
                 run.start(self._tasks)
         await self._resources.leave_sinks_but(self._sinks_in_use())
@@ -170,7 +179,10 @@ class Mesh(Running):
                 now = self._receivers.get(wanted.path)
                 if now is None or now.source != wanted:
                     now = ReceiverRun(
-                        wanted, partial(self.channel, wanted.broker), watch=self._watch
+                        wanted,
+                        partial(self.channel, wanted.broker),
+                        watch=self._watch,
+                        tracer=self._tracer,
                     )
                 receivers[wanted.path] = now
         return receivers

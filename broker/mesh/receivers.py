@@ -15,6 +15,7 @@ from broker.ports import (
     HttpReply,
     HttpRequest,
     Receiver,
+    Tracer,
     Watcher,
 )
 from broker.sourceplugin import SourcePlugin
@@ -39,11 +40,12 @@ class ReceiverRun:
         *,
         plugin: SourcePlugin | None = None,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
     ) -> None:
         self.source = source
         self._health = Health(f"{source.kind} {source.key}")
         self._health.runs()
-        context = Context(source, channel, self._health, watch=watch)
+        context = Context(source, channel, self._health, watch=watch, tracer=tracer)
         self._emit = _AtOnce(context)
         plugin = plugin or plugins.source_of(source.kind, source.at)
         self._receiver: Receiver = plugin.make(source.spec, context)

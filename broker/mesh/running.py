@@ -21,7 +21,7 @@ from broker.mesh.receivers import ReceiverRun
 from broker.mesh.resources import Resources
 from broker.mesh.sources import SourceRun
 from broker.mesh.triggers import TriggerRun
-from broker.ports import Channel, Emit, Origin, Pause, Watcher
+from broker.ports import Channel, Emit, Origin, Pause, Tracer, Watcher
 from broker.settings import Part
 from broker.status import (
     BrokerStatus,
@@ -50,11 +50,19 @@ class Running:
     files sets them.
     """
 
-    def __init__(self, resources: Resources, *, parts: frozenset[Part], watch: Watcher) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        parts: frozenset[Part],
+        watch: Watcher,
+        tracer: Tracer | None,
+    ) -> None:
         self.problems: Sequence[Problem] = ()
         self._resources = resources
         self._parts = parts
         self._watch = watch
+        self._tracer = tracer
         self._desired = Desired()
         self._brokers: dict[str, OpenBroker] = {}
         self._triggers: dict[str, TriggerRun] = {}
@@ -160,9 +168,12 @@ class Running:
                 kept[each] = f"its trigger {letter.trigger} does not run {where}"
             else:
                 # Appended before it is removed: a crash between the two repeats, and loses not.
-                event = replace(letter.event, hops=0)
-                await channel.append([event], to=letter.trigger)
-                self._watch.accepted(broker, [event], Origin("redrive", letter.trigger), None)
+                events: Sequence[Event] = [replace(letter.event, hops=0)]
+                origin = Origin("redrive", letter.trigger)
+                if self._tracer is not None:
+                    events, origin = self._tracer.arrive(events, origin)
+                await channel.append(events, to=letter.trigger)
+                self._watch.accepted(broker, events, origin, None)
                 await channel.dead_letters.remove([each])
                 redriven.append(each)
         return Redriven(redriven=redriven, kept=kept)

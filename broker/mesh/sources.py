@@ -12,7 +12,7 @@ from broker.errors import CemeshError, UpstreamUnavailable
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
 from broker.observe.logging import SOURCE
-from broker.ports import UNWATCHED, Channel, Watcher
+from broker.ports import UNWATCHED, Channel, Tracer, Watcher
 from broker.sourceplugin import SourcePlugin
 from broker.status import SourceStatus
 from broker.trigger import Source
@@ -40,11 +40,13 @@ class SourceRun:
         *,
         plugin: SourcePlugin | None = None,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
     ) -> None:
         self.source = source
         self._plugin = plugin
         self._channel = channel
         self._watch = watch
+        self._tracer = tracer
         self._name = f"{source.kind} {source.key}"
         self._health = Health(self._name)
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +97,9 @@ class SourceRun:
 
     async def _work(self, plugin: SourcePlugin) -> None:
         self._health.runs()
-        context = Context(self.source, self._channel, self._health, watch=self._watch)
+        context = Context(
+            self.source, self._channel, self._health, watch=self._watch, tracer=self._tracer
+        )
         SOURCE.set(self._name)
         try:
             made = plugin.make(self.source.spec, context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ from broker.ports import (
     Origin,
     Refusal,
     SdkEvent,
+    Tracer,
     Watcher,
 )
 from broker.trigger import Source
@@ -45,6 +47,7 @@ class Context:
         health: Health,
         *,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
     ) -> None:
         self.kind = source.kind
         self.namespace, _, self.name = source.key.partition("/")
@@ -55,7 +58,29 @@ class Context:
         self._channel = channel
         self._health = health
         self._watch = watch
+        self._tracer = tracer
         self._closed = False
+
+    def checked(self, given: Emitted | Iterable[Emitted]) -> Sequence[Event]:
+        """Return the events, all of them valid; a plug-in may have made them in any way.
+
+        Raises `InvalidEvent`.
+        """
+        if not isinstance(given, Iterable):
+            return [self._checked(given)]
+        events = []
+        for index, each in enumerate(given):
+            try:
+                events.append(self._checked(each))
+            except InvalidEvent as error:
+                raise error.at(index) from error
+        return events
+
+    def _checked(self, given: Emitted) -> Event:
+        event = _event(given)
+        if self._tracer is None or not isinstance(given, Event):
+            return event
+        return replace(event, trace=given.trace)
 
     def close(self) -> None:
         """Take nothing any more from a source that did not end."""
@@ -95,9 +120,12 @@ class Context:
         if self.extensions:
             events = [event.with_attributes(self.extensions, {}) for event in events]
         if events:
+            origin = Origin("source", self._key)
+            if self._tracer is not None:
+                events, origin = self._tracer.arrive(events, origin)
             await self._open().append(events)
             self._health.emitted(len(events))
-            self._watch.accepted(self._source.broker, events, Origin("source", self._key), None)
+            self._watch.accepted(self._source.broker, events, origin, None)
 
     async def at_once(self, events: Sequence[Event]) -> None:
         """Do what `append` does, or raise, and let operators see why it cannot be done."""
@@ -142,26 +170,10 @@ class _Emitter:
         self._context = context
 
     async def __call__(self, events: Emitted | Iterable[Emitted]) -> None:
-        await self._context.patiently(_checked(events))
+        await self._context.patiently(self._context.checked(events))
 
     async def at_once(self, events: Emitted | Iterable[Emitted]) -> None:
-        await self._context.at_once(_checked(events))
-
-
-def _checked(given: Emitted | Iterable[Emitted]) -> Sequence[Event]:
-    """Return the events, all of them valid; a plug-in may have made them in any way.
-
-    Raises `InvalidEvent`.
-    """
-    if not isinstance(given, Iterable):
-        return [_event(given)]
-    events = []
-    for index, each in enumerate(given):
-        try:
-            events.append(_event(each))
-        except InvalidEvent as error:
-            raise error.at(index) from error
-    return events
+        await self._context.at_once(self._context.checked(events))
 
 
 def _event(given: Emitted) -> Event:

@@ -41,7 +41,7 @@ async def batching(
 ) -> AsyncIterator[Batching]:
     async with HttpSinks() as sinks:
         sink = sinks.sink(Target(url=subscriber.url("/")), options)
-        yield Batching(cast("BatchSink", sink), batch, at_once=at_once)
+        yield Batching(cast("BatchSink", sink).attempt_together, batch, at_once=at_once)
 
 
 def event(id: str, data: bytes | None = None) -> Event:
