@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from broker.app.heads import Judge, Unusual, path_of, read
+from broker.app.heads import Judge, Unusual, path_of, read, trace_headers
 from broker.app.protocol import HttpProtocol
 from broker.app.taking import Header, Taking
 from broker.ingress import Door
@@ -77,6 +77,8 @@ class EventProtocol(HttpProtocol):
         self._unset_keepalive_if_required()
         self._taking = taking = Taking(self, self._door, entrance)
         self.cycle = cast("RequestResponseCycle", taking)
+        if self._door.tracer is not None:
+            taking.headers = trace_headers(data[:end])
         taking.take(attributes, data[body:size])
         return data[size:]
 

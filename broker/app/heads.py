@@ -9,7 +9,8 @@ says so, an encoded value, a header that says more about the connection than tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final, cast
 from urllib.parse import unquote
@@ -48,6 +49,8 @@ _SAYS_MORE: Final = frozenset(
         b"upgrade",
     }
 )
+
+_OF_TRACES: Final = re.compile(rb"(?i)\r\n(traceparent|tracestate):[ \t]*([^\r\n]*)")
 
 Field = tuple[str, str] | tuple[()]
 """An attribute and its value, or nothing where a line says nothing about the event."""
@@ -103,6 +106,11 @@ def read(head: bytes) -> tuple[str, int, dict[str, str]]:
     if not all(map(attributes.__contains__, REQUIRED)):
         raise Unusual
     return path, length, attributes
+
+
+def trace_headers(head: bytes) -> Sequence[tuple[bytes, bytes]]:
+    """Return the headers of this head that tell of a trace, their names in lower case."""
+    return [(name.lower(), value) for name, value in _OF_TRACES.findall(head)]
 
 
 def path_of(url: bytes) -> str:

@@ -22,6 +22,7 @@ from broker.callbacks import CONSENT, Callbacks
 from broker.ingress.door import Door, Entrance, sent_by
 from broker.ingress.problems import problem
 from broker.ingress.receiving import Called, Receiving
+from broker.tracecontext import of_headers
 
 _STORED: Final[Message] = {
     "type": "http.response.start",
@@ -87,9 +88,12 @@ class _ThroughDoor:
         try:
             events = self._door.events(headers, body)
             if events:
+                origin = sent_by((scope.get("client") or ("unknown",))[0], sender)
+                if self._door.tracer is not None:
+                    parent = of_headers(headers)
+                    events, origin = self._door.tracer.arrive(events, origin, parent=parent)
                 await entrance.emit(events)
-                address = (scope.get("client") or ("unknown",))[0]
-                self._door.accepted(entrance, events, sent_by(address, sender), began)
+                self._door.accepted(entrance, events, origin, began)
         finally:
             self._door.intake.release(len(body))
 

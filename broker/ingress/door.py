@@ -20,7 +20,7 @@ from broker.ingress.access import Headers, check_access
 from broker.ingress.hops import take_in
 from broker.ingress.intake import Intake
 from broker.ingress.problems import answer_to, problem, reason_for
-from broker.ports import UNWATCHED, Emit, Origin, Watcher
+from broker.ports import UNWATCHED, Emit, Origin, Tracer, Watcher
 from broker.trigger import Access, Broker
 
 _log: Final = logging.getLogger("cemesh.ingress")
@@ -44,7 +44,7 @@ class Door:
     ``find`` and ``clients``, the accesses of all brokers, are asked at every request, so that
     both may change. ``max_event_bytes`` bounds the body of one request, ``max_pending_bytes``
     all bodies together that are being read or stored. ``watch`` is told of what brokers accept
-    and refuse.
+    and refuse; ``tracer``, where there is one, gives what comes in spans.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class Door:
         max_event_bytes: int,
         max_pending_bytes: int,
         watch: Watcher = UNWATCHED,
+        tracer: Tracer | None = None,
     ) -> None:
         self.find = find
         self.intake = Intake(max_event_bytes=max_event_bytes, max_pending_bytes=max_pending_bytes)
         self._clients = clients
         self._watch = watch
         self.refused = watch.refused
+        self.tracer = tracer
 
     def check(self, entrance: Entrance, headers: Headers) -> str | None:
         """Return who sends a request with these headers, which may go on to its body.
