@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 from broker.errors import Problem
 from broker.ports import Archive, Books, Pause, Refusal
@@ -108,36 +107,43 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """The attempts of one trigger: by verdict, by bucket of how long they took, and in all."""
+    """Durations: how many are in each bucket, and how many seconds they are in all."""
 
-    verdicts: Mapping[str, int]
     buckets: Sequence[int]
     seconds: float
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
-            verdicts=Counter(self.verdicts) + Counter(other.verdicts),
             buckets=[sum(each) for each in zip(self.buckets, other.buckets, strict=True)],
             seconds=self.seconds + other.seconds,
         )
 
 
+Series = tuple[str, tuple[str, ...]]
+"""The name of a metric, and the values of its labels."""
+
+_Summed = TypeVar("_Summed", int, Tally)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What a process counts that no channel does, since it started.
+    """What a process counts and times that no channel does, since it started."""
 
-    ``refused`` are requests by broker and status, ``attempts`` those of each trigger.
-    """
-
-    refused: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    attempts: Mapping[str, Tally] = field(default_factory=dict)
+    counters: Mapping[Series, int] = field(default_factory=dict)
+    durations: Mapping[Series, Tally] = field(default_factory=dict)
 
     def __add__(self, other: Counts) -> Counts:
-        attempts = dict(self.attempts)
-        for trigger, tally in other.attempts.items():
-            attempts[trigger] = attempts[trigger] + tally if trigger in attempts else tally
-        refused = Counter(self.refused) + Counter(other.refused)
-        return Counts(refused=refused, attempts=attempts)
+        return Counts(
+            counters=_sum(self.counters, other.counters),
+            durations=_sum(self.durations, other.durations),
+        )
+
+
+def _sum(one: Mapping[Series, _Summed], other: Mapping[Series, _Summed]) -> dict[Series, _Summed]:
+    summed = dict(one)
+    for series, value in other.items():
+        summed[series] = summed[series] + value if series in summed else value
+    return summed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +160,8 @@ class MeshStatus:
     """What runs in one process: the whole mesh, or ``parts`` of it; or in all of its ``workers``.
 
     ``problems`` are those of the last change of the files that was refused. ``elsewhere`` is what
-    the workers beside this process have counted.
+    the workers beside this process have counted. Unless it ``is_whole``, a worker has yet to tell
+    its part of what the books say.
     """
 
     brokers: Sequence[BrokerStatus]
@@ -163,6 +170,7 @@ class MeshStatus:
     parts: frozenset[Part] = WHOLE
     workers: Sequence[WorkerStatus] = ()
     elsewhere: Counts = Counts()
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,9 @@ every scrape and counted nowhere else, so that the metrics and the books cannot 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Final, get_args
+from typing import Final
 
 from prometheus_client import (
     CONTENT_TYPE_PLAIN_0_0_4,
@@ -18,19 +16,31 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from broker.event import Event
-from broker.observe.attempts import Attempts, AttemptsCollector
-from broker.observe.sources import SourcesCollector
+from broker.observe.attempts import Attempts
+from broker.observe.books import books, processes
+from broker.observe.durations import cumulated
+from broker.observe.families import (
+    ATTEMPT,
+    ATTEMPTS,
+    CHANNEL,
+    END_TO_END,
+    FAMILIES,
+    GIVEN_UP,
+    INGRESS,
+    REFUSED,
+    REPLIES,
+    STORED,
+)
+from broker.observe.incoming import NONE, Incoming
+from broker.observe.sources import sources
 from broker.ports import Attempt, Claim, Origin, Reason, Step
-from broker.status import Counts, MeshStatus, Phase, TriggerStatus
+from broker.status import Counts, MeshStatus, Series
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-
-NO_BROKER: Final = ""
-"""The ``broker`` label of a refused request that named no broker of the mesh."""
 
 
 class Metrics:
@@ -39,146 +49,95 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        self._refused: Counter[tuple[str, int]] = Counter()
+        self._incoming = Incoming()
         self._attempts = Attempts()
 
     def accepted(
         self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
     ) -> None:
-        """See `broker.ports.Watcher`."""
+        """Count what is stored; see `broker.ports.Watcher`."""
+        self._incoming.accepted(broker, len(events), origin, seconds)
 
     def refused(self, broker: str | None, status: int, reason: Reason) -> None:
         """Count a request that was refused.
 
         A name that a client made up must not become a label: see `broker.ports.Watcher`.
         """
-        self._refused[broker or NO_BROKER, status] += 1
+        self._incoming.refused(broker, status, reason)
 
     def attempted(self, attempt: Attempt) -> None:
         """Count one delivery attempt, what it came to, and how long it took."""
-        self._attempts.count(attempt.trigger, attempt.verdict.value, attempt.seconds)
+        self._attempts.attempted(attempt)
 
     def decided(self, trigger: str, claim: Claim, step: Step) -> None:
-        """See `broker.ports.Watcher`."""
+        """Count an event that is given up."""
+        self._attempts.decided(trigger, step)
 
     def counted(self) -> Counts:
         """Return what has been counted in this process until now."""
-        return Counts(refused=dict(self._refused), attempts=self._attempts.counted())
+        return self._incoming.counted() + self._attempts.counted()
+
+    def forget_all_but(self, brokers: Collection[str], triggers: Collection[str]) -> None:
+        """Drop what is counted of brokers and triggers that are gone, or it would pile up."""
+        self._incoming.forget_all_but(brokers, triggers)
+        self._attempts.forget_all_but(triggers)
 
     def render(self, status: MeshStatus) -> bytes:
         """Return the scrape, in Prometheus' text format (`CONTENT_TYPE`)."""
-        self._forget_all_but(status)
-        told = CollectorRegistry()
-        now = datetime.now(UTC)
-        told.register(_Books(status, now))
-        told.register(SourcesCollector(status.sources, now))
-        counts = self.counted() + status.elsewhere
-        told.register(_Refused(counts.refused))
-        told.register(AttemptsCollector(counts.attempts))
-        return generate_latest(told) + generate_latest(self._registry)
+        return self.scrape(status)()
 
-    def _forget_all_but(self, status: MeshStatus) -> None:
-        """Drop the series of brokers and triggers that are gone, or they would pile up."""
-        brokers = {broker.key for broker in status.brokers} | {NO_BROKER}
-        triggers = {trigger.key for broker in status.brokers for trigger in broker.triggers}
-        for key in [key for key in self._refused if key[0] not in brokers]:
-            del self._refused[key]
-        self._attempts.forget_all_but(triggers)
+    def scrape(self, status: MeshStatus) -> Callable[[], bytes]:
+        """Return what makes the scrape, in Prometheus' text format, also in another thread.
+
+        That takes longer than the event loop may be held up where there are many triggers.
+        """
+        here = _Here(status)
+        self.forget_all_but(here.brokers, here.triggers)
+        scrape = CollectorRegistry()
+        scrape.register(_Scrape(status, self.counted() + status.elsewhere, here))
+        return lambda: generate_latest(scrape) + generate_latest(self._registry)
 
 
-class _Refused(Collector):
-    """Requests that were refused, as metrics."""
+class _Here:
+    """The brokers and triggers that are there: those of no others are told."""
 
-    def __init__(self, counts: Mapping[tuple[str, int], int]) -> None:
-        self._counts = counts
+    def __init__(self, status: MeshStatus) -> None:
+        self.brokers = {broker.key for broker in status.brokers}
+        self.triggers = {each.key for broker in status.brokers for each in broker.triggers}
 
-    def collect(self) -> Iterable[Metric]:
-        family = CounterMetricFamily(
-            "cemesh_refused_requests",
-            "Requests to the data port that were answered with an error.",
-            labels=["broker", "status"],
+    def has(self, series: Series) -> bool:
+        name, values = series
+        labels = dict(zip(FAMILIES[name].labels, values, strict=True))
+        broker, trigger = labels.get("broker", NONE), labels.get("trigger")
+        return (broker == NONE or broker in self.brokers) and (
+            trigger is None or trigger in self.triggers
         )
-        for (broker, status), count in self._counts.items():
-            family.add_metric([broker, str(status)], count)
-        yield family
 
 
-class _Books(Collector):
-    """One `MeshStatus` as metrics."""
+class _Scrape(Collector):
+    """One `MeshStatus`, and all that was counted, as metrics."""
 
-    def __init__(self, status: MeshStatus, now: datetime) -> None:
+    def __init__(self, status: MeshStatus, counts: Counts, here: _Here) -> None:
         self._status = status
-        self._now = now
+        self._counts = counts
+        self._here = here
+        self._now = datetime.now(UTC)
 
     def collect(self) -> Iterable[Metric]:
-        yield InfoMetricFamily("cemesh_build", "What is running.", {"version": version("cemesh")})
-        yield self._accepted()
-        yield from self._counters()
-        yield from self._gauges()
+        yield from processes(self._status)
+        yield from books(self._status, self._now)
+        yield from self._counted()
+        yield from sources(self._status.sources, self._now)
 
-    def _accepted(self) -> Metric:
-        family = CounterMetricFamily(
-            "cemesh_accepted_events", "Events that a broker stored.", labels=["broker"]
-        )
-        for broker in self._status.brokers:
-            family.add_metric([broker.key], broker.accepted)
-        return family
-
-    def _triggers(self) -> Iterable[TriggerStatus]:
-        for broker in self._status.brokers:
-            yield from broker.triggers
-
-    def _counters(self) -> Iterable[Metric]:
-        matched = CounterMetricFamily(
-            "cemesh_matched_events", "Events that matched a trigger.", labels=["trigger"]
-        )
-        delivered = CounterMetricFamily(
-            "cemesh_delivered_events", "Events that a trigger delivered.", labels=["trigger"]
-        )
-        dead = CounterMetricFamily(
-            "cemesh_dead_lettered_events", "Events that a trigger gave up.", labels=["trigger"]
-        )
-        for trigger in self._triggers():
-            matched.add_metric([trigger.key], trigger.books.matched)
-            delivered.add_metric([trigger.key], trigger.books.delivered)
-            dead.add_metric([trigger.key], trigger.books.dead_lettered)
-        return matched, delivered, dead
-
-    def _gauges(self) -> Iterable[Metric]:
-        waiting = GaugeMetricFamily(
-            "cemesh_waiting_events", "Events that wait for their delivery.", labels=["trigger"]
-        )
-        oldest = GaugeMetricFamily(
-            "cemesh_oldest_waiting_seconds",
-            "Age of the oldest event that waits for its delivery; 0 where none does.",
-            labels=["trigger"],
-        )
-        unaccounted = GaugeMetricFamily(
-            "cemesh_unaccounted_events",
-            "Matched less delivered, dead-lettered and waiting: 0 unless events were lost.",
-            labels=["trigger"],
-        )
-        in_flight = GaugeMetricFamily(
-            "cemesh_in_flight_attempts", "Attempts under way in this process.", labels=["trigger"]
-        )
-        parked = GaugeMetricFamily(
-            "cemesh_parked_events",
-            "Events that wait in this process for an operator, and hold their keys up.",
-            labels=["trigger"],
-        )
-        state = GaugeMetricFamily(
-            "cemesh_trigger_state",
-            "What the trigger is doing in this process: 1 at one of the states, 0 at the others.",
-            labels=["trigger", "state"],
-        )
-        for trigger in self._triggers():
-            since = trigger.books.oldest_waiting
-            age = 0.0 if since is None else max(0.0, (self._now - since).total_seconds())
-            waiting.add_metric([trigger.key], trigger.books.waiting)
-            oldest.add_metric([trigger.key], age)
-            unaccounted.add_metric([trigger.key], trigger.books.unaccounted)
-            in_flight.add_metric([trigger.key], trigger.in_flight)
-            parked.add_metric([trigger.key], trigger.parked)
-            for phase in get_args(Phase):
-                state.add_metric([trigger.key, phase], trigger.state.phase == phase)
-        return waiting, oldest, unaccounted, in_flight, parked, state
+    def _counted(self) -> Iterator[Metric]:
+        counters, durations = self._counts.counters, self._counts.durations
+        of: dict[str, list[Series]] = {}
+        for series in filter(self._here.has, (*counters, *durations)):
+            of.setdefault(series[0], []).append(series)
+        for name in (STORED.name, REFUSED.name, ATTEMPTS.name, GIVEN_UP.name, REPLIES.name):
+            yield FAMILIES[name].metric((each[1], counters[each]) for each in of.get(name, ()))
+        for name in (INGRESS.name, CHANNEL.name, ATTEMPT.name, END_TO_END.name):
+            tallies = ((each[1], durations[each]) for each in of.get(name, ()))
+            yield FAMILIES[name].histogram(
+                (values, cumulated(tally), tally.seconds) for values, tally in tallies
+            )

@@ -29,7 +29,8 @@ class Hook:
 """
 PATH = "/sources/default/hook"
 KEY = {"x-key": "swordfish"}
-REFUSED = 'cemesh_refused_requests_total{broker="default/default",status="%d"}'
+BROKER = "default/default"
+REFUSED = f'cemesh_refused_requests_total{{broker="{BROKER}",reason="%s",status="%d"}}'
 
 
 def source(to: str = "default") -> str:
@@ -77,8 +78,11 @@ async def test_requests_to_its_path_are_its_own_in_every_process(
 
             metrics = (await mesh.request("GET", "/metrics", port=mesh.admin_port)).body.decode()
             told = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[:1] != "#")
-            statuses = (400, 401, 413, 500)
-            assert [told[REFUSED % status] for status in statuses] == ["1.0"] * len(statuses)
+            for reason, code in (("invalid_event", 400), ("source", 401), ("too_large", 413)):
+                assert told[REFUSED % (reason, code)] == "1.0"
+            assert told[REFUSED % ("fault", 500)] == "1.0"
+            unknown = REFUSED.replace(BROKER, "") % ("unknown_source", 404)
+            assert told[unknown] == "1.0"
 
             status = await mesh.until(lambda status: status.sources[0].emitted == 9)
             assert (status.sources[0].kind, status.sources[0].state) == ("Source", "running")

@@ -243,11 +243,10 @@ async def test_what_operators_see_and_do_covers_all_workers(running_mesh: Meshes
             scrape = await mesh.request("GET", "/metrics", port=mesh.admin_port)
             lines = scrape.body.decode().splitlines()
             assert 'cemesh_accepted_events_total{broker="default/default"} 12.0' in lines
-            assert (
-                'cemesh_attempts_total{trigger="default/orders",verdict="delivered"} 6.0' in lines
-            )
-            refused = 'cemesh_refused_requests_total{broker="default/default",status="400"} 3.0'
-            assert refused in lines
+            of = 'outcome="delivered",to="subscriber",trigger="default/orders"'
+            assert f"cemesh_attempts_total{{{of}}} 6.0" in lines
+            of = f'broker="{BROKER}",reason="invalid_event",status="400"'
+            assert f"cemesh_refused_requests_total{{{of}}} 3.0" in lines
 
 
 async def test_the_live_stream_has_what_comes_to_any_worker(running_mesh: Meshes) -> None:

@@ -8,8 +8,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker.errors import Problem
 from broker.observe.metrics import Metrics
-from broker.ports import Books, Verdict
+from broker.ports import (
+    Books,
+    Buried,
+    Claim,
+    Deferred,
+    Origin,
+    Outcome,
+    Refusal,
+    Refused,
+    Settled,
+    Verdict,
+)
 from broker.status import (
     RUNNING,
     BrokerStatus,
@@ -17,9 +29,12 @@ from broker.status import (
     SourceStatus,
     TriggerState,
     TriggerStatus,
+    WorkerStatus,
 )
-from tests.watching import attempt
+from tests.watching import EVENT, attempt
 
+NOW = datetime.now(UTC)
+WHY = Refusal(destination="http://a/", reason="no", status=400, body=b"", attempts=1)
 EMPTY = MeshStatus(brokers=[], sources=[], problems=[])
 
 
@@ -75,6 +90,19 @@ def sample(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return name, frozenset(labels.items())
 
 
+UNKNOWN = sample("cemesh_refused_requests_total", broker="", status="404", reason="unknown_broker")
+
+
+def within(
+    found: dict[tuple[str, frozenset[tuple[str, str]]], float],
+    histogram: str,
+    seconds: str,
+    **labels: str,
+) -> float:
+    """Return how many were no longer than that."""
+    return found[sample(f"{histogram}_bucket", le=seconds, **labels)]
+
+
 def test_the_books_of_a_trigger_become_its_metrics() -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
     kept = books(matched=10, delivered=5, dead=2, waiting=2, oldest=since)
@@ -112,36 +140,182 @@ def test_where_nothing_waits_the_oldest_is_of_no_age() -> None:
     assert found[sample("cemesh_oldest_waiting_seconds", trigger="default/audit")] == 0
 
 
-def test_attempts_are_counted_by_verdict_and_timed() -> None:
+def test_attempts_are_counted_by_outcome_and_timed() -> None:
     metrics = Metrics()
     metrics.attempted(attempt("default/audit", seconds=0.02))
     metrics.attempted(attempt("default/audit", seconds=7))
     metrics.attempted(attempt("default/audit", Verdict.RETRY, 0.02))
+    metrics.attempted(attempt("default/audit", Verdict.RETRY)._replace(exhausted=True))
+    metrics.attempted(attempt("default/audit", Verdict.GIVE_UP, 0.02))
+    held = Refused(reason="no leave", untried=True)
+    metrics.attempted(attempt("default/audit", Verdict.RETRY, answer=held))
 
     found = scrape(metrics, status(books()))
 
-    def attempts(verdict: str) -> float:
-        return found[sample("cemesh_attempts_total", trigger="default/audit", verdict=verdict)]
+    of = {"trigger": "default/audit", "to": "subscriber"}
+    outcomes = {
+        dict(labels)["outcome"]: count
+        for (name, labels), count in found.items()
+        if name == "cemesh_attempts_total"
+    }
+    assert outcomes == {"delivered": 2, "retry": 1, "exhausted": 1, "refused": 1, "untried": 1}
+    assert within(found, "cemesh_attempt_duration_seconds", "0.005", **of) == 0
+    assert within(found, "cemesh_attempt_duration_seconds", "0.025", **of) == 4
+    assert within(found, "cemesh_attempt_duration_seconds", "+Inf", **of) == 5, "one was none"
+    assert found[sample("cemesh_attempt_duration_seconds_sum", **of)] == pytest.approx(7.07)
 
-    def within(seconds: str) -> float:
-        name = "cemesh_attempt_duration_seconds_bucket"
-        return found[sample(name, trigger="default/audit", le=seconds)]
 
-    assert (attempts("delivered"), attempts("retry")) == (2, 1)
-    assert (within("0.01"), within("0.025"), within("+Inf")) == (0, 2, 3)
+def test_attempts_at_a_dead_letter_sink_are_not_those_at_the_subscriber() -> None:
+    metrics = Metrics()
+    metrics.attempted(attempt("default/audit", Verdict.GIVE_UP))
+    metrics.attempted(attempt("default/audit")._replace(to="dead-letter sink"))
+
+    found = scrape(metrics, status(books()))
+
+    def count(to: str, outcome: str) -> float:
+        labels = {"trigger": "default/audit", "to": to, "outcome": outcome}
+        return found[sample("cemesh_attempts_total", **labels)]
+
+    assert (count("subscriber", "delivered"), count("subscriber", "refused")) == (0, 1)
+    assert (count("dead-letter sink", "delivered"), count("dead-letter sink", "refused")) == (1, 0)
+    name = "cemesh_end_to_end_duration_seconds_count"
+    assert found[sample(name, trigger="default/audit")] == 0, "its subscriber has not taken it"
 
 
-def test_refused_requests_are_counted_by_broker_and_status() -> None:
+def test_the_channel_is_timed_until_the_first_attempt_and_the_whole_until_the_delivery() -> None:
+    metrics = Metrics()
+    first = attempt("default/audit", Verdict.RETRY, 1)
+    begun = first.accepted_at.timestamp() + 0.02
+    metrics.attempted(first._replace(began=begun))
+    second = attempt("default/audit", seconds=1)
+    metrics.attempted(second._replace(accepted_at=first.accepted_at, began=begun + 10, number=2))
+
+    found = scrape(metrics, status(books()))
+
+    of = {"trigger": "default/audit"}
+    assert within(found, "cemesh_channel_duration_seconds", "0.025", **of) == 1
+    assert found[sample("cemesh_channel_duration_seconds_count", **of)] == 1
+    assert within(found, "cemesh_end_to_end_duration_seconds", "10.0", **of) == 0
+    assert within(found, "cemesh_end_to_end_duration_seconds", "30.0", **of) == 1
+
+
+def test_an_event_that_was_accepted_by_a_clock_ahead_of_ours_has_not_waited() -> None:
+    metrics = Metrics()
+    early = attempt("default/audit", seconds=0)
+    metrics.attempted(early._replace(began=early.accepted_at.timestamp() - 60))
+
+    found = scrape(metrics, status(books()))
+
+    of = {"trigger": "default/audit"}
+    assert found[sample("cemesh_channel_duration_seconds_sum", **of)] == 0
+    assert within(found, "cemesh_channel_duration_seconds", "0.001", **of) == 1
+
+
+def test_events_that_are_given_up_are_counted_by_what_has_them() -> None:
+    metrics = Metrics()
+    claim = Claim(event=EVENT, attempts=1, condemned=None, accepted_at=NOW, position=None)
+    for step in (
+        Buried(why=WHY),
+        Settled(outcome=Outcome.DEAD_LETTERED, why=WHY),
+        Settled(outcome=Outcome.DEAD_LETTERED, why=WHY),
+        Settled(outcome=Outcome.DELIVERED),
+        Deferred(delay=timedelta(seconds=1), attempts=1, condemned=None),
+    ):
+        metrics.decided("default/audit", claim, step)
+
+    found = scrape(metrics, status(books()))
+
+    def count(to: str) -> float:
+        return found[sample("cemesh_given_up_events_total", trigger="default/audit", to=to)]
+
+    assert (count("store"), count("dead-letter sink")) == (1, 2)
+
+
+def test_what_comes_in_is_counted_by_origin_and_requests_are_timed() -> None:
+    metrics = Metrics()
+    metrics.accepted("default/default", [EVENT, EVENT], Origin("request", "127.0.0.1"), 0.002)
+    metrics.accepted("default/default", [EVENT], Origin("source", "PingSource default/a"), None)
+    metrics.accepted("default/default", [EVENT], Origin("reply", "default/audit"), None)
+    metrics.accepted("default/default", [EVENT], Origin("redrive", "default/audit"), None)
+
+    found = scrape(metrics, status(books()))
+
+    stored = {
+        dict(labels)["origin"]: count
+        for (name, labels), count in found.items()
+        if name == "cemesh_stored_events_total"
+    }
+    assert stored == {"request": 2, "source": 1, "reply": 1, "redrive": 1, "announcement": 0}
+    name, of = "cemesh_ingress_duration_seconds", {"broker": "default/default"}
+    assert (within(found, name, "0.001", **of), within(found, name, "0.0025", **of)) == (0, 1)
+    assert found[sample("cemesh_reply_events_total", trigger="default/audit")] == 1
+
+
+def test_refused_requests_are_counted_by_broker_status_and_reason() -> None:
     metrics = Metrics()
     metrics.refused("default/default", 400, "invalid_event")
     metrics.refused("default/default", 400, "invalid_event")
+    metrics.refused("default/default", 400, "hops_exhausted")
     metrics.refused(None, 404, "unknown_broker")
 
     found = scrape(metrics, status(books()))
 
-    name = "cemesh_refused_requests_total"
-    assert found[sample(name, broker="default/default", status="400")] == 2
-    assert found[sample(name, broker="", status="404")] == 1
+    def count(broker: str, status: str, reason: str) -> float:
+        name = "cemesh_refused_requests_total"
+        return found[sample(name, broker=broker, status=status, reason=reason)]
+
+    assert count("default/default", "400", "invalid_event") == 2
+    assert count("default/default", "400", "hops_exhausted") == 1
+    assert found[UNKNOWN] == 1
+
+
+def test_a_channel_is_available_or_not() -> None:
+    ours = status(books())
+    out = replace(ours, brokers=[replace(ours.brokers[0], unavailable="the disk is full")])
+
+    here, gone = scrape(Metrics(), ours), scrape(Metrics(), out)
+
+    name = sample("cemesh_channel_available", broker="default/default")
+    assert (here[name], gone[name]) == (1, 0)
+
+
+def test_the_problems_of_a_refused_change_and_the_workers_that_run_are_told() -> None:
+    workers = [
+        WorkerStatus(number=0, pid=1, state="running"),
+        WorkerStatus(number=1, pid=None, state="starting"),
+    ]
+    problem = Problem(file=None, line=None, message="no")
+
+    found = scrape(Metrics(), replace(EMPTY, problems=[problem, problem], workers=workers))
+
+    assert found[sample("cemesh_manifest_problems")] == 2
+    running = [found[sample("cemesh_worker_running", worker=each)] for each in "01"]
+    assert running == [1, 0]
+
+
+def test_books_of_which_a_worker_has_not_told_its_part_are_not_told_at_all() -> None:
+    found = scrape(Metrics(), replace(status(books(matched=1)), is_whole=False))
+
+    names = {name for name, _ in found}
+    assert "cemesh_accepted_events_total" not in names
+    assert "cemesh_matched_events_total" not in names
+    assert "cemesh_in_flight_attempts" in names
+
+
+def test_what_workers_have_counted_is_added() -> None:
+    ours, theirs = Metrics(), Metrics()
+    for each in (ours, theirs, theirs):
+        each.attempted(attempt("default/audit", seconds=0.02))
+        each.refused(None, 404, "unknown_broker")
+    theirs.attempted(attempt("default/gone"))
+
+    found = scrape(ours, replace(status(books()), elsewhere=theirs.counted()))
+
+    of = {"trigger": "default/audit", "to": "subscriber"}
+    assert found[sample("cemesh_attempts_total", outcome="delivered", **of)] == 3
+    assert within(found, "cemesh_attempt_duration_seconds", "0.025", **of) == 3
+    assert found[UNKNOWN] == 3
+    assert not any(("trigger", "default/gone") in labels for _, labels in found)
 
 
 def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
@@ -149,12 +323,13 @@ def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
     metrics.attempted(attempt("default/gone"))
     metrics.refused("default/gone", 400, "invalid_event")
     metrics.refused(None, 404, "unknown_broker")
+    metrics.accepted("default/gone", [EVENT], Origin("reply", "default/gone"), None)
 
     found = scrape(metrics, EMPTY)
 
     assert not any(("trigger", "default/gone") in labels for _, labels in found)
     assert not any(("broker", "default/gone") in labels for _, labels in found)
-    assert found[sample("cemesh_refused_requests_total", broker="", status="404")] == 1
+    assert found[UNKNOWN] == 1
 
 
 def test_a_trigger_that_comes_back_is_counted_again() -> None:
@@ -166,16 +341,15 @@ def test_a_trigger_that_comes_back_is_counted_again() -> None:
     found = scrape(metrics, status(books()))
 
     name = "cemesh_attempts_total"
-    assert found[sample(name, trigger="default/audit", verdict="delivered")] == 1
+    assert found[sample(name, trigger="default/audit", to="subscriber", outcome="delivered")] == 1
 
 
 def test_two_meshes_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.refused(None, 404, "unknown_broker")
 
-    assert sample("cemesh_refused_requests_total", broker="", status="404") not in scrape(
-        other, EMPTY
-    )
+    assert UNKNOWN in scrape(one, EMPTY)
+    assert UNKNOWN not in scrape(other, EMPTY)
 
 
 @pytest.mark.parametrize("name", ["process_resident_memory_bytes", "cemesh_build_info"])
