@@ -97,6 +97,7 @@ class Gathered:
             sources=[_sum_of_sources([each, *_same(each, called)]) for each in here.sources],
             workers=[_FIRST, *(each.seen for each in self._workers)],
             elsewhere=reduce(add, (each.elsewhere for each in others), here.elsewhere),
+            is_whole=all(each.is_whole for each in others),
         )
 
     def channel(self, broker: str) -> Archive:

@@ -15,9 +15,10 @@ from typing import Any, Final
 from broker.errors import CemeshError, ChannelUnavailable, DataDirectoryInUse
 from broker.mesh.parts import of_parts
 from broker.settings import LogLevel, Settings
-from broker.status import Counts, MeshStatus, Order, Parked, Redriven, WorkerStatus
+from broker.status import MeshStatus, Order, Parked, Redriven, WorkerStatus
 from broker.trigger import Desired
 from broker.workers.archive import RemoteArchive
+from broker.workers.former import Former
 from broker.workers.link import Handler, Link
 from broker.workers.process import PARTS, Assignment, WorkerProcess
 
@@ -76,7 +77,9 @@ class Worker:
         self._desired: Desired | None = None
         self._runs = False
         self._told: MeshStatus | None = None
-        self._before = Counts()
+        self._lives = 0  # processes of its that have ended
+        self._has_begun = False  # this one, to run what is desired
+        self._former = Former()
         self._stopping = asyncio.Event()
 
     # --- its life --------------------------------------------------------------------------
@@ -133,10 +136,10 @@ class Worker:
             _log.error("worker killed, as it did not stop", extra={"worker": self.number})
             process.kill()
         await ending
-        self._runs = False
+        self._runs = self._has_begun = False
+        self._lives += 1
         if self._told is not None:
-            self._before += self._told.elsewhere
-            self._told = replace(self._told, elsewhere=Counts())
+            self._told = self._former.take(self._told)
 
     def stop(self) -> None:
         """Let it finish what is under way, and end."""
@@ -170,6 +173,7 @@ class Worker:
         while applied is not self._desired:
             applied = self._desired
             await self._link.call("apply", applied)
+        self._has_begun = True
         self._runs = not self._stopping.is_set()
 
     async def _run_as_soon_as_free(self) -> None:
@@ -216,14 +220,19 @@ class Worker:
     async def status(self) -> MeshStatus:
         """Return what it tells, or told last; ``elsewhere`` is what it has counted.
 
-        That is since this process started, however often the worker has, as far as is known.
+        That is since this process started, however often the worker has, as far as is known: no
+        counter ever goes down. Not `MeshStatus.is_whole` before it has told anything.
         """
-        with suppress(ChannelUnavailable, TimeoutError):
-            async with asyncio.timeout(_ANSWERS):
-                self._told = await self.call("status")
+        lives = self._lives
+        if self._has_begun:  # otherwise it has not opened its books yet, and would tell of none
+            with suppress(ChannelUnavailable, TimeoutError):
+                async with asyncio.timeout(_ANSWERS):
+                    told = await self.call("status")
+                if lives == self._lives:  # or its counts are among those before
+                    self._told = told
         if self._told is None:
-            return MeshStatus(brokers=(), sources=(), problems=(), elsewhere=self._before)
-        return replace(self._told, elsewhere=self._before + self._told.elsewhere)
+            return MeshStatus(brokers=(), sources=(), problems=(), is_whole=False)
+        return self._former.add(self._told)
 
     def archive(self, broker: str) -> RemoteArchive:
         """Return what it keeps of a broker."""
