@@ -38,6 +38,22 @@ WHOLE: Final = frozenset(Part)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorySettings:
+    """How the stories of events are kept: in a ``folder``, until they are of an ``age``.
+
+    And up to a ``size`` in bytes, 0 for not at all. Where the first is None, that is the data
+    directory where the embedded channel has one, and memory otherwise; where ``size`` is, what
+    suits that. ``sample`` is the share of events whose whole story is kept; of the others it is
+    what went wrong.
+    """
+
+    folder: Path | None = None
+    age: timedelta = timedelta(days=7)
+    size: int | None = None
+    sample: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of ``cemesh run``, and of the commands that run a part of the mesh.
 
@@ -70,6 +86,7 @@ class Settings:
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
     audit_log: Path | None = None
+    stories: StorySettings = StorySettings()
 
     @property
     def data(self) -> str:

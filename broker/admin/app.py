@@ -22,10 +22,12 @@ from broker.admin.models import Ready, StatusDocument
 from broker.admin.parked import ParkedRoutes
 from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
+from broker.admin.stories import StoryRoutes
 from broker.admin.tail import Tail
 from broker.errors import CemeshError
 from broker.observe.audit import AuditLog
 from broker.observe.metrics import CONTENT_TYPE, Metrics
+from broker.ports.stories import Stories
 from broker.status import Operated
 
 
@@ -34,19 +36,22 @@ def admin(
     metrics: Metrics,
     closing: asyncio.Event,
     *,
+    stories: Stories | None,
     audit: AuditLog,
     set_log_level: SetLevel,
 ) -> Starlette:
     """Return the application of the admin port.
 
     Set ``closing`` when the server is to stop: it ends the streams that clients follow, which
-    the server would otherwise wait for. What is changed by it is in ``audit``.
+    the server would otherwise wait for. What is changed by it is in ``audit``; ``stories`` are
+    None where none are kept.
     """
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
     triggers = TriggerRoutes(mesh)
     pauses = PauseRoutes(mesh)
     parked = ParkedRoutes(mesh)
+    told = StoryRoutes(mesh, stories)
     broker = "/api/v1/brokers/{namespace}/{name}"
     trigger = "/api/v1/triggers/{namespace}/{name}"
     return Starlette(
@@ -56,6 +61,8 @@ def admin(
             Route("/metrics", routes.metrics),
             Route("/api/v1/status", routes.status),
             Route("/api/v1/log", LogRoutes(set_log_level).level, methods=["GET", "PUT"]),
+            Route("/api/v1/stories", told.search),
+            Route("/api/v1/story", told.show),
             Route(f"{broker}/tail", routes.tail),
             Route(f"{broker}/events", EventRoutes(mesh).list),
             Route(f"{broker}/triggers", triggers.list),

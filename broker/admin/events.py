@@ -29,7 +29,7 @@ class EventRoutes:
     async def list(self, request: Request) -> Response:
         channel = self._mesh.channel(broker_key(request))
         query = request.query_params
-        since, limit = _since(query.get("since")), page_limit(request)
+        since, limit = moment_in(request, "since"), page_limit(request)
         try:
             stored = await channel.history(
                 since=since, after=query.get("after"), id=query.get("id"), limit=limit
@@ -43,14 +43,16 @@ class EventRoutes:
         return document(page)
 
 
-def _since(text: str | None) -> datetime | None:
+def moment_in(request: Request, name: str) -> datetime | None:
+    """Return the time that the query gives by that name, None where it gives none."""
+    text = request.query_params.get(name)
     if text is None:
         return None
     try:
         return msgspec.convert(text, _Moment)
     except msgspec.ValidationError:
         detail = (
-            f"'since' is '{shown(text)}'; it must be an RFC 3339 time such as "
+            f"'{name}' is '{shown(text)}'; it must be an RFC 3339 time such as "
             "2026-01-31T12:00:00Z (a '+' has to be sent as %2B)"
         )
         raise HTTPException(HTTPStatus.BAD_REQUEST, detail) from None

@@ -14,17 +14,20 @@ from broker.errors import ChannelUnavailable
 from broker.event import Event
 from broker.mesh import Mesh
 from broker.observe.logging import set_level
+from broker.ports.stories import Stories
 from broker.settings import LogLevel, Settings
 from broker.workers.connections import Connections
 from broker.workers.gathered import Gathered
 from broker.workers.link import Handler
+from broker.workers.stories import GatheredStories, RemoteStories
 from broker.workers.worker import Worker, kept
 
 
 class Household:
     """The mesh that was ``made`` in this process, and workers of these ``numbers`` beside it.
 
-    ``mesh`` is all of them as one. The workers run while this is entered.
+    ``mesh`` is all of them as one, ``stories`` are those of all. The workers run while this is
+    entered.
     """
 
     def __init__(self, made: Made, settings: Settings, numbers: Sequence[int]) -> None:
@@ -36,8 +39,12 @@ class Household:
         ]
         self._running = AsyncExitStack()
         self.mesh: Mesh | Gathered = made.mesh
+        self.stories: Stories | None = made.stories
         if self._workers:
             self.mesh = Gathered(made.mesh, self._workers)
+            if made.stories is not None:
+                of_workers = [RemoteStories(each) for each in self._workers]
+                self.stories = GatheredStories([made.stories, *of_workers])
             made.callbacks.elsewhere = self._consent_of_workers
 
     async def __aenter__(self) -> Self:

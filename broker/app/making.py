@@ -15,17 +15,22 @@ from broker.callbacks import Callbacks
 from broker.channels.shard import Upstream
 from broker.ingress import Door, ingress
 from broker.mesh import Mesh
+from broker.mesh.resources import DEFAULT_CHANNEL
 from broker.observe.metrics import Metrics
 from broker.observe.stages import Stages
+from broker.observe.stories import Journal, Keeping
 from broker.observe.watching import Watchers
 from broker.ports import BackendOptions
-from broker.settings import Part, Settings
+from broker.settings import WHOLE, Part, Settings
 
 MAX_PENDING_BYTES: Final = 256 << 20
 """Request bodies that may be read or stored at once; beyond, the ingress answers 429.
 
 More where the operator takes larger events than that leaves room for.
 """
+
+STORIES_ON_DISK, STORIES_IN_MEMORY = 256 << 20, 32 << 20
+"""Bytes of stories, unless the operator says otherwise: of 2,500,000 and of 300,000 events."""
 
 _THINGS_MADE: Final = 5_000
 """More than what is gone again: it takes events that wait. To look through them takes 3 ms, through
@@ -46,6 +51,7 @@ class Made:
 
     mesh: Mesh
     metrics: Metrics
+    stories: Journal | None
     callbacks: Callbacks
     door: Door
     producers: Starlette
@@ -62,7 +68,9 @@ class Made:
     ) -> Self:
         """Return the one of that ``number`` among so many ``processes``."""
         metrics, callbacks = Metrics(), Callbacks()
-        watch = Watchers(metrics, Stages())
+        kept = keeping(settings, processes)
+        stories = None if kept is None else Journal(kept)
+        watch = Watchers(metrics, Stages(), *([stories.recorder] if stories else []))
         mesh = Mesh(
             channel=settings.channel,
             options=options(settings, number=number, processes=processes),
@@ -85,6 +93,7 @@ class Made:
         return cls(
             mesh=mesh,
             metrics=metrics,
+            stories=stories,
             callbacks=callbacks,
             door=door,
             producers=ingress(door, callbacks=callbacks, receiver=mesh.receiver),
@@ -99,6 +108,18 @@ def options(settings: Settings, *, number: int = 0, processes: int = 1) -> Backe
         retention_bytes=settings.retention_bytes // processes,
         shard=number,
     )
+
+
+def keeping(settings: Settings, processes: int) -> Keeping | None:
+    """Return how each of the processes keeps stories, None where they are not kept."""
+    wanted = settings.stories
+    is_embedded = settings.parts == WHOLE and settings.channel in (None, DEFAULT_CHANNEL)
+    folder = wanted.folder or (settings.data_dir if is_embedded else None)
+    usual = STORIES_IN_MEMORY if folder is None else STORIES_ON_DISK
+    size = usual if wanted.size is None else wanted.size
+    if not size:
+        return None
+    return Keeping(folder=folder, age=wanted.age, size=size // processes, sample=wanted.sample)
 
 
 @contextmanager

@@ -74,6 +74,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         household.mesh,
         made.metrics,
         closing,
+        stories=household.stories,
         audit=audit,
         set_log_level=household.set_log_level,
     )
@@ -88,6 +89,8 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
         await household.mesh.apply(loaded.desired)
+        if made.stories is not None:  # now that nobody else has the data directory
+            await running.enter_async_context(made.stories)
         await audited.started()
         ports = [await running.enter_async_context(household.open(each)) for each in data_ports]
         hurry += [port.break_off for port in ports]

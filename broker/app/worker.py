@@ -68,6 +68,8 @@ class _Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         async with AsyncExitStack() as running:
+            if self._made.stories is not None:
+                await running.enter_async_context(self._made.stories)
             await running.enter_async_context(self._mesh)
             self._port = port = await running.enter_async_context(
                 served(
@@ -134,8 +136,8 @@ class _Worker:
     # --- what the first process calls ------------------------------------------------------
 
     def _handlers(self) -> Mapping[str, Handler]:
-        mesh = self._mesh
-        return {
+        mesh, stories = self._mesh, self._made.stories
+        handlers: dict[str, Handler] = {
             "hello": self._hello,
             "stop": self._stop,
             "hurry": self._break_off,
@@ -154,6 +156,9 @@ class _Worker:
             "get": lambda broker, letter: mesh.channel(broker).dead_letters.get(letter),
             "remove": lambda broker, ids: mesh.channel(broker).dead_letters.remove(ids),
         }
+        if stories is not None:
+            handlers |= {"stories_of": stories.of, "search_stories": stories.search}
+        return handlers
 
     async def _hello(self) -> None:
         pass

@@ -32,6 +32,8 @@ from broker.admin.models import (
     RedrivenDocument,
     RedriveRequest,
     StatusDocument,
+    StoriesDocument,
+    StoryPage,
     TriggersDocument,
 )
 from broker.cli.exits import RefusedError, UnreachableError
@@ -89,6 +91,14 @@ class AdminClient:
         begin = None if since is None else since.isoformat()
         asked = _query(since=begin, after=after, limit=str(limit))
         return self._get(f"{_path(broker)}/events?{asked}", EventsPage)
+
+    def stories(self, **asked: str | None) -> StoryPage:
+        return self._get(f"/api/v1/stories?{_query(**asked)}", StoryPage)
+
+    def story(self, id: str, source: str | None) -> StoriesDocument:
+        path = f"/api/v1/story?{_query(id=id, source=source)}"
+        with self._answer("GET", path, patience=_PATIENCE_FOR_A_SEARCH) as response:
+            return self._document(response, StoriesDocument)
 
     def dead_letters(
         self, broker: str, *, trigger: str | None, after: str | None, limit: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import click
 
@@ -17,6 +18,7 @@ from broker.cli.values import (
     ProxyUrl,
     Size,
 )
+from broker.settings import StorySettings
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -210,6 +212,55 @@ def _allow_option(command: Decorated) -> Decorated:
         help="Let deliveries lead there, though it is no public address: a host's name, *.DOMAIN, "
         "an address, or a network such as 10.0.0.0/8. Repeatable.",
     )(command)
+
+
+def story_options(command: Decorated) -> Decorated:
+    """Add what says how the stories of events are kept, as the argument ``stories``."""
+    sample = click.option(
+        "--stories-sample",
+        type=click.FloatRange(0, 1),
+        default=1.0,
+        show_default=True,
+        envvar="CEMESH_STORIES_SAMPLE",
+        show_envvar=True,
+        help="The share of events whose whole story is kept; of others it is what went wrong.",
+    )
+    size = click.option(
+        "--stories-size",
+        type=Size(),
+        envvar="CEMESH_STORIES_SIZE",
+        show_envvar=True,
+        help="How much of them is kept, 0 for nothing. Default: 256MiB, or 32MiB in memory.",
+    )
+    age = click.option(
+        "--stories-age",
+        type=Duration(),
+        default="7d",
+        show_default=True,
+        envvar="CEMESH_STORIES_AGE",
+        show_envvar=True,
+        help="How long the stories of events are kept.",
+    )
+    folder = click.option(
+        "--stories-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="CEMESH_STORIES_DIR",
+        show_envvar=True,
+        help="Where stories are kept. Default: in the data dir of the embedded channel; in memory "
+        "on any other.",
+    )
+
+    @wraps(command)
+    def gathered(**given: Any) -> object:  # noqa: ANN401 - the arguments of any command
+        stories = StorySettings(
+            folder=given.pop("stories_dir"),
+            age=given.pop("stories_age"),
+            size=given.pop("stories_size"),
+            sample=given.pop("stories_sample"),
+        )
+        return command(stories=stories, **given)
+
+    return folder(age(size(sample(cast("Decorated", gathered)))))
 
 
 def output_option(command: Decorated) -> Decorated:

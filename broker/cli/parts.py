@@ -22,8 +22,9 @@ from broker.cli.options import (
     network_options,
     output_option,
     resolve_option,
+    story_options,
 )
-from broker.settings import LogFormat, LogLevel, Part, Settings
+from broker.settings import LogFormat, LogLevel, Part, Settings, StorySettings
 
 _EXIT_CODES = """
       0  stopped when asked to (SIGINT, SIGTERM), with nothing left under way
@@ -58,6 +59,7 @@ _channel = channel_option(
 @resolve_option
 @max_event_size_option
 @drain_timeout_option("How long requests under way may take to finish when the mesh stops.")
+@story_options
 @log_options
 @click.pass_context
 def ingress(
@@ -75,6 +77,7 @@ def ingress(
     log_format: LogFormat,
     log_level: LogLevel,
     audit_log: Path | None,
+    stories: StorySettings,
 ) -> None:
     """Take events for the brokers that the manifests in PATHS describe, and store them.
 
@@ -98,6 +101,7 @@ def ingress(
             log_format=log_format,
             log_level=log_level,
             audit_log=audit_log,
+            stories=stories,
         ),
     )
 
@@ -123,6 +127,7 @@ def ingress(
 @resolve_option
 @network_options
 @drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
+@story_options
 @log_options
 @click.pass_context
 def dispatcher(
@@ -141,6 +146,7 @@ def dispatcher(
     log_format: LogFormat,
     log_level: LogLevel,
     audit_log: Path | None,
+    stories: StorySettings,
 ) -> None:
     """Run the triggers that the manifests in PATHS describe: deliver what the brokers store.
 
@@ -166,6 +172,7 @@ def dispatcher(
             log_format=log_format,
             log_level=log_level,
             audit_log=audit_log,
+            stories=stories,
         ),
     )
 
@@ -190,6 +197,7 @@ def dispatcher(
 @admin_address
 @_channel
 @resolve_option
+@story_options
 @log_options
 @output_option
 @click.pass_context
@@ -204,6 +212,7 @@ def sources(
     log_format: LogFormat,
     log_level: LogLevel,
     audit_log: Path | None,
+    stories: StorySettings,
     output: str,
 ) -> None:
     """Run the sources that the manifests in PATHS describe, and store what they emit.
@@ -229,6 +238,7 @@ def sources(
             log_format=log_format,
             log_level=log_level,
             audit_log=audit_log,
+            stories=stories,
         ),
     )
 

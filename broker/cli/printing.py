@@ -32,11 +32,16 @@ def stored_text(event: Event, *, at: datetime) -> str:
     return "\n".join([_head(event, time, place=""), *_other_attributes(event)])
 
 
+def attributes_text(event: Event) -> str:
+    """Return the attributes of an event."""
+    return "\n".join([_head(event, time="", place=""), *_other_attributes(event)])
+
+
 def _head(event: Event, time: str, place: str) -> str:
     return "  ".join(
         part
         for part in (
-            click.style(time, dim=True),
+            click.style(time, dim=True) if time else "",
             place,
             click.style(printable(event.type), bold=True),
             *(

@@ -12,6 +12,8 @@ from broker.cli.bind import bind
 from broker.cli.check import check
 from broker.cli.deadletters import deadletters
 from broker.cli.display import display
+from broker.cli.event import event
+from broker.cli.events import events
 from broker.cli.exits import Exit, as_click
 from broker.cli.explain import explain
 from broker.cli.help import Group
@@ -70,6 +72,8 @@ for _command in (
     explain,
     send,
     tail,
+    events,
+    event,
     status,
     deadletters,
     pause,

@@ -18,9 +18,10 @@ from broker.cli.options import (
     max_event_size_option,
     network_options,
     resolve_option,
+    story_options,
 )
 from broker.cli.values import Duration, Size
-from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings
+from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings, StorySettings
 
 
 @click.command(
@@ -92,6 +93,7 @@ from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings
     help="How many processes share the work: up to one for each core.",
 )
 @drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
+@story_options
 @log_options
 @click.pass_context
 def run(
@@ -117,6 +119,7 @@ def run(
     log_format: LogFormat,
     log_level: LogLevel,
     audit_log: Path | None,
+    stories: StorySettings,
 ) -> None:
     """Run the mesh that the manifests in PATHS (YAML files and folders) describe.
 
@@ -145,6 +148,7 @@ def run(
         log_format=log_format,
         log_level=log_level,
         audit_log=audit_log,
+        stories=stories,
     )
     from broker import app
 

@@ -28,6 +28,7 @@ from broker.observe.audit import AuditLog
 from broker.observe.logging import Level, set_level
 from broker.observe.metrics import Metrics
 from broker.ports import BackendOptions, Pause, Refusal
+from broker.ports.stories import Stories
 from broker.settings import WHOLE, Part
 from broker.status import (
     RUNNING,
@@ -198,11 +199,15 @@ async def _set_level(level: Level) -> None:
 
 
 def application(
-    mesh: StandIn, closing: asyncio.Event, *, audit_file: Path | None = None
+    mesh: StandIn,
+    closing: asyncio.Event,
+    *,
+    audit_file: Path | None = None,
+    stories: Stories | None = None,
 ) -> Starlette:
     """Return the admin port's application for that mesh."""
     audit = AuditLog(audit_file)
-    return admin(mesh, Metrics(), closing, audit=audit, set_log_level=_set_level)
+    return admin(mesh, Metrics(), closing, stories=stories, audit=audit, set_log_level=_set_level)
 
 
 @asynccontextmanager

@@ -317,7 +317,10 @@ async def test_a_page_does_not_end_within_one_moment(kept: Journal) -> None:
         noted(kept, name, LATELY)
     noted(kept, "later", LATELY + 1)
 
-    assert [sorted(page) for page in await pages(kept, Wanted(), 2)] == [["a", "b", "c", "later"]]
+    assert [sorted(page) for page in await pages(kept, Wanted(), 2)] == [
+        ["a", "b", "c", "later"],
+        [],
+    ]
 
 
 async def test_a_search_looks_at_so_many_blocks_and_says_how_far_it_came(
@@ -373,7 +376,7 @@ async def test_the_oldest_are_gone_where_there_is_no_more_room() -> None:
 
 
 def journal_size(opened: Journal) -> int:
-    return journal._size_of(opened._file)
+    return journal._size_of(opened._opened)
 
 
 async def test_what_is_too_old_is_gone() -> None:

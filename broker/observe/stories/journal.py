@@ -34,6 +34,9 @@ T = TypeVar("T")
 _PENDING: Final = 25
 """Bunches that may wait to be stored, some ten MiB. Beyond, notes are dropped."""
 
+_EARLY: Final = 10_000
+"""Notes that are kept while the file is not open yet."""
+
 _TELL: Final = 60.0
 """Seconds between two warnings that notes are lost."""
 
@@ -63,31 +66,47 @@ class Journal:
         self._keeping = keeping
         self._thread = ThreadPoolExecutor(1, "cemesh-stories")
         self._pending = 0
+        self._early: list[Note] = []
+        self._file: sqlite3.Connection | None = None
         self._lost = 0
         self._tell_again = 0.0
         self._size = 0
 
     async def __aenter__(self) -> Self:
         """Open the file. Raises `CemeshError` where there can be none."""
-        self._file = await self._do(lambda: opened(self._keeping.folder))
-        self._size = await self._do(lambda: _size_of(self._file))
+        file = await self._do(lambda: opened(self._keeping.folder))
+        self._size = await self._do(lambda: _size_of(file))
+        self._file = file
+        early, self._early = self._early, []
+        if early:
+            self._put(early)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         self.recorder.flush()
-        await self._do(self._file.close)
+        file, self._file = self._opened, None
+        await self._do(file.close)
         self._thread.shutdown()
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        if self._file is None:
+            raise CemeshError("the stories are not open")
+        return self._file
 
     # --- writing ---------------------------------------------------------------------------
 
     def _put(self, notes: list[Note]) -> None:
         """Have the notes stored, behind the caller's back."""
+        if self._file is None:  # not yet, or no more
+            self._early += notes[: _EARLY - len(self._early)]
+            return
         if self._pending >= _PENDING:
             self._lose(len(notes), "the disk does not keep up")
             return
         self._pending += 1
         loop = asyncio.get_running_loop()
-        storing = loop.run_in_executor(self._thread, partial(self._store, notes))
+        storing = loop.run_in_executor(self._thread, self._store, self._file, notes)
         storing.add_done_callback(partial(self._stored, len(notes)))
 
     def _stored(self, count: int, storing: asyncio.Future[None]) -> None:
@@ -108,33 +127,33 @@ class Journal:
             _log.warning("stories not kept", extra={"count": self._lost, "why": why})
             self._lost = 0
 
-    def _store(self, notes: Sequence[Note]) -> None:
+    def _store(self, file: sqlite3.Connection, notes: Sequence[Note]) -> None:
         block = block_of(notes, self._keeping.sample)
         if block is None:
             return
         size = len(block.keys) + len(block.names) + len(block.rows) + _BESIDE
-        with _transaction(self._file):
-            self._file.execute(
+        with _transaction(file):
+            file.execute(
                 "INSERT INTO block (first, last, flags, size, keys, names, rows)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (*block[:3], size, *block[3:]),
             )
-            freed = self._trim(self._size + size)
+            freed = self._trim(file, self._size + size)
         self._size += size - freed
 
-    def _trim(self, size: int) -> int:
+    def _trim(self, file: sqlite3.Connection, size: int) -> int:
         """Remove what is beyond the bounds; return how many bytes that were."""
         too_old = int((time.time() - self._keeping.age.total_seconds()) * 1e6)
         gone: list[int] = []
         freed = 0
-        oldest = self._file.execute("SELECT id, last, size FROM block ORDER BY id")
+        oldest = file.execute("SELECT id, last, size FROM block ORDER BY id")
         for block, last, bytes_of_it in oldest:
             if size - freed <= self._keeping.size and last >= too_old:
                 break
             gone.append(block)
             freed += bytes_of_it
         oldest.close()
-        self._file.executemany("DELETE FROM block WHERE id = ?", [(each,) for each in gone])
+        file.executemany("DELETE FROM block WHERE id = ?", [(each,) for each in gone])
         return freed
 
     # --- reading ---------------------------------------------------------------------------
@@ -142,12 +161,12 @@ class Journal:
     async def of(self, ids: Collection[str]) -> Sequence[Entry]:
         """See `broker.ports.stories.Stories`."""
         self.recorder.flush()
-        return await self._do(lambda: reading.entries_of(self._file, ids))
+        return await self._do(partial(reading.entries_of, self._opened, ids))
 
     async def search(self, wanted: Wanted, *, limit: int) -> FoundPage:
         """See `broker.ports.stories.Stories`."""
         self.recorder.flush()
-        return await self._do(lambda: reading.search(self._file, wanted, limit))
+        return await self._do(partial(reading.search, self._opened, wanted, limit))
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:

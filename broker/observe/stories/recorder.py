@@ -19,6 +19,7 @@ from broker.ports import (
     Refusal,
     Settled,
     Step,
+    Unwatched,
 )
 from broker.ports.stories import Became
 
@@ -29,7 +30,7 @@ _LINGER: Final = 0.25
 """Seconds in which a bunch gathers that is not full: what a crash takes of the stories."""
 
 
-class Recorder:
+class Recorder(Unwatched):
     """A `broker.ports.Watcher`. ``put`` takes the notes, and must not wait."""
 
     def __init__(self, put: Callable[[list[Note]], None]) -> None:
@@ -42,9 +43,6 @@ class Recorder:
     ) -> None:
         attributes = [event.attributes for event in events]
         self._note(AcceptedNote(time.time(), broker, attributes, origin))
-
-    def refused(self, broker: str, status: int) -> None:
-        pass
 
     def attempted(self, attempt: Attempt) -> None:
         self._note(
