@@ -107,6 +107,9 @@ class Door:
         if answer is None:
             _log.error("event not taken", exc_info=error, extra={"broker": entrance.broker.key})
             answer = problem(500)
+        elif _log.isEnabledFor(logging.DEBUG):
+            extra = {"broker": entrance.broker.key, "status": answer.status_code}
+            _log.debug("refused", extra={**extra, "why": str(error)})
         self.refused(entrance.broker.key, answer.status_code, reason_for(error))
         return answer
 
