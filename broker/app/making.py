@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from starlette.applications import Starlette
 
@@ -19,9 +20,13 @@ from broker.mesh.resources import DEFAULT_CHANNEL
 from broker.observe.metrics import Metrics
 from broker.observe.stages import Stages
 from broker.observe.stories import Journal, Keeping
+from broker.observe.tracing import tracing_of
 from broker.observe.watching import Watchers
 from broker.ports import BackendOptions
 from broker.settings import WHOLE, Part, Settings
+
+if TYPE_CHECKING:
+    from broker.observe.tracing.recorder import Recorder
 
 MAX_PENDING_BYTES: Final = 256 << 20
 """Request bodies that may be read or stored at once; beyond, the ingress answers 429.
@@ -51,6 +56,7 @@ class Made:
 
     mesh: Mesh
     metrics: Metrics
+    traces: Recorder | None
     stories: Journal | None
     callbacks: Callbacks
     door: Door
@@ -68,14 +74,17 @@ class Made:
     ) -> Self:
         """Return the one of that ``number`` among so many ``processes``."""
         metrics, callbacks = Metrics(), Callbacks()
+        traces = tracing_of(os.environ)
         kept = keeping(settings, processes)
         stories = None if kept is None else Journal(kept)
-        watch = Watchers(metrics, Stages(), *([stories.recorder] if stories else []))
+        others = [stories.recorder if stories else None, traces]
+        watch = Watchers(metrics, Stages(), *filter(None, others))
         mesh = Mesh(
             channel=settings.channel,
             options=options(settings, number=number, processes=processes),
             drain_timeout=settings.drain_timeout,
             watch=watch,
+            tracer=traces,
             parts=parts,
             network=settings.network,
             callbacks=callbacks if Part.INGRESS in parts else None,
@@ -89,10 +98,12 @@ class Made:
             max_event_bytes=settings.max_event_bytes,
             max_pending_bytes=max(MAX_PENDING_BYTES, 2 * settings.max_event_bytes),
             watch=watch,
+            tracer=traces,
         )
         return cls(
             mesh=mesh,
             metrics=metrics,
+            traces=traces,
             stories=stories,
             callbacks=callbacks,
             door=door,

@@ -82,6 +82,8 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
     async with AsyncExitStack() as running:
         hurry = running.enter_context(_signals(stopping))
         hurry.append(household.hurry)
+        if made.traces is not None:
+            running.push_async_callback(made.traces.close, settings.drain_timeout)
         data_ports = [running.enter_context(listening(*each)) for each in taking_events]
         admin_port = running.enter_context(listening(settings.admin_host, settings.admin_port))
         await running.enter_async_context(made.mesh)

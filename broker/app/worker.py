@@ -68,6 +68,9 @@ class _Worker:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         async with AsyncExitStack() as running:
+            if self._made.traces is not None:
+                drain_timeout = self._settings.drain_timeout
+                running.push_async_callback(self._made.traces.close, drain_timeout)
             if self._made.stories is not None:
                 await running.enter_async_context(self._made.stories)
             await running.enter_async_context(self._mesh)
