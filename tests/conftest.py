@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.services.measuring",
     "tests.services.mqtt.fixtures",
     "tests.services.postgresql.fixtures",
+    "tests.services.promtool",
     "tests.services.rabbitmq.fixtures",
     "tests.services.redis.fixtures",
     "tests.services.s3.fixtures",

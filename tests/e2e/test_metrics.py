@@ -1,0 +1,358 @@
+"""What a scrape of a mesh tells, against what was done to it, and what its books say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from broker.admin.models import StatusDocument
+from broker.event import Event
+from broker.observe import families
+from broker.observe.families import FAMILIES
+from broker.observe.family import LABELS, Family
+from broker.ports import OriginKind
+from tests.e2e.deadletters import dead_letters
+from tests.e2e.manifests import DELIVERY_POLICY, broker, event, manifest, steady, trigger
+from tests.services.mesh import HOST, RunningMesh
+from tests.services.mesh import trigger as told_of
+from tests.services.subscribers import Answer, Request, Subscriber, after, reply
+
+BROKER = "default/default"
+SOON = 60.0
+
+Meshes = Callable[..., RunningMesh]
+
+pytestmark = pytest.mark.timeout(240)
+
+ENDS = {"replying": (2, 0), "flaky": (2, 0), "refusing": (0, 2), "broken": (2, 2)}
+"""What becomes of the events of triggers that come to an end: how many delivered and dead."""
+
+ORIGINS = get_args(OriginKind)
+COUNTED = re.compile("^cemesh_.*_(total|bucket|count|sum)$")
+HISTOGRAM = re.compile("_(bucket|count|sum)$")
+
+FEED = """
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from cemesh import Event
+
+RUNS = []
+
+
+class Feed:
+    def __init__(self, context):
+        self._context = context
+
+    async def run(self, emit):
+        RUNS.append(self)
+        uri, id = self._context.uri, str(len(RUNS))
+        await emit(Event({"specversion": "1.0", "id": id, "source": uri, "type": "fed"}))
+        if len(RUNS) == 1:
+            await self._context.reject("no event at all", id="x", data=b"?")
+            raise RuntimeError("the first run fails")
+        self._context.lag(7, since=datetime.now(UTC) - timedelta(hours=1))
+        await asyncio.Event().wait()
+"""
+
+
+CALLED = """
+import itertools
+
+from cemesh import Event
+
+NUMBERS = itertools.count()
+
+
+class Feed:
+    def __init__(self, context):
+        self._uri = context.uri
+
+    async def receive(self, request, emit):
+        id = str(next(NUMBERS))
+        await emit(Event({"specversion": "1.0", "id": id, "source": self._uri, "type": "called"}))
+"""
+
+
+class Scrape:
+    """The samples of one scrape."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.values = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def of(self, name: str) -> Mapping[frozenset[tuple[str, str]], float]:
+        return {labels: value for (each, labels), value in self.values.items() if each == name}
+
+    def sum(self, name: str, **labels: str) -> float:
+        """Return the sum of the series that have these labels, and maybe others."""
+        wanted = labels.items()
+        return sum(value for has, value in self.of(name).items() if wanted <= has)
+
+
+async def scraped(mesh: RunningMesh) -> Scrape:
+    answer = await mesh.request("GET", "/metrics", port=mesh.admin_port)
+    assert answer.status == 200, answer
+    return Scrape(answer.body.decode())
+
+
+def samples(family: Family, scrape: Scrape) -> Mapping[frozenset[tuple[str, str]], float]:
+    """Return the series of a family; of a histogram, how many there are in each."""
+    return scrape.of(f"{family.name}_count" if family.kind == "histogram" else family.name)
+
+
+def replying(request: Request) -> Answer:
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": f"reply-{request.header('ce-id')}",
+        "ce-source": "/replier",
+        "ce-type": "answer",
+    }
+    return reply(200, headers, b"")
+
+
+def policy(name: str, spec: Mapping[str, object]) -> str:
+    return json.dumps(
+        {
+            "apiVersion": "cemesh.dev/v1alpha1",
+            "kind": "DeliveryPolicy",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+    )
+
+
+def with_annotation(document: str, name: str, value: str) -> str:
+    changed = json.loads(document)
+    changed["metadata"]["annotations"][name] = value
+    return json.dumps(changed)
+
+
+def feed() -> str:
+    ref = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
+    return json.dumps(
+        {
+            "apiVersion": "cemesh.dev/v1alpha1",
+            "kind": "Source",
+            "metadata": {"name": "feed"},
+            "spec": {"class": "feed:Feed", "sink": {"ref": ref}},
+        }
+    )
+
+
+def everything(subscriber: Subscriber, gate: asyncio.Event) -> str:
+    """Return manifests of which each trigger comes to another end, named after its type."""
+
+    def to(name: str, *, answers: Sequence[Answer] | None = None, **options: object) -> str:
+        url = subscriber.url(f"/{name}")
+        if answers is not None:
+            subscriber.answers(f"/{name}", answers)
+        return trigger(name, url, type=name, **options)  # type: ignore[arg-type] # as told
+
+    letters = subscriber.url("/letters")
+    subscriber.answers("/replying", replying)
+    parking = to("parking", answers=[400], retry=0, ordered=True, pauses=False)
+    return manifest(
+        with_annotation(broker(), "cemesh.dev/announcements", "true"),
+        steady(),
+        policy("park", {"order": {"whenGivenUp": "park"}, "breaker": {"enabled": False}}),
+        policy("asking", {"consent": {"origin": "mesh.example"}}),
+        feed(),
+        to("replying"),
+        to("flaky", answers=[503, 200], pauses=False),
+        to("refusing", answers=[400], dead_letter=letters, pauses=False),
+        to("broken", answers=[500], retry=1, pauses=False),
+        to("hanging", answers=[after(gate, 200)]),
+        with_annotation(parking, DELIVERY_POLICY, "park"),
+        with_annotation(to("asked", answers=[405]), DELIVERY_POLICY, "asking"),
+    )
+
+
+async def test_every_series_tells_of_what_happened_and_agrees_with_the_books(
+    tmp_path: Path, promtool: Path
+) -> None:
+    (tmp_path / "feed.py").write_text(FEED)
+    gate = asyncio.Event()
+    async with Subscriber() as subscriber:
+        mesh = RunningMesh(
+            tmp_path / "mesh",
+            everything(subscriber, gate),
+            cwd=tmp_path,
+            arguments=("--workers", "2"),
+        )
+        async with mesh:
+            types = ("replying", "flaky", "refusing", "broken", "hanging", "asked")
+            for number in range(2):
+                for each in types:
+                    assert await mesh.send(BROKER, event(f"{each}-{number}", type=each)) == 202
+            keyed = Event(
+                {**event("parked", type="parking").attributes, "partitionkey": "k"}, b"{}"
+            )
+            assert await mesh.send(BROKER, keyed) == 202
+            assert (await mesh.request("POST", f"/{BROKER}", body=b"?")).status == 400
+            assert (await mesh.request("POST", "/default/nobody")).status == 404
+            assert b" 400 " in await raw(mesh, b"what is this\r\n\r\n")
+            await dead_letters(mesh, BROKER, 3)  # what the source rejected among them
+            subscriber.answers("/broken", [200])
+            asked = json.dumps({"all": True}).encode()
+            path = f"/api/v1/brokers/{BROKER}/deadletters/redrive"
+            answer = await mesh.request("POST", path, body=asked, port=mesh.admin_port)
+            assert answer.status == 200, answer
+            mesh.manifest.write_text("kind: Nothing")
+            await mesh.until(at_rest)
+
+            scrape = await scraped(mesh)
+            status = await mesh.status()
+            gate.set()
+
+    check_books(scrape, status)
+    check_labels(scrape)
+    check_by(promtool, scrape)
+    told = {family.name: samples(family, scrape).values() for family in FAMILIES.values()}
+    assert set(told.pop(families.UNACCOUNTED.name)) == {0}
+    assert [name for name, values in told.items() if not any(each > 0 for each in values)] == []
+
+
+async def test_no_counter_goes_down_where_workers_are_killed_and_come_back(tmp_path: Path) -> None:
+    (tmp_path / "feed.py").write_text(CALLED)
+    async with Subscriber() as subscriber:
+        text = manifest(broker(), trigger("all", subscriber.url("/all")), feed())
+        mesh = RunningMesh(tmp_path / "mesh", text, cwd=tmp_path, arguments=("--workers", "3"))
+        async with mesh:
+            watching = asyncio.create_task(never_going_down(mesh))
+            sent = 0
+            for victim in (1, 2, 1, None):
+                for _ in range(6):  # each by a connection of its own, to the next process
+                    assert (await mesh.request("POST", f"/{BROKER}", body=b"?")).status == 400
+                    assert (await mesh.request("POST", "/sources/default/feed")).status == 202
+                sent += 6
+                await until_counted(mesh, sent)
+                if victim is not None:
+                    await replaced(mesh, victim)
+            assert not watching.done(), watching.exception()
+            watching.cancel()
+
+
+async def until_counted(mesh: RunningMesh, number: int) -> None:
+    """Return once a scrape tells of so many of everything, and not of more."""
+    names = ("refused_requests", "accepted_events", "source_emitted_events", "delivered_events")
+    found: Sequence[float] = []
+    async with asyncio.timeout(SOON):
+        while list(found) != [number] * len(names):
+            scrape = await scraped(mesh)
+            found = [scrape.sum(f"cemesh_{name}_total") for name in names]
+            assert all(each <= number for each in found), found
+
+
+async def replaced(mesh: RunningMesh, victim: int) -> None:
+    """Kill a worker, and return once another process does its work."""
+
+    def pid(status: StatusDocument) -> int | None:
+        return status.workers[victim].pid
+
+    before = pid(await mesh.status())
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    await mesh.until(lambda status: pid(status) not in {None, before})
+
+
+async def never_going_down(mesh: RunningMesh) -> None:
+    """Scrape again and again until cancelled, and fail where a counter is less than before."""
+    before: Mapping[tuple[str, frozenset[tuple[str, str]]], float] = {}
+    while True:
+        scrape = await scraped(mesh)
+        for series, value in before.items():
+            if COUNTED.search(series[0]):
+                assert scrape.values.get(series, -1) >= value, series
+        before = scrape.values
+
+
+def at_rest(status: StatusDocument) -> bool:
+    """Return whether all is over but what hangs, is parked, and gets no consent."""
+    [source] = status.sources
+    ended = {
+        name: (each.delivered, each.dead_lettered)
+        for name in ENDS
+        if (each := told_of(status, f"default/{name}"))
+    }
+    return (
+        ended == ENDS
+        and told_of(status, "default/parking").parked == 1
+        and told_of(status, "default/hanging").in_flight == 2
+        and (source.restarts, source.lag) == (1, 7)
+        and bool(status.problems)
+    )
+
+
+def check_books(scrape: Scrape, status: StatusDocument) -> None:
+    [kept] = status.brokers
+    assert scrape.sum("cemesh_accepted_events_total", broker=BROKER) == kept.accepted
+    stored = {each: scrape.sum("cemesh_stored_events_total", origin=each) for each in ORIGINS}
+    assert stored == {"request": 13, "source": 2, "reply": 2, "redrive": 2, "announcement": 1}
+    assert kept.accepted == sum(stored.values())
+    assert scrape.sum("cemesh_ingress_duration_seconds_count", broker=BROKER) == 13
+    for each in kept.triggers:
+        told = {
+            "matched_events_total": each.matched,
+            "delivered_events_total": each.delivered,
+            "dead_lettered_events_total": each.dead_lettered,
+            "waiting_events": each.waiting,
+            "end_to_end_duration_seconds_count": each.delivered,
+            "given_up_events_total": each.dead_lettered,
+        }
+        found = {name: scrape.sum(f"cemesh_{name}", trigger=each.name) for name in told}
+        assert found == told, each.name
+    firsts = "cemesh_channel_duration_seconds_count"
+    assert scrape.sum(firsts, trigger="default/broken") == 4, "redriven, it is attempted anew"
+    assert scrape.sum(firsts, trigger="default/flaky") == 2
+    assert scrape.sum("cemesh_reply_events_total", trigger="default/replying") == 2
+
+
+def check_labels(scrape: Scrape) -> None:
+    """Check that the series are those that are declared, and no label has a value beyond."""
+    for name, labels in scrape.values:
+        family = FAMILIES.get(HISTOGRAM.sub("", name))
+        if family is None:
+            assert name.startswith(("process_", "python_")), name
+            continue
+        of = {label: value for label, value in labels if label != "le"}
+        assert of.keys() == set(family.labels), name
+        for label, value in of.items():
+            known = LABELS[label].values
+            assert known is None or value in known, (name, label, value)
+
+
+def check_by(promtool: Path, scrape: Scrape) -> None:
+    checked = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=scrape.text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+async def raw(mesh: RunningMesh, request: bytes) -> bytes:
+    """Return what the data port answers to these bytes."""
+    reader, writer = await asyncio.open_connection(HOST, mesh.port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(SOON):
+            return await reader.read()
+    finally:
+        writer.close()
