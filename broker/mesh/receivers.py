@@ -8,6 +8,7 @@ from typing import Final
 from broker import plugins
 from broker.mesh.health import Health
 from broker.mesh.sourcing import Context
+from broker.observe.logging import SOURCE
 from broker.ports import (
     UNWATCHED,
     Channel,
@@ -60,6 +61,7 @@ class ReceiverRun:
 
     async def receive(self, request: HttpRequest) -> HttpReply:
         """Return how to answer the request; raises whatever the source raises."""
+        SOURCE.set(f"{self.source.kind} {self.source.key}")  # for this request's own task
         return await self._receiver.receive(request, self._emit) or _TAKEN
 
 

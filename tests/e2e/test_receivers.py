@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ async def test_requests_to_its_path_are_its_own_in_every_process(
     assert sorted(each.header("ce-id") or "" for each in came) == [*map(str, range(9))]
     assert {each.header("ce-method") for each in came} == {"PUT"}
     assert "RuntimeError: a bug" in mesh.output()
+    assert re.search(rf'request not taken  path={PATH} source="Source [^"]+"', mesh.output())
     assert f"  call sources at http://127.0.0.1:{mesh.port}{PATH}\n" in mesh.output()
 
 
