@@ -21,6 +21,11 @@ HINTS: Final[Mapping[str, str]] = {
     "sink not left": "see the traceback; it is the plug-in's",
     "stories begun anew": "nothing; no event is in it. Look at the disk",
     "stories not kept": "make room on the disk, or see to what why says",
+    # traces
+    "traces not taken, and dropped until they are": (
+        "see to the collector, and to OTEL_EXPORTER_OTLP_ENDPOINT"
+    ),
+    "traces taken again": "nothing",
     # taking events
     "event not taken": "report it with the traceback",
     "request not taken": "see the traceback; it is the source's",

@@ -19,7 +19,7 @@ SECRETS = {
     for name in (
         *("basic", "bearer", "header", "oauth", "query", "access", "wrong", "webhook", "slack"),
         *("mqtt", "redis", "kafka", "postgresql", "rabbitmq", "s3", "poller", "websocket"),
-        *("program", "proxy", "channel", "reply", "forged", "deadletter"),
+        *("program", "proxy", "collector", "channel", "reply", "forged", "deadletter"),
     )
 }
 KEY = base64.b64encode(b"S3cret-key-to-sign-with-it!!").decode()

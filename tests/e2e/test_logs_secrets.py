@@ -33,6 +33,10 @@ ENVIRONMENT = {
     "CEMESH_PROXY": f"http://user:{SECRETS['proxy']}@{HOST}:1",
     "CEMESH_NO_PROXY": HOST,
     "CEMESH_ALLOW_DESTINATION": "127.0.0.0/8",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:{SECRETS['collector']}@{HOST}:1",
+    "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={SECRETS['collector']}",
+    "OTEL_BSP_SCHEDULE_DELAY": "100",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
 }
 
 
