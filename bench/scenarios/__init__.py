@@ -15,6 +15,7 @@ from bench.scenarios.latency import latency
 from bench.scenarios.matching import fanout, triggers
 from bench.scenarios.neighbours import neighbours
 from bench.scenarios.parts import parts
+from bench.scenarios.stories import stories
 from bench.scenarios.workers import workers
 from bench.stage import Stage
 
@@ -26,6 +27,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         ingress,
         delivered,
         workers,
+        stories,
         batches,
         latency,
         fanout,

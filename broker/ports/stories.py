@@ -39,7 +39,7 @@ class AttemptEntry:
     ``destination`` is without credentials. ``status``, ``headers`` and ``body``, the first KiB of
     it, are the answer's; ``reason`` is why it was refused, or what is worth telling of a good
     answer. ``reply`` is the source and id of the event that it replied with. ``untried``: nothing
-    was sent, for want of leave to.
+    was sent, for want of leave to. ``trace`` is its span, as a ``traceparent``.
     """
 
     at: datetime
@@ -59,6 +59,7 @@ class AttemptEntry:
     reason: str | None
     reply: tuple[str, str] | None
     untried: bool
+    trace: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

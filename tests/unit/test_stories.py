@@ -126,7 +126,9 @@ async def test_an_attempt_is_found_with_its_answer(kept: Journal) -> None:
         body=b"\xff" * 2_000,
     )
     made = attempt(TRIGGER, Verdict.RETRY, 0.25, event=event(), answer=answer)
-    made = made._replace(destination="http://user:s3cret@mail.test/?key=s3cret", number=2)
+    made = made._replace(
+        destination="http://user:s3cret@mail.test/?key=s3cret", number=2, trace="00-1"
+    )
 
     kept.recorder.attempted(made)
 
@@ -149,6 +151,7 @@ async def test_an_attempt_is_found_with_its_answer(kept: Journal) -> None:
         reason="503 Service Unavailable",
         reply=None,
         untried=False,
+        trace="00-1",
     )
     assert abs(entry.at.timestamp() - made.began) < 0.001
     assert abs(entry.accepted_at - made.accepted_at) < timedelta(milliseconds=1)

@@ -49,7 +49,10 @@ class AcceptedDocument(Document, frozen=True, kw_only=True):
 
 
 class AttemptDocument(Document, frozen=True, kw_only=True, tag_field="step", tag="attempt"):
-    """An attempt. ``body`` is base64, ``body_text`` the same where it is UTF-8."""
+    """An attempt. ``body`` is base64, ``body_text`` the same where it is UTF-8.
+
+    ``trace`` is its span, where traces are on: a ``traceparent`` of W3C Trace Context.
+    """
 
     at: datetime
     to: Literal["subscriber", "dead-letter sink"]
@@ -64,6 +67,7 @@ class AttemptDocument(Document, frozen=True, kw_only=True, tag_field="step", tag
     reason: str | None
     reply: EventName | None
     untried: bool
+    trace: str | None
 
     @classmethod
     def of(cls, entry: AttemptEntry) -> AttemptDocument:
@@ -85,6 +89,7 @@ class AttemptDocument(Document, frozen=True, kw_only=True, tag_field="step", tag
             reason=entry.reason,
             reply=None if entry.reply is None else EventName.of(entry.reply),
             untried=entry.untried,
+            trace=entry.trace,
         )
 
 

@@ -21,9 +21,8 @@ from typing import Final, Self, TypeVar
 
 from broker.errors import CemeshError
 from broker.observe.stories import reading
-from broker.observe.stories.blocks import block_of
+from broker.observe.stories.blocks import Writing
 from broker.observe.stories.file import opened
-from broker.observe.stories.notes import Note
 from broker.observe.stories.recorder import Recorder
 from broker.ports.stories import Entry, FoundPage, Wanted
 
@@ -32,13 +31,10 @@ _log: Final = logging.getLogger("cemesh.stories")
 T = TypeVar("T")
 
 _PENDING: Final = 25
-"""Bunches that may wait to be stored, some ten MiB. Beyond, notes are dropped."""
-
-_EARLY: Final = 10_000
-"""Notes that are kept while the file is not open yet."""
+"""Blocks that may wait to be stored, some ten MiB. Beyond, they are dropped."""
 
 _TELL: Final = 60.0
-"""Seconds between two warnings that notes are lost."""
+"""Seconds between two warnings that entries are lost."""
 
 _BESIDE: Final = 100
 """Bytes that a block takes beside what is in it, roughly."""
@@ -62,11 +58,11 @@ class Journal:
     """The `Stories` of this process, while it is entered; ``recorder`` is what notes them."""
 
     def __init__(self, keeping: Keeping) -> None:
-        self.recorder = Recorder(self._put)
+        self.recorder = Recorder(self._put, sample=keeping.sample)
         self._keeping = keeping
         self._thread = ThreadPoolExecutor(1, "cemesh-stories")
         self._pending = 0
-        self._early: list[Note] = []
+        self._early: list[Writing] = []
         self._file: sqlite3.Connection | None = None
         self._lost = 0
         self._tell_again = 0.0
@@ -77,9 +73,9 @@ class Journal:
         file = await self._do(lambda: opened(self._keeping.folder))
         self._size = await self._do(lambda: _size_of(file))
         self._file = file
-        early, self._early = self._early, []
-        if early:
-            self._put(early)
+        for each in self._early:
+            self._put(each)
+        self._early.clear()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -96,18 +92,19 @@ class Journal:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def _put(self, notes: list[Note]) -> None:
-        """Have the notes stored, behind the caller's back."""
+    def _put(self, written: Writing) -> None:
+        """Have this stored, behind the caller's back."""
         if self._file is None:  # not yet, or no more
-            self._early += notes[: _EARLY - len(self._early)]
+            if len(self._early) < _PENDING:
+                self._early.append(written)
             return
         if self._pending >= _PENDING:
-            self._lose(len(notes), "the disk does not keep up")
+            self._lose(written.count, "the disk does not keep up")
             return
         self._pending += 1
         loop = asyncio.get_running_loop()
-        storing = loop.run_in_executor(self._thread, self._store, self._file, notes)
-        storing.add_done_callback(partial(self._stored, len(notes)))
+        storing = loop.run_in_executor(self._thread, self._store, self._file, written)
+        storing.add_done_callback(partial(self._stored, written.count))
 
     def _stored(self, count: int, storing: asyncio.Future[None]) -> None:
         self._pending -= 1
@@ -127,8 +124,8 @@ class Journal:
             _log.warning("stories not kept", extra={"count": self._lost, "why": why})
             self._lost = 0
 
-    def _store(self, file: sqlite3.Connection, notes: Sequence[Note]) -> None:
-        block = block_of(notes, self._keeping.sample)
+    def _store(self, file: sqlite3.Connection, written: Writing) -> None:
+        block = written.block()
         if block is None:
             return
         size = len(block.keys) + len(block.names) + len(block.rows) + _BESIDE

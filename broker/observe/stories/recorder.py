@@ -1,4 +1,4 @@
-"""Notes what becomes of events, a few microseconds each, and hands the notes on in bunches."""
+"""Writes down what becomes of events, a few microseconds each, and hands on what it has written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from broker.event import Event
-from broker.observe.stories.notes import AcceptedNote, AttemptNote, DecisionNote, Note
+from broker.observe.stories.blocks import Writing
 from broker.ports import (
     Attempt,
     Buried,
@@ -23,62 +23,60 @@ from broker.ports import (
 )
 from broker.ports.stories import Became
 
-_BUNCH: Final = 2_000
-"""Notes that are handed on at once."""
+_BLOCK: Final = 2_000
+"""Entries of a block."""
 
 _LINGER: Final = 0.25
-"""Seconds in which a bunch gathers that is not full: what a crash takes of the stories."""
+"""Seconds until a block is handed on that is not full: what a crash takes of the stories."""
 
 
 class Recorder(Unwatched):
-    """A `broker.ports.Watcher`. ``put`` takes the notes, and must not wait."""
+    """A `broker.ports.Watcher`. ``put`` takes what is written, and must not wait."""
 
-    def __init__(self, put: Callable[[list[Note]], None]) -> None:
+    def __init__(self, put: Callable[[Writing], None], *, sample: float = 1.0) -> None:
         self._put = put
-        self._notes: list[Note] = []
+        self._sample = sample
+        self._writing = Writing(sample)
         self._timer: asyncio.TimerHandle | None = None
 
     def accepted(
         self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
     ) -> None:
-        attributes = [event.attributes for event in events]
-        self._note(AcceptedNote(time.time(), broker, attributes, origin))
+        now = time.time()
+        for event in events:
+            self._writing.accepted(now, broker, event, origin)
+        self._written()
 
     def attempted(self, attempt: Attempt) -> None:
-        self._note(
-            AttemptNote(
-                attempt.began,
-                attempt.event.attributes,
-                attempt.accepted_at,
-                attempt.trigger,
-                attempt.to,
-                attempt.destination,
-                attempt.number,
-                attempt.seconds,
-                attempt.answer,
-                attempt.verdict,
-            )
-        )
+        self._writing.attempt(attempt)
+        self._written()
 
     def decided(self, trigger: str, claim: Claim, step: Step) -> None:
         became = _became(claim, step)
         if became is not None:
             what, delay, attempts, reason = became
-            now, event = time.time(), claim.event.attributes
-            self._note(DecisionNote(now, event, trigger, what, delay, attempts, reason))
+            self._writing.decision(
+                time.time(),
+                claim.event,
+                trigger,
+                what,
+                delay=delay,
+                attempts=attempts,
+                reason=reason,
+            )
+            self._written()
 
     def flush(self) -> None:
-        """Hand on what has been noted until now."""
+        """Hand on what has been written until now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._notes:
-            notes, self._notes = self._notes, []
-            self._put(notes)
+        if self._writing.count:
+            written, self._writing = self._writing, Writing(self._sample)
+            self._put(written)
 
-    def _note(self, note: Note) -> None:
-        self._notes.append(note)
-        if len(self._notes) >= _BUNCH:
+    def _written(self) -> None:
+        if self._writing.count >= _BLOCK:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_LINGER, self.flush)
