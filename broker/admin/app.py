@@ -104,8 +104,9 @@ class _Routes:
         return document(Ready(ready=not reasons, reasons=reasons), status)
 
     async def metrics(self, _: Request) -> Response:
-        scrape = self._metrics.render(await self._mesh.status())
-        return Response(scrape, headers={"Content-Type": CONTENT_TYPE})
+        scrape = self._metrics.scrape(await self._mesh.status())
+        told = await asyncio.to_thread(scrape)
+        return Response(told, headers={"Content-Type": CONTENT_TYPE})
 
     async def status(self, _: Request) -> Response:
         return document(StatusDocument.of(await self._mesh.status()))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-
+from broker.observe.durations import BOUNDS
 from broker.ports import OriginKind, Reason
 from broker.settings import WHOLE, Part
-from broker.status import Phase, SourceState
+from broker.status import Phase, SourceState, Tally
 
 AttemptOutcome = Literal["delivered", "retry", "exhausted", "refused", "untried"]
 """What became of an attempt: to be tried again; refused, with no retries left; refused for good.
@@ -24,6 +18,8 @@ AttemptOutcome = Literal["delivered", "retry", "exhausted", "refused", "untried"
 """
 
 To = Literal["subscriber", "dead-letter sink", "store"]
+
+_ESCAPES: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 _Samples = Iterable[tuple[Sequence[str], float]]
 
@@ -51,22 +47,35 @@ class Family:
     labels: Sequence[str] = ()
     parts: frozenset[Part] = WHOLE
 
-    def metric(self, samples: _Samples) -> Metric:
-        """Return it with these values of its labels, and what was counted or measured there."""
-        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        metric = kind(self.name, self.help, labels=self.labels)
-        for values, value in samples:
-            metric.add_metric(values, value)
-        return metric
+    def lines(self, samples: _Samples) -> Iterator[str]:
+        """Yield what a scrape says of these values of its labels, and what was counted there.
 
-    def histogram(
-        self, samples: Iterable[tuple[Sequence[str], Sequence[tuple[str, float]], float]]
-    ) -> Metric:
-        """Return it with these values of its labels, the buckets there, and their sum."""
-        metric = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        for values, buckets, seconds in samples:
-            metric.add_metric(values, buckets, sum_value=seconds)
-        return metric
+        The library's own text, which is for any metric at all, takes five times as long.
+        """
+        yield self._head
+        for values, value in samples:
+            of = self._of(values)
+            yield f"{self.name}{{{of}}} {float(value)}\n" if of else f"{self.name} {float(value)}\n"
+
+    def histogram(self, samples: Iterable[tuple[Sequence[str], Tally]]) -> Iterator[str]:
+        """Yield what a scrape says of these values of its labels, and of the durations there."""
+        yield self._head
+        for values, tally in samples:
+            of = self._of(values)
+            count = 0
+            for bound, number in zip(BOUNDS, tally.buckets, strict=True):
+                count += number
+                yield f'{self.name}_bucket{{{of},le="{bound}"}} {count}\n'
+            yield f"{self.name}_sum{{{of}}} {tally.seconds}\n"
+            yield f"{self.name}_count{{{of}}} {count}\n"
+
+    @property
+    def _head(self) -> str:
+        return f"# HELP {self.name} {self.help}\n# TYPE {self.name} {self.kind}\n"
+
+    def _of(self, values: Sequence[str]) -> str:
+        pairs = zip(self.labels, values, strict=True)
+        return ",".join([f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs])
 
 
 LABELS: Final[Mapping[str, Label]] = {

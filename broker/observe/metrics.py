@@ -6,8 +6,10 @@ every scrape and counted nowhere else, so that the metrics and the books cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from typing import Final
 
 from prometheus_client import (
@@ -16,13 +18,10 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
 
 from broker.event import Event
 from broker.observe.attempts import Attempts
 from broker.observe.books import books, processes
-from broker.observe.durations import cumulated
 from broker.observe.families import (
     ATTEMPT,
     ATTEMPTS,
@@ -82,20 +81,25 @@ class Metrics:
         self._incoming.forget_all_but(brokers, triggers)
         self._attempts.forget_all_but(triggers)
 
-    def render(self, status: MeshStatus) -> bytes:
-        """Return the scrape, in Prometheus' text format (`CONTENT_TYPE`)."""
-        return self.scrape(status)()
-
     def scrape(self, status: MeshStatus) -> Callable[[], bytes]:
-        """Return what makes the scrape, in Prometheus' text format, also in another thread.
+        """Return what makes the scrape, in Prometheus' text format (`CONTENT_TYPE`).
 
-        That takes longer than the event loop may be held up where there are many triggers.
+        With a thousand triggers that takes longer than the event loop may be held up: call it in
+        another thread.
         """
         here = _Here(status)
         self.forget_all_but(here.brokers, here.triggers)
-        scrape = CollectorRegistry()
-        scrape.register(_Scrape(status, self.counted() + status.elsewhere, here))
-        return lambda: generate_latest(scrape) + generate_latest(self._registry)
+        return partial(self._scrape, status, here, self.counted() + status.elsewhere)
+
+    def _scrape(self, status: MeshStatus, here: _Here, counts: Counts) -> bytes:
+        now = datetime.now(UTC)
+        lines = chain(
+            processes(status),
+            books(status, now),
+            _counted(counts, here),
+            sources(status.sources, now),
+        )
+        return "".join(lines).encode() + generate_latest(self._registry)
 
 
 class _Here:
@@ -114,30 +118,14 @@ class _Here:
         )
 
 
-class _Scrape(Collector):
-    """One `MeshStatus`, and all that was counted, as metrics."""
-
-    def __init__(self, status: MeshStatus, counts: Counts, here: _Here) -> None:
-        self._status = status
-        self._counts = counts
-        self._here = here
-        self._now = datetime.now(UTC)
-
-    def collect(self) -> Iterable[Metric]:
-        yield from processes(self._status)
-        yield from books(self._status, self._now)
-        yield from self._counted()
-        yield from sources(self._status.sources, self._now)
-
-    def _counted(self) -> Iterator[Metric]:
-        counters, durations = self._counts.counters, self._counts.durations
-        of: dict[str, list[Series]] = {}
-        for series in filter(self._here.has, (*counters, *durations)):
-            of.setdefault(series[0], []).append(series)
-        for name in (STORED.name, REFUSED.name, ATTEMPTS.name, GIVEN_UP.name, REPLIES.name):
-            yield FAMILIES[name].metric((each[1], counters[each]) for each in of.get(name, ()))
-        for name in (INGRESS.name, CHANNEL.name, ATTEMPT.name, END_TO_END.name):
-            tallies = ((each[1], durations[each]) for each in of.get(name, ()))
-            yield FAMILIES[name].histogram(
-                (values, cumulated(tally), tally.seconds) for values, tally in tallies
-            )
+def _counted(counts: Counts, here: _Here) -> Iterator[str]:
+    """Yield the lines of what was counted in all processes."""
+    of: dict[str, list[Series]] = {}
+    for series in filter(here.has, (*counts.counters, *counts.durations)):
+        of.setdefault(series[0], []).append(series)
+    for family in (STORED, REFUSED, ATTEMPTS, GIVEN_UP, REPLIES):
+        found = of.get(family.name, ())
+        yield from family.lines((each[1], counts.counters[each]) for each in found)
+    for family in (INGRESS, CHANNEL, ATTEMPT, END_TO_END):
+        found = of.get(family.name, ())
+        yield from family.histogram((each[1], counts.durations[each]) for each in found)

@@ -31,7 +31,7 @@ class Hook:
 PATH = "/sources/default/hook"
 KEY = {"x-key": "swordfish"}
 BROKER = "default/default"
-REFUSED = f'cemesh_refused_requests_total{{broker="{BROKER}",reason="%s",status="%d"}}'
+REFUSED = f'cemesh_refused_requests_total{{broker="{BROKER}",status="%d",reason="%s"}}'
 
 
 def source(to: str = "default") -> str:
@@ -79,10 +79,10 @@ async def test_requests_to_its_path_are_its_own_in_every_process(
 
             metrics = (await mesh.request("GET", "/metrics", port=mesh.admin_port)).body.decode()
             told = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line[:1] != "#")
-            for reason, code in (("invalid_event", 400), ("source", 401), ("too_large", 413)):
-                assert told[REFUSED % (reason, code)] == "1.0"
-            assert told[REFUSED % ("fault", 500)] == "1.0"
-            unknown = REFUSED.replace(BROKER, "") % ("unknown_source", 404)
+            for why in ((400, "invalid_event"), (401, "source"), (413, "too_large")):
+                assert told[REFUSED % why] == "1.0"
+            assert told[REFUSED % (500, "fault")] == "1.0"
+            unknown = REFUSED.replace(BROKER, "") % (404, "unknown_source")
             assert told[unknown] == "1.0"
 
             status = await mesh.until(lambda status: status.sources[0].emitted == 9)

@@ -243,9 +243,9 @@ async def test_what_operators_see_and_do_covers_all_workers(running_mesh: Meshes
             scrape = await mesh.request("GET", "/metrics", port=mesh.admin_port)
             lines = scrape.body.decode().splitlines()
             assert 'cemesh_accepted_events_total{broker="default/default"} 12.0' in lines
-            of = 'outcome="delivered",to="subscriber",trigger="default/orders"'
+            of = 'trigger="default/orders",to="subscriber",outcome="delivered"'
             assert f"cemesh_attempts_total{{{of}}} 6.0" in lines
-            of = f'broker="{BROKER}",reason="invalid_event",status="400"'
+            of = f'broker="{BROKER}",status="400",reason="invalid_event"'
             assert f"cemesh_refused_requests_total{{{of}}} 3.0" in lines
 
 

@@ -81,7 +81,7 @@ def books(
 def scrape(metrics: Metrics, of: MeshStatus) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(metrics.render(of).decode())
+        for family in text_string_to_metric_families(metrics.scrape(of)().decode())
         for sample in family.samples
     }
 
@@ -332,10 +332,34 @@ def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
     assert found[UNKNOWN] == 1
 
 
+def test_what_a_worker_forgets_it_tells_the_first_process_no_more() -> None:
+    metrics = Metrics()
+    for key in ("default/gone", "default/audit"):
+        metrics.attempted(attempt(key))
+        metrics.accepted(key, [EVENT], Origin("reply", key), None)
+        metrics.refused(key, 400, "invalid_event")
+    metrics.refused(None, 404, "unknown_broker")
+
+    metrics.forget_all_but({"default/audit"}, {"default/audit"})
+
+    counts = metrics.counted()
+    told = {values[0] for _, values in (*counts.counters, *counts.durations)}
+    assert told == {"default/audit", ""}
+
+
+def test_whatever_a_label_holds_is_read_again_as_it_was() -> None:
+    key = 'a\\b"c\nd,e="f"}'
+    tick = SourceStatus(kind="A", key=key, broker="b/b", state="running", error=None)
+
+    found = scrape(Metrics(), replace(EMPTY, sources=[tick]))
+
+    assert found[sample("cemesh_source_emitted_events_total", kind="A", source=key)] == 0
+
+
 def test_a_trigger_that_comes_back_is_counted_again() -> None:
     metrics = Metrics()
     metrics.attempted(attempt("default/audit"))
-    metrics.render(EMPTY)
+    metrics.scrape(EMPTY)()
     metrics.attempted(attempt("default/audit"))
 
     found = scrape(metrics, status(books()))
