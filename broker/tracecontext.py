@@ -56,16 +56,27 @@ def read(text: str | None) -> TraceContext | None:
     )
 
 
-def of_headers(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+def of_headers(headers: Sequence[tuple[str, str]]) -> str | None:
     """Return the trace context of a request with these headers, their names in lower case.
 
     Of two ``traceparent`` nobody knows which is right, so they are none (section 3.2.2).
     """
-    found = [value for name, value in headers if name == b"traceparent"]
+    found = [value for name, value in headers if name == TRACEPARENT]
     if len(found) != 1:
         return None
-    states = [value.decode("latin-1") for name, value in headers if name == b"tracestate"]
-    return joined(found[0].decode("latin-1").strip(" \t"), ",".join(states).strip(" \t"))
+    states = ",".join([value for name, value in headers if name == TRACESTATE])
+    return joined(found[0].strip(" \t"), states.strip(" \t"))
+
+
+def of_raw_headers(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """Return what `of_headers` does, of headers as bytes."""
+    return of_headers(
+        [
+            (name.decode(), value.decode("latin-1"))
+            for name, value in headers
+            if name in (b"traceparent", b"tracestate")
+        ]
+    )
 
 
 def joined(traceparent: str, tracestate: str | None) -> str | None:

@@ -11,7 +11,7 @@ from broker.event import Event
 from broker.ingress import Door, Entrance
 from broker.ingress.door import sent_by
 from broker.ports import Origin
-from broker.tracecontext import of_headers
+from broker.tracecontext import of_raw_headers
 
 Header = tuple[bytes, bytes]
 
@@ -163,7 +163,7 @@ class Taking:
             return
         tracer = self._door.tracer
         if tracer is not None:
-            parent = of_headers(self.headers)
+            parent = of_raw_headers(self.headers)
             events, self._origin = tracer.arrive(events, self._origin, parent=parent)
         self._events = events
         try:

@@ -22,7 +22,7 @@ from broker.callbacks import CONSENT, Callbacks
 from broker.ingress.door import Door, Entrance, sent_by
 from broker.ingress.problems import problem
 from broker.ingress.receiving import Called, Receiving
-from broker.tracecontext import of_headers
+from broker.tracecontext import of_raw_headers
 
 _STORED: Final[Message] = {
     "type": "http.response.start",
@@ -90,7 +90,7 @@ class _ThroughDoor:
             if events:
                 origin = sent_by((scope.get("client") or ("unknown",))[0], sender)
                 if self._door.tracer is not None:
-                    parent = of_headers(headers)
+                    parent = of_raw_headers(headers)
                     events, origin = self._door.tracer.arrive(events, origin, parent=parent)
                 await entrance.emit(events)
                 self._door.accepted(entrance, events, origin, began)

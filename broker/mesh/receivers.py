@@ -21,6 +21,7 @@ from broker.ports import (
 )
 from broker.sourceplugin import SourcePlugin
 from broker.status import SourceStatus
+from broker.tracecontext import of_headers
 from broker.trigger import Source
 
 _TAKEN: Final = HttpReply()
@@ -47,7 +48,8 @@ class ReceiverRun:
         self._health = Health(f"{source.kind} {source.key}")
         self._health.runs()
         context = Context(source, channel, self._health, watch=watch, tracer=tracer)
-        self._emit = _AtOnce(context)
+        self._context = context
+        self._is_traced = tracer is not None
         plugin = plugin or plugins.source_of(source.kind, source.at)
         self._receiver: Receiver = plugin.make(source.spec, context)
 
@@ -62,14 +64,22 @@ class ReceiverRun:
     async def receive(self, request: HttpRequest) -> HttpReply:
         """Return how to answer the request; raises whatever the source raises."""
         SOURCE.set(f"{self.source.kind} {self.source.key}")  # for this request's own task
-        return await self._receiver.receive(request, self._emit) or _TAKEN
+        parent = of_headers(request.headers) if self._is_traced else None
+        return await self._receiver.receive(request, _AtOnce(self._context, parent)) or _TAKEN
 
 
 class _AtOnce:
-    """See `broker.ports.Emitter`: one that never waits, as somebody waits for an answer."""
+    """See `broker.ports.Emitter`: one that never waits, as somebody waits for an answer.
 
-    def __init__(self, context: Context) -> None:
-        self.at_once = context.emit.at_once
+    What it emits follows from the span ``parent``, if that is known.
+    """
+
+    def __init__(self, context: Context, parent: str | None) -> None:
+        self._context = context
+        self._parent = parent
 
     async def __call__(self, events: Emitted | Iterable[Emitted]) -> None:
         await self.at_once(events)
+
+    async def at_once(self, events: Emitted | Iterable[Emitted]) -> None:
+        await self._context.at_once(self._context.checked(events), parent=self._parent)

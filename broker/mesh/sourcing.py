@@ -115,22 +115,25 @@ class Context:
     def lag(self, events: int | None, *, since: datetime | None = None) -> None:
         self._health.lag(events, since)
 
-    async def append(self, events: Sequence[Event]) -> None:
-        """Store events, as they come, with the extensions that the manifest adds."""
+    async def append(self, events: Sequence[Event], *, parent: str | None = None) -> None:
+        """Store events, as they come, with the extensions that the manifest adds.
+
+        They follow from the span ``parent``, if that is known.
+        """
         if self.extensions:
             events = [event.with_attributes(self.extensions, {}) for event in events]
         if events:
             origin = Origin("source", self._key)
             if self._tracer is not None:
-                events, origin = self._tracer.arrive(events, origin)
+                events, origin = self._tracer.arrive(events, origin, parent=parent)
             await self._open().append(events)
             self._health.emitted(len(events))
             self._watch.accepted(self._source.broker, events, origin, None)
 
-    async def at_once(self, events: Sequence[Event]) -> None:
+    async def at_once(self, events: Sequence[Event], *, parent: str | None = None) -> None:
         """Do what `append` does, or raise, and let operators see why it cannot be done."""
         try:
-            await self.append(events)
+            await self.append(events, parent=parent)
         except (ChannelUnavailable, ChannelFull) as error:
             self._health.store(str(error))
             raise

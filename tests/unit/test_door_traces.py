@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -14,13 +13,13 @@ import pytest
 from broker.app.serving import listening, served
 from broker.event import Event
 from broker.ingress import Door, Entrance, ingress
-from broker.ports import Answer, Arrival, Origin
+from broker.ports import Arrival
 from broker.trigger import Broker
+from tests.tracing import OWN, Tracing
 from tests.watching import Noting
 
 SOON = 30.0
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-OWN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 LINES = [
     "POST /default/orders HTTP/1.1",
@@ -31,36 +30,6 @@ LINES = [
     "ce-type: t",
     "content-length: 0",
 ]
-
-
-class Tracing:
-    """A `broker.ports.Tracer` that keeps whose children it was asked for."""
-
-    def __init__(self) -> None:
-        self.parents: list[str | None] = []
-
-    def arrive(
-        self,
-        events: Sequence[Event],
-        origin: Origin,
-        *,
-        parent: str | None = None,
-        cause: str | None = None,
-    ) -> tuple[Sequence[Event], Origin]:
-        self.parents.append(parent)
-        arrival = Arrival(0.0, [parent] * len(events), cause)
-        return [replace(each, trace=OWN) for each in events], origin._replace(arrival=arrival)
-
-    def begin(self, event: Event) -> Event:
-        raise AssertionError(event)
-
-    async def send_together(
-        self,
-        trigger: str,
-        events: Sequence[Event],
-        send: Callable[[Sequence[Event]], Awaitable[Answer]],
-    ) -> Answer:
-        raise AssertionError(trigger)
 
 
 @asynccontextmanager

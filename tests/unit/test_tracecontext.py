@@ -50,10 +50,7 @@ def test_a_tracestate_that_is_wrong_is_left_out(state: str) -> None:
 
 
 def test_several_tracestates_of_a_request_are_one_and_several_traceparents_none() -> None:
-    parent, states = (
-        (b"traceparent", PARENT.encode()),
-        [(b"tracestate", b"a=1"), (b"tracestate", b"b=2")],
-    )
+    parent, states = ("traceparent", PARENT), [("tracestate", "a=1"), ("tracestate", "b=2")]
 
     assert of_headers([*states, parent]) == f"{PARENT} a=1,b=2"
     assert of_headers([parent, parent]) is None
