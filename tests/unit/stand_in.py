@@ -211,9 +211,14 @@ def application(
 
 
 @asynccontextmanager
-async def admin_port(mesh: StandIn, *, audit_file: Path | None = None) -> AsyncIterator[int]:
+async def admin_port(
+    mesh: StandIn, *, audit_file: Path | None = None, stories: Stories | None = None
+) -> AsyncIterator[int]:
     closing = asyncio.Event()
-    async with served(application(mesh, closing, audit_file=audit_file)) as (port, _):
+    async with served(application(mesh, closing, audit_file=audit_file, stories=stories)) as (
+        port,
+        _,
+    ):
         try:
             yield port
         finally:
