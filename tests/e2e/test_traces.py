@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -48,6 +48,11 @@ async def send(mesh: RunningMesh, event: Event, headers: Mapping[str, str] = PRO
     return (await mesh.request("POST", f"/{BROKER}", headers=told, body=event.data)).status
 
 
+def stored(mesh: RunningMesh, query: str) -> Sequence[tuple[object, ...]]:
+    with closing(sqlite3.connect(mesh.data_dir / "cemesh.db")) as file:
+        return file.execute(query).fetchall()
+
+
 def having(*wanted: str) -> Callable[[Spans], bool]:
     """Return whether there are spans of all these names, as many of each."""
     return lambda spans: all(names(spans).count(each) >= wanted.count(each) for each in wanted)
@@ -64,13 +69,14 @@ async def test_a_trace_leads_from_the_producer_over_a_crash_and_a_retry_to_a_rep
     with Collector() as collector:
         async with Subscriber() as subscriber:
             url = subscriber.answers("/first", [503, reply(200, answer)])
-            first = trigger("first", url, retry=2, backoff="PT1S", type="com.example.thing")
+            first = trigger("first", url, retry=2, backoff="PT2S", type="com.example.thing")
             second = trigger("second", subscriber.url("/second"), type="done")
             text = manifest(broker(), first, second)
             async with traced(text, collector.environment) as mesh:
                 sent = event("1").with_attributes({"traceparent": ATTRIBUTE}, {})
                 assert await send(mesh, sent) == 202
                 await collector.until(having(PUBLISH, "deliver default/first"))
+                await mesh.until(lambda _: stored(mesh, "SELECT attempts FROM deferred") == [(1,)])
                 await mesh.kill9()
                 await mesh.start()
                 [replied] = await subscriber.received_at("/second", 1)
@@ -78,16 +84,16 @@ async def test_a_trace_leads_from_the_producer_over_a_crash_and_a_retry_to_a_rep
                 spans = await collector.until(having(PUBLISH, PUBLISH, *deliveries))
             requests = await subscriber.received_at("/first", 2)
 
-    published, stored_reply = named(spans, PUBLISH)
+    published, emitted = named(spans, PUBLISH)
     refused, taken = named(spans, "deliver default/first")
     onward = one(spans, "deliver default/second")
     assert {span.trace for span in spans} == {TRACE}
     assert (published.parent, published.kind) == (SPAN, "SERVER")
     assert one(spans, "receive default/first").parent == published.id
     assert [refused.parent, taken.parent] == [published.id] * 2
-    assert (stored_reply.parent, stored_reply.kind) == (taken.id, "PRODUCER")
-    assert stored_reply.links == [(TRACE, published.id)]
-    assert onward.parent == stored_reply.id
+    assert (emitted.parent, emitted.kind) == (taken.id, "PRODUCER")
+    assert emitted.links == [(TRACE, published.id)]
+    assert onward.parent == emitted.id
     assert [(number(each), each.fault) for each in (refused, taken)] == [
         (1, "503 Service Unavailable"),
         (2, None),
@@ -278,8 +284,7 @@ async def test_where_no_collector_is_named_nothing_is_imported_and_nothing_store
             assert await mesh.terminate() == 0
             imported = mesh.output()
 
-    with closing(sqlite3.connect(mesh.data_dir / "cemesh.db")) as stored:
-        assert stored.execute("SELECT trace FROM log_1").fetchall() == [(None,)]
+    assert stored(mesh, "SELECT trace FROM log_1") == [(None,)]
     assert "broker.observe.tracing.environment" in imported
     assert "opentelemetry" not in imported
     assert TRACE not in (request.header("traceparent") or TRACE)
