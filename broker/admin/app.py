@@ -23,7 +23,7 @@ from broker.admin.parked import ParkedRoutes
 from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
 from broker.admin.stories import StoryRoutes
-from broker.admin.tail import Tail
+from broker.admin.tail import Tail, filter_in
 from broker.errors import CemeshError
 from broker.observe.audit import AuditLog
 from broker.observe.metrics import CONTENT_TYPE, Metrics
@@ -112,4 +112,5 @@ class _Routes:
         return document(StatusDocument.of(await self._mesh.status()))
 
     async def tail(self, request: Request) -> Response:
-        return Tail(self._mesh.channel(broker_key(request)), self._closing)
+        channel = self._mesh.channel(broker_key(request))
+        return Tail(channel, self._closing, filter_in(request))

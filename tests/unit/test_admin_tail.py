@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import quote, urlencode
 
 from broker.channels.memory import MemoryChannel
 from broker.event import Event
@@ -14,22 +15,24 @@ from tests.unit.stand_in import (
     StandIn,
     admin_port,
     application,
+    ask,
     event,
     eventually,
     line,
     served,
 )
 
-REQUEST = b"GET /api/v1/brokers/default/default/tail HTTP/1.1\r\nHost: localhost\r\n\r\n"
+TAIL = "/api/v1/brokers/default/default/tail"
 
 
 @asynccontextmanager
 async def following(
-    port: int,
+    port: int, filter: str = ""
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Follow the broker; the body is read as it came, in chunks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(REQUEST)
+    query = f"?{urlencode({'filter': filter})}" if filter else ""
+    writer.write(f"GET {TAIL}{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
     assert head.startswith(b"HTTP/1.1 200")
     assert b"content-type: application/x-ndjson" in head.lower()
@@ -73,6 +76,27 @@ async def test_every_event_is_one_line_whatever_its_payload_looks_like() -> None
     assert streamed.count(b"\n") == 1
     assert streamed.endswith(b"\n")
     assert json.loads(streamed)["data"] == {"n": "a\nb"}
+
+
+async def test_a_filter_lets_only_through_what_passes_it() -> None:
+    mesh = await StandIn.start()
+    filter = "subject LIKE 'order-%' AND NOT EXISTS test"
+    async with admin_port(mesh) as port, following(port, filter) as (reader, _):
+        await mesh.mesh_channel.append([event("1"), event("2", subject="order-7", test="yes")])
+        await mesh.mesh_channel.append([event("3", subject="order-8"), event("4")])
+        streamed = await chunk(reader)
+
+    assert json.loads(streamed)["id"] == "3"
+
+
+async def test_a_filter_that_is_wrong_is_refused_with_the_column() -> None:
+    async with admin_port(await StandIn.start()) as port:
+        answer = await ask(port, "GET", f"{TAIL}?filter={quote('type = = 1')}")
+
+    assert answer.status == 400
+    detail = json.loads(answer.body)["detail"]
+    assert detail.startswith("'filter': ")
+    assert "at column 8" in detail
 
 
 async def test_a_server_that_stops_ends_the_stream() -> None:
