@@ -230,6 +230,7 @@ WORKER: Final = Family(
     kind="gauge",
     help="Whether each process of a mesh with --workers runs now: 1 or 0.",
     labels=["worker"],
+    parts=frozenset(),
 )
 BUILD: Final = Family(
     name="cemesh_build_info", kind="gauge", help="1, of what is running.", labels=["version"]

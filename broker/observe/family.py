@@ -37,7 +37,7 @@ class Family:
     """A metric with its series, one for each combination of ``labels``.
 
     ``unit`` is what is counted or measured, empty where it is a yes or no. ``parts`` are those of
-    the mesh whose processes tell it.
+    the mesh whose processes tell it, as a process does that is all of them; none where only that.
     """
 
     name: str
