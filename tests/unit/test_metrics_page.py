@@ -44,11 +44,9 @@ def test_no_page_tells_of_a_metric_that_is_not_there() -> None:
 
 def test_its_queries_can_be_asked(promtool: Path, tmp_path: Path) -> None:
     section = PAGE.read_text().partition("## What to look at")[2]
-    queries = re.findall(r"^\| `(.*?)` \|", section.replace("\\|", "OR"), re.MULTILINE)
-    rules = [
-        {"record": f"page:query:{number}", "expr": each.replace("OR", "|")}
-        for number, each in enumerate(queries)
-    ]
+    found = re.findall(r"^\| `(.*?)` \|", section.replace("\\|", "OR"), re.MULTILINE)
+    queries = [each.replace("OR", "|") for each in found]
+    rules = [{"record": f"page:{number}", "expr": each} for number, each in enumerate(queries)]
     file = tmp_path / "rules.yaml"
     file.write_bytes(msgspec.yaml.encode({"groups": [{"name": "page", "rules": rules}]}))
 
