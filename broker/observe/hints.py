@@ -26,6 +26,9 @@ HINTS: Final[Mapping[str, str]] = {
         "see to the collector, and to OTEL_EXPORTER_OTLP_ENDPOINT"
     ),
     "traces taken again": "nothing",
+    "traces dropped, as more come than can be sent": (
+        "sample fewer (OTEL_TRACES_SAMPLER), or let more wait (OTEL_BSP_MAX_QUEUE_SIZE)"
+    ),
     # taking events
     "event not taken": "report it with the traceback",
     "request not taken": "see the traceback; it is the source's",

@@ -1,7 +1,8 @@
 """How spans leave the process: in batches, by a thread, and without a word for each that cannot.
 
-The exporter of the SDK logs every request that fails. Here a collector that does not take spans is
-told of once, and once that it does again.
+The SDK logs every request that fails and, again and again, that more spans come than it can send.
+Here a collector that does not take spans is told of once, and once that it does again; that there
+are too many is told once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 _log: Final = logging.getLogger("cemesh.tracing")
 
-_REPEATS_ITSELF: Final = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
+_EXPORTERS: Final = "opentelemetry.exporter"
+_BATCHES: Final = "opentelemetry.sdk._shared_internal"
 
 _LEAVES_WITHIN: Final = timedelta(seconds=5)
 """How long the last spans have to leave, at most: nobody waits for a collector that is down."""
@@ -39,18 +41,38 @@ class _FirstWord(logging.Handler):
             self.text = record.getMessage()
 
 
+class _TooMany(logging.Handler):
+    """Tells once that spans are dropped, unless that is because nobody takes any."""
+
+    def __init__(self, telling: _Telling) -> None:
+        super().__init__(logging.WARNING)
+        self._telling = telling
+        self._told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self._told and not self._telling.fails:
+            self._told = True
+            extra = {"endpoint": self._telling.endpoint, "why": record.getMessage()}
+            _log.warning("traces dropped, as more come than can be sent", extra=extra)
+
+
 class _Telling(SpanExporter):
     """An exporter that tells when it ceases to work, and when it works again."""
 
     def __init__(self, exporter: SpanExporter, endpoint: str) -> None:
         self._exporter = exporter
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._said = _FirstWord()
         self._lost = 0
-        for name in _REPEATS_ITSELF:
+        for name, handler in ((_EXPORTERS, self._said), (_BATCHES, _TooMany(self))):
             library = logging.getLogger(name)
             library.propagate = False
-            library.handlers = [self._said]
+            library.handlers = [handler]
+
+    @property
+    def fails(self) -> bool:
+        """Whether the last spans were not taken."""
+        return self._lost > 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._said.text = None
@@ -61,12 +83,12 @@ class _Telling(SpanExporter):
                 why = (self._said.text or "no answer").partition("?")[0][:_LONGEST]
                 _log.warning(
                     "traces not taken, and dropped until they are",
-                    extra={"endpoint": self._endpoint, "why": why},
+                    extra={"endpoint": self.endpoint, "why": why},
                 )
             self._lost += len(spans)
         elif self._lost:
             _log.warning(
-                "traces taken again", extra={"endpoint": self._endpoint, "spans_lost": self._lost}
+                "traces taken again", extra={"endpoint": self.endpoint, "spans_lost": self._lost}
             )
             self._lost = 0
         return result
