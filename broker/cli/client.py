@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from socket import SOCK_STREAM, getaddrinfo
 from typing import Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -235,6 +236,15 @@ def _user() -> str:
     except (KeyError, OSError):  # the system has no name for who runs it
         user = str(os.getuid())
     return quote(f"{user}@{socket.gethostname()}", safe="@", errors="surrogateescape")
+
+
+def addresses(host: str, port: int) -> Sequence[str]:
+    """Return all addresses of a host. Raises `UnreachableError` where it has none."""
+    try:
+        found = getaddrinfo(host, port, type=SOCK_STREAM)
+    except OSError as error:
+        raise UnreachableError(f"no host is known as {host} ({error.strerror})") from None
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def _query(**given: str | None) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from broker.cli.exits import RefusedError
 from broker.cli.help import Command
 from broker.cli.options import admin_address, output_option
+from broker.cli.values import Address
 
 if TYPE_CHECKING:
     from broker.admin.models import (
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
         AttemptDocument,
         DecisionDocument,
         EventName,
+        StoriesDocument,
         StoryDocument,
         TriggerStoryDocument,
     )
@@ -52,6 +55,7 @@ _TOLD: Final = frozenset({"retry-after", "content-type", "location"})
 
       cemesh event 1042
       cemesh event 1042 --source /shop/berlin
+      cemesh event 1042 --admin-port 8081 --also localhost:8082 --also localhost:8083
       cemesh event 1042 --output json | jq '.stories[0].triggers[].steps'
 
     Exit codes:
@@ -64,9 +68,26 @@ _TOLD: Final = frozenset({"retry-after", "content-type", "location"})
 )
 @click.argument("id")
 @click.option("--source", help="The source, where several have sent that id.")
+@click.option(
+    "--also",
+    type=Address(),
+    multiple=True,
+    envvar="CEMESH_ADMIN_ALSO",
+    show_envvar=True,
+    help="Ask this admin port as well: parts of a mesh that run apart know a part of the story "
+    "each. Repeatable; where a name has several addresses, all of them are asked.",
+)
 @admin_address
 @output_option
-def event(*, id: str, source: str | None, admin_host: str, admin_port: int, output: str) -> None:
+def event(
+    *,
+    id: str,
+    source: str | None,
+    also: tuple[tuple[str, int], ...],
+    admin_host: str,
+    admin_port: int,
+    output: str,
+) -> None:
     """Tell what became of the event with this ID.
 
     When it was accepted and by whom; which triggers have had it, with every attempt and its answer;
@@ -75,9 +96,7 @@ def event(*, id: str, source: str | None, admin_host: str, admin_port: int, outp
     """
     import msgspec
 
-    from broker.cli.client import AdminClient
-
-    told = AdminClient(admin_host, admin_port).story(id, source)
+    told = _told(id, source, [(admin_host, admin_port), *also])
     if output == "json":
         click.echo(msgspec.json.encode(told))
         return
@@ -86,6 +105,24 @@ def event(*, id: str, source: str | None, admin_host: str, admin_port: int, outp
             click.echo()
         for line in _lines(story):
             click.echo(line)
+
+
+def _told(id: str, source: str | None, ports: Sequence[tuple[str, int]]) -> StoriesDocument:
+    """Return what all these know together. Raises as the first does, where none knows anything."""
+    from broker.cli.client import AdminClient, addresses
+    from broker.cli.storymerging import merged
+
+    told: list[StoriesDocument] = []
+    refused: list[RefusedError] = []
+    for host, port in ports:
+        for address in addresses(host, port) if len(ports) > 1 else [host]:
+            try:
+                told.append(AdminClient(address, port).story(id, source))
+            except RefusedError as error:
+                refused.append(error)
+    if not told:
+        raise refused[0]
+    return merged(told)
 
 
 def _lines(story: StoryDocument) -> Iterator[str]:

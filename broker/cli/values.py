@@ -18,6 +18,7 @@ _UNITS: Final = {
     "d": timedelta(days=1),
 }
 _WITH_PASSWORD: Final = re.compile(r"://[^/]*:.*@")
+_LAST_PORT: Final = 65_535
 _SIZES: Final = {
     "": 1,
     "KB": 10**3,
@@ -168,3 +169,22 @@ class Authorities(click.ParamType[str]):
             return read_authorities(Path(str(value)))
         except ValueError as error:
             self.fail(f"{value} {error}", param, ctx)
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """A host and a port: ``HOST:PORT``, ``[::1]:8081``."""
+
+    name = "host:port"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            host, port = value
+            return host, port
+        found = re.fullmatch(r"(?:\[([^\]]+)\]|([^:\s]+)):(\d{1,5})", str(value), re.ASCII)
+        if not found or int(found[3]) > _LAST_PORT:
+            self.fail(
+                f"'{value}' is not HOST:PORT, such as localhost:8081 or [::1]:8081", param, ctx
+            )
+        return found[1] or found[2], int(found[3])

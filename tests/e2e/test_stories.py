@@ -6,9 +6,11 @@ import asyncio
 import json
 import re
 import subprocess
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -214,3 +216,53 @@ async def test_whatever_process_had_an_event_its_story_is_told(running_mesh: Mes
                 assert await outcomes(mesh, each) == {"default/all": "delivered"}
             files = [each.name for each in mesh.data_dir.glob("stories-*.db")]
             assert sorted(files) == ["stories-0.db", "stories-1.db", "stories-2.db"]
+
+
+@pytest.fixture(params=["kafka", "rabbitmq"])
+def channel(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a channel that no other test has."""
+    address: str = request.getfixturevalue(request.param)
+    if request.param == "rabbitmq":
+        return address
+    name = f"stories-{uuid.uuid4()}-{{{{ .Name }}}}"
+    config = {
+        "default.topic.partitions": "3",
+        "default.topic.replication.factor": "1",
+        "brokers.topic.template": name,
+        "triggers.consumergroup.template": name,
+    }
+    return f"kafka://{address}?{urlencode(config)}"
+
+
+async def test_of_parts_that_run_apart_each_tells_what_it_knows(
+    tmp_path: Path, channel: str
+) -> None:
+    environment = {"CEMESH_CHANNEL": channel}
+    async with Subscriber() as subscriber:
+        text = manifest(broker(), trigger("all", subscriber.url("/all")))
+        async with (
+            RunningMesh(
+                tmp_path / "dispatcher", text, part="dispatcher", environment=environment
+            ) as dispatcher,
+            RunningMesh(
+                tmp_path / "ingress", text, part="ingress", environment=environment
+            ) as ingress,
+        ):
+            assert await ingress.send(BROKER, event("1")) == 202
+            await dispatcher.until(lambda status: told_of(status, "default/all").delivered == 1)
+
+            of_ingress = await cemesh(ingress, "event", "1")
+            assert "sent by 127.0.0.1" in of_ingress
+            assert "attempt 1" not in of_ingress
+            of_dispatcher = await cemesh(dispatcher, "event", "1")
+            assert "It came in by another process" in of_dispatcher
+            assert "attempt 1" in of_dispatcher
+            also = f"127.0.0.1:{dispatcher.admin_port}"
+            assert await cemesh(ingress, "event", "1", "--also", also) == (
+                "com.example.thing  source=/tests  id=1\n"
+                "…  accepted by default/default, sent by 127.0.0.1\n"
+                "\n"
+                "default/all  delivered, after 1 attempt\n"
+                f"    …  attempt 1  {subscriber.url('/all')}  200 OK  …\n"
+            )
+            assert not list((tmp_path / "ingress").glob("**/stories-*"))
