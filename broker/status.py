@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol, TypeVar
 
 from broker.errors import Problem
+from broker.event import Event
 from broker.ports import Archive, Books, Pause, Refusal
 from broker.settings import WHOLE, Part
 from broker.trigger import Trigger
@@ -235,5 +236,12 @@ class Operated(Protocol):
 
         One whose trigger does not run here, or that is not there, is kept and said. Raises
         `UnknownBroker`, `ChannelUnavailable`, `ChannelFull`.
+        """
+        ...
+
+    async def redrive_edited(self, broker: str, id: str, edited: Event) -> Redriven:
+        """Hand another event to the trigger that gave this dead letter up.
+
+        The letter is there until the other event is durable. As `redrive` does, otherwise.
         """
         ...

@@ -13,7 +13,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from broker.admin.auditing import Audited
+from broker.admin.console import Console
 from broker.admin.deadletters import DeadLetterRoutes, broker_key
+from broker.admin.editing import EditRoutes
 from broker.admin.events import EventRoutes
 from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
@@ -22,9 +24,11 @@ from broker.admin.models import Ready, StatusDocument
 from broker.admin.parked import ParkedRoutes
 from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
+from broker.admin.sending import SendRoutes
 from broker.admin.stories import StoryRoutes
 from broker.admin.tail import Tail, filter_in
 from broker.errors import CemeshError
+from broker.ingress import Door
 from broker.observe.audit import AuditLog
 from broker.observe.metrics import CONTENT_TYPE, Metrics
 from broker.ports.stories import Stories
@@ -36,6 +40,7 @@ def admin(
     metrics: Metrics,
     closing: asyncio.Event,
     *,
+    door: Door,
     stories: Stories | None,
     audit: AuditLog,
     set_log_level: SetLevel,
@@ -43,8 +48,8 @@ def admin(
     """Return the application of the admin port.
 
     Set ``closing`` when the server is to stop: it ends the streams that clients follow, which
-    the server would otherwise wait for. What is changed by it is in ``audit``; ``stories`` are
-    None where none are kept.
+    the server would otherwise wait for. What is sent or edited over it goes through the ``door`` of
+    the data port. What is changed by it is in ``audit``; ``stories`` are None where none are kept.
     """
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
@@ -56,6 +61,7 @@ def admin(
     trigger = "/api/v1/triggers/{namespace}/{name}"
     return Starlette(
         routes=[
+            *Console().routes(),
             Route("/healthz", routes.healthz),
             Route("/readyz", routes.readyz),
             Route("/metrics", routes.metrics),
@@ -70,6 +76,12 @@ def admin(
             Route(f"{broker}/deadletters", letters.list),
             Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
             Route(f"{broker}/deadletters/{{id}}", letters.show),
+            Route(
+                f"{broker}/deadletters/{{id}}/redrive",
+                EditRoutes(mesh, door).redrive,
+                methods=["POST"],
+            ),
+            Route(f"{broker}/send", SendRoutes(door).send, methods=["POST"]),
             Route(f"{trigger}/delivery", triggers.delivery),
             Route(f"{trigger}/pause", pauses.pause, methods=["POST"]),
             Route(f"{trigger}/resume", pauses.resume, methods=["POST"]),

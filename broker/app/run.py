@@ -74,6 +74,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         household.mesh,
         made.metrics,
         closing,
+        door=made.door,
         stories=household.stories,
         audit=audit,
         set_log_level=household.set_log_level,

@@ -153,6 +153,7 @@ class _Worker:
             "parked": mesh.parked,
             "order": mesh.order,
             "redrive": mesh.redrive,
+            "redrive_edited": mesh.redrive_edited,
             "log": self._log,
             "consent": self._consent,
             "history": lambda broker, **asked: mesh.channel(broker).history(**asked),

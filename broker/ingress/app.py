@@ -8,7 +8,6 @@ they come here: this is the way for other servers, and the one that the other mu
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
 from starlette.applications import Starlette
@@ -19,10 +18,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.callbacks import CONSENT, Callbacks
-from broker.ingress.door import Door, Entrance, sent_by
+from broker.ingress.door import Door
 from broker.ingress.problems import problem
 from broker.ingress.receiving import Called, Receiving
-from broker.tracecontext import of_raw_headers
+from broker.ingress.storing import store
 
 _STORED: Final[Message] = {
     "type": "http.response.start",
@@ -72,7 +71,7 @@ class _ThroughDoor:
             await self._app(scope, receive, send)
             return
         try:
-            await self._store(entrance, scope, receive)
+            await store(self._door, entrance, scope, receive)
         except ClientDisconnect:
             return  # before its end, so nothing was stored
         except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
@@ -80,22 +79,6 @@ class _ThroughDoor:
             return
         await send(_STORED)
         await send(_NO_BODY)
-
-    async def _store(self, entrance: Entrance, scope: Scope, receive: Receive) -> None:
-        began, headers = monotonic(), scope["headers"]
-        sender = self._door.check(entrance, headers)
-        body = await self._door.intake.read(receive)
-        try:
-            events = self._door.events(headers, body)
-            if events:
-                origin = sent_by((scope.get("client") or ("unknown",))[0], sender)
-                if self._door.tracer is not None:
-                    parent = of_raw_headers(headers)
-                    events, origin = self._door.tracer.arrive(events, origin, parent=parent)
-                await entrance.emit(events)
-                self._door.accepted(entrance, events, origin, began)
-        finally:
-            self._door.intake.release(len(body))
 
 
 class _Beside:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -153,30 +153,46 @@ class Running:
         return [each for each in self._desired.triggers.values() if each.broker == broker]
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
-        channel = self.channel(broker)
-        subscribed = await channel.books()
-        where = "on this broker" if Part.DISPATCHER in self._parts else "here: ask a dispatcher"
         redriven: list[str] = []
         kept: dict[str, str] = {}
+        subscribed = await self.channel(broker).books()
         for each in ids:
-            letter = await channel.dead_letters.get(each)
-            if letter is None:
-                kept[each] = "there is no such dead letter"
-            elif not letter.trigger:
-                kept[each] = "it is no event, but what a source was given, or what others wrote"
-            elif letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
-                kept[each] = f"its trigger {letter.trigger} does not run {where}"
-            else:
-                # Appended before it is removed: a crash between the two repeats, and loses not.
-                events: Sequence[Event] = [replace(letter.event, hops=0)]
-                origin = Origin("redrive", letter.trigger)
-                if self._tracer is not None:
-                    events, origin = self._tracer.arrive(events, origin)
-                await channel.append(events, to=letter.trigger)
-                self._watch.accepted(broker, events, origin, None)
-                await channel.dead_letters.remove([each])
+            why = await self._redrive(broker, each, subscribed)
+            if why is None:
                 redriven.append(each)
+            else:
+                kept[each] = why
         return Redriven(redriven=redriven, kept=kept)
+
+    async def redrive_edited(self, broker: str, id: str, edited: Event) -> Redriven:
+        subscribed = await self.channel(broker).books()
+        why = await self._redrive(broker, id, subscribed, edited=edited)
+        if why is None:
+            return Redriven(redriven=[id], kept={})
+        return Redriven(redriven=[], kept={id: why})
+
+    async def _redrive(
+        self, broker: str, id: str, subscribed: Collection[str], *, edited: Event | None = None
+    ) -> str | None:
+        """Return why the dead letter is kept, None where it has been redriven."""
+        channel = self.channel(broker)
+        where = "on this broker" if Part.DISPATCHER in self._parts else "here: ask a dispatcher"
+        letter = await channel.dead_letters.get(id)
+        if letter is None:
+            return "there is no such dead letter"
+        if not letter.trigger:
+            return "it is no event, but what a source was given, or what others wrote"
+        if letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
+            return f"its trigger {letter.trigger} does not run {where}"
+        # Appended before it is removed: a crash between the two repeats, and loses not.
+        events: Sequence[Event] = [replace(edited or letter.event, hops=0)]
+        origin = Origin("redrive", letter.trigger)
+        if self._tracer is not None:
+            events, origin = self._tracer.arrive(events, origin)
+        await channel.append(events, to=letter.trigger)
+        self._watch.accepted(broker, events, origin, None)
+        await channel.dead_letters.remove([id])
+        return None
 
     async def pause(self, trigger: str, why: str) -> Pause:
         channel = self._channel_of(trigger)

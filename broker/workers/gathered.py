@@ -12,6 +12,7 @@ from operator import add
 from typing import Final, Protocol
 
 from broker.errors import ChannelUnavailable, Problem
+from broker.event import Event
 from broker.mesh.parked import meant
 from broker.ports import Archive, Books, Pause
 from broker.status import (
@@ -152,15 +153,23 @@ class Gathered:
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         if self._here.is_shared(broker):
             return await self._here.redrive(broker, ids)
-        by_number = {each.number: each for each in self._workers}
         of_process: dict[_Process, list[str]] = {}
         for each in ids:
-            of_process.setdefault(by_number.get(shard_of(each), self._here), []).append(each)
+            of_process.setdefault(self._holder(each), []).append(each)
         results = [await process.redrive(broker, some) for process, some in of_process.items()]
         kept: dict[str, str] = {}
         for result in results:
             kept.update(result.kept)
         return Redriven(redriven=[one for each in results for one in each.redriven], kept=kept)
+
+    async def redrive_edited(self, broker: str, id: str, edited: Event) -> Redriven:
+        process = self._here if self._here.is_shared(broker) else self._holder(id)
+        return await process.redrive_edited(broker, id, edited)
+
+    def _holder(self, letter: str) -> _Process:
+        """Return the process whose shard has, or would have, the dead letter of that id."""
+        number = shard_of(letter)
+        return next((each for each in self._workers if each.number == number), self._here)
 
 
 # --- sums ----------------------------------------------------------------------------------

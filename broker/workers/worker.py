@@ -13,6 +13,7 @@ from socket import socket
 from typing import Any, Final
 
 from broker.errors import CemeshError, ChannelUnavailable, DataDirectoryInUse
+from broker.event import Event
 from broker.mesh.parts import of_parts
 from broker.settings import LogLevel, Settings
 from broker.status import MeshStatus, Order, Parked, Redriven, WorkerStatus
@@ -257,4 +258,8 @@ class Worker:
 
     async def redrive(self, broker: str, ids: Sequence[str]) -> Redriven:
         redriven: Redriven = await self.call("redrive", broker, ids)
+        return redriven
+
+    async def redrive_edited(self, broker: str, id: str, edited: Event) -> Redriven:
+        redriven: Redriven = await self.call("redrive_edited", broker, id, edited)
         return redriven

@@ -23,11 +23,12 @@ from broker.channels.memory import MemoryBackend, MemoryChannel
 from broker.errors import Problem, UnknownBroker, UnknownTrigger
 from broker.event import Event
 from broker.filters import EVERYTHING
+from broker.ingress import Door, Entrance
 from broker.mesh.parked import meant
 from broker.observe.audit import AuditLog
 from broker.observe.logging import Level, set_level
 from broker.observe.metrics import Metrics
-from broker.ports import BackendOptions, Pause, Refusal
+from broker.ports import UNWATCHED, BackendOptions, Pause, Refusal, Watcher
 from broker.ports.stories import Stories
 from broker.settings import WHOLE, Part
 from broker.status import (
@@ -41,12 +42,14 @@ from broker.status import (
     TriggerState,
     TriggerStatus,
 )
-from broker.trigger import Trigger
+from broker.trigger import Access, Broker, Trigger
 
 DEADLINE = 30.0
 """Seconds after which an effect that is waited for will not come."""
 
 BROKER = "default/default"
+
+MAX_EVENT_BYTES = 64 << 10
 
 
 def event(id: str = "1", data: bytes | None = b'{"n": 1}', **attributes: str) -> Event:
@@ -78,6 +81,7 @@ class StandIn:
     orders: list[tuple[Order, Sequence[Parked]]] = field(default_factory=list)
     redriven_batches: list[Sequence[str]] = field(default_factory=list)
     broken: Exception | None = None
+    clients: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     async def start(cls) -> Self:
@@ -168,6 +172,22 @@ class StandIn:
             redriven.append(each)
         return Redriven(redriven=redriven, kept=kept)
 
+    async def redrive_edited(self, broker: str, id: str, edited: Event) -> Redriven:
+        channel = self.channel(broker)
+        letter = await channel.dead_letters.get(id)
+        if letter is None:
+            return Redriven(redriven=[], kept={id: "there is no such dead letter"})
+        await channel.append([edited], to=letter.trigger)
+        await channel.dead_letters.remove([id])
+        return Redriven(redriven=[id], kept={})
+
+    def find(self, broker: str) -> Entrance | None:
+        """Return the way into the broker, as the data port finds it."""
+        if broker != BROKER:
+            return None
+        access = Access(bearer=self.clients) if self.clients else None
+        return Entrance(broker=Broker(key=BROKER, access=access), emit=self.mesh_channel.append)
+
     async def bury(
         self, *events: Event, trigger: str = "default/audit", body: bytes = b"no"
     ) -> None:
@@ -204,21 +224,39 @@ def application(
     *,
     audit_file: Path | None = None,
     stories: Stories | None = None,
+    watch: Watcher = UNWATCHED,
 ) -> Starlette:
     """Return the admin port's application for that mesh."""
-    audit = AuditLog(audit_file)
-    return admin(mesh, Metrics(), closing, stories=stories, audit=audit, set_log_level=_set_level)
+    metrics = Metrics()
+    door = Door(
+        mesh.find,
+        clients=list,
+        max_event_bytes=MAX_EVENT_BYTES,
+        max_pending_bytes=2 * MAX_EVENT_BYTES,
+        watch=watch,
+    )
+    return admin(
+        mesh,
+        metrics,
+        closing,
+        door=door,
+        stories=stories,
+        audit=AuditLog(audit_file),
+        set_log_level=_set_level,
+    )
 
 
 @asynccontextmanager
 async def admin_port(
-    mesh: StandIn, *, audit_file: Path | None = None, stories: Stories | None = None
+    mesh: StandIn,
+    *,
+    audit_file: Path | None = None,
+    stories: Stories | None = None,
+    watch: Watcher = UNWATCHED,
 ) -> AsyncIterator[int]:
     closing = asyncio.Event()
-    async with served(application(mesh, closing, audit_file=audit_file, stories=stories)) as (
-        port,
-        _,
-    ):
+    app = application(mesh, closing, audit_file=audit_file, stories=stories, watch=watch)
+    async with served(app) as (port, _):
         try:
             yield port
         finally:

@@ -27,11 +27,11 @@ TAIL = "/api/v1/brokers/default/default/tail"
 
 @asynccontextmanager
 async def following(
-    port: int, filter: str = ""
+    port: int, wanted: str = ""
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Follow the broker; the body is read as it came, in chunks."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    query = f"?{urlencode({'filter': filter})}" if filter else ""
+    query = f"?{urlencode({'filter': wanted})}" if wanted else ""
     writer.write(f"GET {TAIL}{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), DEADLINE)
     assert head.startswith(b"HTTP/1.1 200")
@@ -80,8 +80,8 @@ async def test_every_event_is_one_line_whatever_its_payload_looks_like() -> None
 
 async def test_a_filter_lets_only_through_what_passes_it() -> None:
     mesh = await StandIn.start()
-    filter = "subject LIKE 'order-%' AND NOT EXISTS test"
-    async with admin_port(mesh) as port, following(port, filter) as (reader, _):
+    wanted = "subject LIKE 'order-%' AND NOT EXISTS test"
+    async with admin_port(mesh) as port, following(port, wanted) as (reader, _):
         await mesh.mesh_channel.append([event("1"), event("2", subject="order-7", test="yes")])
         await mesh.mesh_channel.append([event("3", subject="order-8"), event("4")])
         streamed = await chunk(reader)

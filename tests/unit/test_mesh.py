@@ -411,6 +411,31 @@ async def test_a_dead_letter_is_redriven_with_its_hops_counted_anew(
         assert await mesh.channel(BROKER.key).dead_letters.list() == []
 
 
+async def test_a_dead_letter_is_redriven_as_another_event_to_its_trigger_alone(
+    store: Store, subscriber: Subscriber
+) -> None:
+    orders = make_trigger("orders", subscriber.url("/orders"))
+    other = make_trigger("other", subscriber.url("/other"))
+    letter = await bury(store, orders, make_event("1"))
+    async with make_mesh() as mesh:
+        await mesh.apply(desired(orders, other))
+        store.outage = "the disk is full"
+        with pytest.raises(ChannelUnavailable):
+            await mesh.redrive_edited(BROKER.key, letter, make_event("2"))
+        store.outage = None
+        assert len(await mesh.channel(BROKER.key).dead_letters.list()) == 1
+
+        result = await mesh.redrive_edited(BROKER.key, letter, make_event("2"))
+        again = await mesh.redrive_edited(BROKER.key, letter, make_event("3"))
+
+        assert (result.redriven, result.kept) == ([letter], {})
+        assert again.kept == {letter: "there is no such dead letter"}
+        await subscriber.received_at("/orders", 1)
+        assert ids(subscriber, "/orders") == ["2"]
+        assert ids(subscriber, "/other") == []
+        assert await mesh.channel(BROKER.key).dead_letters.list() == []
+
+
 async def test_a_dead_letter_whose_trigger_does_not_run_there_is_kept(
     store: Store, subscriber: Subscriber
 ) -> None:

@@ -24,6 +24,7 @@ from broker.admin.models.events import (
 from broker.admin.models.logs import LogDocument, LogRequest
 from broker.admin.models.parked import ParkedDocument, ParkedList, ParkedRequest
 from broker.admin.models.pauses import PauseDocument, PauseRequest
+from broker.admin.models.sending import SentDocument
 from broker.admin.models.status import (
     BrokerDocument,
     ManifestProblem,
@@ -78,6 +79,7 @@ __all__ = [
     "RedrivenDocument",
     "RefusalDocument",
     "RefusalSummary",
+    "SentDocument",
     "SourceDocument",
     "StatusDocument",
     "StoredDocument",
