@@ -185,7 +185,8 @@ class Running:
         if letter.trigger not in subscribed or not self._runs(letter.trigger, channel):
             return f"its trigger {letter.trigger} does not run {where}"
         # Appended before it is removed: a crash between the two repeats, and loses not.
-        events: Sequence[Event] = [replace(edited or letter.event, hops=0)]
+        trace = letter.event.trace  # also of what was edited
+        events: Sequence[Event] = [replace(edited or letter.event, hops=0, trace=trace)]
         origin = Origin("redrive", letter.trigger)
         if self._tracer is not None:
             events, origin = self._tracer.arrive(events, origin)
