@@ -110,7 +110,12 @@ def connection(emit: Emit) -> Iterator[tuple[EventProtocol, Wire]]:
         key: Entrance(broker=Broker(key=key, access=access), emit=emit)
         for key, access in ACCESS.items()
     }
-    door = Door(brokers.get, clients=list, **LIMITS)
+    door = Door(
+        brokers.get,
+        clients=list,
+        max_event_bytes=LIMITS["max_event_bytes"],
+        max_pending_bytes=LIMITS["max_pending_bytes"],
+    )
     config = configured(ingress(door), linger=timedelta(seconds=1), door=door)
     config.load()
     protocol = EventProtocol(config=config, server_state=ServerState(), app_state={}, door=door)
