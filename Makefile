@@ -3,8 +3,8 @@
 # A clone needs Python 3.11 or newer, make and a C compiler; all else is installed into .venv,
 # from the locks and with their hashes. PYTHON=… chooses the interpreter that makes .venv.
 # The tests of Kafka and S3 need Java 17 and Maven besides, which fetches jars into .kafka and
-# .s3; those of RabbitMQ, Redis, MQTT and PostgreSQL the servers that Debian has, which they
-# install themselves as root.
+# .s3; those of RabbitMQ, Redis, MQTT, PostgreSQL and the console the servers, and the Chromium,
+# that Debian has, which they install themselves as root.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

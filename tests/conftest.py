@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 pytest_plugins = [
+    "tests.services.chromium",
     "tests.services.kafka.fixtures",
     "tests.services.measuring",
     "tests.services.mqtt.fixtures",
@@ -25,7 +26,7 @@ pytest_plugins = [
 
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
-_WAITING: Final = {"contract", "e2e"}
+_WAITING: Final = {"console", "contract", "e2e"}
 """The folders of tests that wait more than they work."""
 
 # A shared machine makes deadlines and health checks of speed say nothing about the code.
