@@ -81,7 +81,7 @@ class Attempts:
         self._triggers: dict[str, _OfTrigger] = {}
 
     def attempted(self, attempt: Attempt) -> None:
-        """Count one attempt."""
+        """Count one attempt, what it came to, and how long it took."""
         self._of(attempt.trigger).count(attempt)
 
     def decided(self, trigger: str, step: Step) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, get_args
 
+from broker.event import Event
 from broker.observe.durations import Durations
 from broker.observe.families import INGRESS, REFUSED, REPLIES, STORED
 from broker.ports import Origin, OriginKind, Reason
@@ -33,19 +34,24 @@ class Incoming:
         self._refused: Counter[tuple[str, int, Reason]] = Counter()
         self._replies: Counter[str] = Counter()
 
-    def accepted(self, broker: str, events: int, origin: Origin, seconds: float | None) -> None:
-        """Count so many events, and the request that they came by, if that took ``seconds``."""
+    def accepted(
+        self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
+    ) -> None:
+        """Count the events, and time the request that they came by; see `broker.ports.Watcher`."""
         counted = self._brokers.get(broker)
         if counted is None:
             counted = self._brokers[broker] = _OfBroker()
-        counted.events[origin.kind] += events
+        counted.events[origin.kind] += len(events)
         if seconds is not None:
             counted.requests.add(seconds)
         elif origin.kind == "reply":
-            self._replies[origin.who] += events
+            self._replies[origin.who] += len(events)
 
     def refused(self, broker: str | None, status: int, reason: Reason) -> None:
-        """Count a request that was refused."""
+        """Count a request that was refused.
+
+        A name that a client made up must not become a label: see `broker.ports.Watcher`.
+        """
         self._refused[broker or NONE, status, reason] += 1
 
     def forget_all_but(self, brokers: Collection[str], triggers: Collection[str]) -> None:

@@ -6,7 +6,7 @@ every scrape and counted nowhere else, so that the metrics and the books cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -19,7 +19,6 @@ from prometheus_client import (
     generate_latest,
 )
 
-from broker.event import Event
 from broker.observe.attempts import Attempts
 from broker.observe.books import books, processes
 from broker.observe.families import (
@@ -36,7 +35,7 @@ from broker.observe.families import (
 )
 from broker.observe.incoming import NONE, Incoming
 from broker.observe.sources import sources
-from broker.ports import Attempt, Claim, Origin, Reason, Step
+from broker.ports import Claim, Step
 from broker.status import Counts, MeshStatus, Series
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -50,23 +49,10 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._incoming = Incoming()
         self._attempts = Attempts()
-
-    def accepted(
-        self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
-    ) -> None:
-        """Count what is stored; see `broker.ports.Watcher`."""
-        self._incoming.accepted(broker, len(events), origin, seconds)
-
-    def refused(self, broker: str | None, status: int, reason: Reason) -> None:
-        """Count a request that was refused.
-
-        A name that a client made up must not become a label: see `broker.ports.Watcher`.
-        """
-        self._incoming.refused(broker, status, reason)
-
-    def attempted(self, attempt: Attempt) -> None:
-        """Count one delivery attempt, what it came to, and how long it took."""
-        self._attempts.attempted(attempt)
+        # Not by methods of its own: each call on the way of every event costs.
+        self.accepted = self._incoming.accepted
+        self.refused = self._incoming.refused
+        self.attempted = self._attempts.attempted
 
     def decided(self, trigger: str, claim: Claim, step: Step) -> None:
         """Count an event that is given up."""
