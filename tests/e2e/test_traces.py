@@ -12,7 +12,7 @@ import pytest
 
 from broker.event import Event
 from tests.e2e.deadletters import dead_letters
-from tests.e2e.manifests import DELIVERY_POLICY, broker, event, manifest, trigger
+from tests.e2e.manifests import DELIVERY_POLICY, broker, event, manifest, trigger, trigger_to_broker
 from tests.services.collector import Collector, Span, Spans, environment, named, names, one
 from tests.services.mesh import RunningMesh, free_port
 from tests.services.subscribers import Subscriber, reply
@@ -22,6 +22,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PRODUCER = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "vendor=a,other=b"}
 ATTRIBUTE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
+JSON = {"content-type": "application/json"}
 PUBLISH = "publish default/default"
 
 pytestmark = pytest.mark.timeout(120)
@@ -41,11 +42,21 @@ def traced(tmp_path: Path) -> Callable[..., RunningMesh]:
 Traced = Callable[..., RunningMesh]
 
 
+def head(event: Event) -> dict[str, str]:
+    told = {f"ce-{name}": value for name, value in event.attributes.items()}
+    return told | {"content-type": told.pop("ce-datacontenttype")}
+
+
 async def send(mesh: RunningMesh, event: Event, headers: Mapping[str, str] = PRODUCER) -> int:
     """Send the event with these headers beside its own."""
-    told = {f"ce-{name}": value for name, value in event.attributes.items()} | {**headers}
-    told["content-type"] = told.pop("ce-datacontenttype")
+    told = head(event) | {**headers}
     return (await mesh.request("POST", f"/{BROKER}", headers=told, body=event.data)).status
+
+
+async def post(mesh: RunningMesh, path: str, headers: Mapping[str, str], body: bytes) -> int:
+    """Ask something of the admin port."""
+    port = mesh.admin_port
+    return (await mesh.request("POST", path, headers=headers, body=body, port=port)).status
 
 
 def stored(mesh: RunningMesh, query: str) -> Sequence[tuple[object, ...]]:
@@ -146,26 +157,45 @@ async def test_what_was_not_sampled_upstream_is_not_sampled_here(traced: Traced)
     assert sent.endswith("-00")
 
 
-async def test_a_dead_letter_and_its_redrive_are_of_the_same_trace(traced: Traced) -> None:
+async def test_a_dead_letter_and_its_redrives_are_of_the_same_trace(traced: Traced) -> None:
+    letters = f"/api/v1/brokers/{BROKER}/deadletters"
     with Collector() as collector:
         async with Subscriber() as subscriber:
-            subscriber.answers("/", [400, 200])
+            subscriber.answers("/", [400, 400, 200])
             text = manifest(broker(), trigger("audit", subscriber.url("/")))
             async with traced(text, collector.environment) as mesh:
                 assert await send(mesh, event("1")) == 202
                 [letter] = await dead_letters(mesh, BROKER, 1)
-                path = f"/api/v1/brokers/{BROKER}/deadletters/redrive"
                 body = json.dumps({"ids": [letter.id]}).encode()
-                headers = {"content-type": "application/json"}
-                await mesh.request("POST", path, headers=headers, body=body, port=mesh.admin_port)
-                wanted = [PUBLISH] * 2 + ["deliver default/audit"] * 2
+                assert await post(mesh, f"{letters}/redrive", JSON, body) == 200
+                await subscriber.received_at("/", 2)
+                [letter] = await dead_letters(mesh, BROKER, 1)
+                edited = head(event("1", data=b"[]"))
+                assert await post(mesh, f"{letters}/{letter.id}/redrive", edited, b"[]") == 200
+                wanted = [PUBLISH, "deliver default/audit"] * 3
                 spans = await collector.until(having(*wanted))
 
-    first, redriven = named(spans, PUBLISH)
-    refused, taken = named(spans, "deliver default/audit")
+    published, attempts = named(spans, PUBLISH), named(spans, "deliver default/audit")
     assert {span.trace for span in spans} == {TRACE}
-    assert (redriven.parent, redriven.attributes["cemesh.origin"]) == (first.id, "redrive")
-    assert (refused.parent, taken.parent) == (first.id, redriven.id)
+    assert [span.parent for span in published] == [SPAN, published[0].id, published[1].id]
+    assert [span.parent for span in attempts] == [span.id for span in published]
+    origins = [span.attributes["cemesh.origin"] for span in published]
+    assert origins == ["request", "redrive", "redrive"]
+
+
+async def test_an_event_that_is_handed_to_another_broker_stays_in_its_trace(
+    traced: Traced,
+) -> None:
+    with Collector() as collector:
+        async with Subscriber() as subscriber:
+            onward = trigger_to_broker("onward", broker="default", to="other")
+            audit = trigger("audit", subscriber.url("/"), broker="other")
+            text = manifest(broker(), broker("other"), onward, audit)
+            async with traced(text, collector.environment) as mesh:
+                assert await send(mesh, event("1")) == 202
+                spans = await collector.until(having("deliver default/audit"))
+
+    assert one(spans, "deliver default/audit").parent == one(spans, "deliver default/onward").id
 
 
 async def test_a_request_of_a_batch_is_linked_to_the_attempts_of_its_events(
