@@ -75,6 +75,7 @@ def admin(
             Route(f"{broker}/explain", triggers.explain, methods=["GET", "POST"]),
             Route(f"{broker}/deadletters", letters.list),
             Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
+            Route(f"{broker}/deadletters/causes", letters.causes),
             Route(f"{broker}/deadletters/{{id}}", letters.show),
             Route(
                 f"{broker}/deadletters/{{id}}/redrive",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from broker.admin.auditing import note
 from broker.admin.models import (
+    CausesDocument,
     DeadLetterDocument,
     DeadLetterPage,
     DeadLetterSummary,
@@ -20,8 +21,9 @@ from broker.admin.models import (
     RedriveRequest,
 )
 from broker.admin.responses import document
+from broker.channels.causes import causes_of
 from broker.errors import ChannelFull, ChannelUnavailable
-from broker.ports import DeadLetters
+from broker.ports import DeadLetters, Refusal
 from broker.status import Operated, Redriven
 
 DEFAULT_LIMIT: Final = 100
@@ -46,14 +48,19 @@ class DeadLetterRoutes:
     async def list(self, request: Request) -> Response:
         query = request.query_params
         limit = page_limit(request)
-        letters = await self._store(request).list(
+        read = await self._store(request).list(
             trigger=query.get("trigger"), after=query.get("after"), limit=limit
         )
+        is_wanted = _of_cause(request)
         page = DeadLetterPage(
-            dead_letters=[DeadLetterSummary.of(letter) for letter in letters],
-            next=letters[-1].id if len(letters) == limit else None,
+            dead_letters=[DeadLetterSummary.of(letter) for letter in read if is_wanted(letter.why)],
+            next=read[-1].id if len(read) == limit else None,
         )
         return document(page)
+
+    async def causes(self, request: Request) -> Response:
+        causes = await causes_of(self._store(request))
+        return document(CausesDocument.of(causes))
 
     async def show(self, request: Request) -> Response:
         wanted = request.path_params["id"]
@@ -102,6 +109,16 @@ def page_limit(request: Request) -> int:
         return int(text)
     raise HTTPException(
         HTTPStatus.BAD_REQUEST, f"'limit' is '{text}'; it must be a number from 1 to {MAX_LIMIT}"
+    )
+
+
+def _of_cause(request: Request) -> Callable[[Refusal], bool]:
+    """Return what tells whether a refusal is for the cause that the query names, if it does."""
+    query = request.query_params
+    reason, status = query.get("reason"), query.get("status")
+    return lambda why: (
+        reason in (None, why.reason)
+        and status in (None, "none" if why.status is None else str(why.status))
     )
 
 

@@ -18,6 +18,7 @@ import uvloop
 
 from broker.app.making import Made, collect_rarely, hurried_interpreter
 from broker.app.serving import Port, served
+from broker.channels.causes import causes_of
 from broker.event import Event
 from broker.observe.logging import configure, set_level
 from broker.settings import LogLevel
@@ -158,6 +159,7 @@ class _Worker:
             "consent": self._consent,
             "history": lambda broker, **asked: mesh.channel(broker).history(**asked),
             "list": lambda broker, **asked: mesh.channel(broker).dead_letters.list(**asked),
+            "causes": lambda broker: causes_of(mesh.channel(broker).dead_letters),
             "get": lambda broker, letter: mesh.channel(broker).dead_letters.get(letter),
             "remove": lambda broker, ids: mesh.channel(broker).dead_letters.remove(ids),
         }

@@ -44,7 +44,9 @@ from broker.ports.sinks import (
 from broker.ports.sources import Emit, Emitted, Emitter, Json, SdkEvent, Source, SourceContext
 from broker.ports.stores import (
     Archive,
+    Cause,
     Checkpoints,
+    CountingDeadLetters,
     DeadLetter,
     DeadLetters,
     Pause,
@@ -76,9 +78,11 @@ __all__ = [
     "BatchSink",
     "Books",
     "Buried",
+    "Cause",
     "Channel",
     "Checkpoints",
     "Claim",
+    "CountingDeadLetters",
     "Cursor",
     "DeadLetter",
     "DeadLetters",

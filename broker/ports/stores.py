@@ -46,6 +46,26 @@ class DeadLetters(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """How many dead letters of a trigger there are for that reason, and when they were buried."""
+
+    trigger: str
+    reason: str
+    status: int | None
+    count: int
+    first: datetime
+    last: datetime
+
+
+class CountingDeadLetters(DeadLetters, Protocol):
+    """A store that can count its dead letters by cause without reading their events."""
+
+    async def causes(self) -> Sequence[Cause]:
+        """Return how many there are for each cause, in no promised order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """That a trigger gets nothing until it is resumed: ``why``, in words, and since when.
 

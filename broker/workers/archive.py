@@ -10,10 +10,11 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Final, Protocol
 
+from broker.channels.causes import causes_of
 from broker.channels.observers import Observers
 from broker.errors import ChannelUnavailable
 from broker.event import Event
-from broker.ports import Archive, DeadLetter, DeadLetters, Stored
+from broker.ports import Archive, Cause, DeadLetter, DeadLetters, Stored
 from broker.settings import MAX_SHARDS
 
 _BETWEEN: Final = "."
@@ -80,6 +81,10 @@ class _RemoteDeadLetters:
             "list", self._broker, trigger=trigger, after=after, limit=limit
         )
         return letters
+
+    async def causes(self) -> Sequence[Cause]:
+        causes: Sequence[Cause] = await self._worker.call("causes", self._broker)
+        return causes
 
     async def get(self, id: str) -> DeadLetter | None:
         found: DeadLetter | None = await self._worker.call("get", self._broker, id)
@@ -175,6 +180,11 @@ class _GatheredDeadLetters:
             *(each.list(trigger=trigger, after=after, limit=limit) for each in self._shards)
         )
         return list(islice(merge(*pages, key=lambda each: each.id), limit))
+
+    async def causes(self) -> Sequence[Cause]:
+        """See `broker.ports.CountingDeadLetters`."""
+        of_shards = await asyncio.gather(*map(causes_of, self._shards))
+        return [each for causes in of_shards for each in causes]
 
     async def get(self, id: str) -> DeadLetter | None:
         number = shard_of(id)

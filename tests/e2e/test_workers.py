@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.admin.models import EventsPage, RedrivenDocument, StatusDocument
+from broker.admin.models import CausesDocument, EventsPage, RedrivenDocument, StatusDocument
 from broker.codecs.http import encode
 from broker.event import Event
 from tests.e2e.deadletters import dead_letters
@@ -226,6 +226,11 @@ async def test_what_operators_see_and_do_covers_all_workers(running_mesh: Meshes
             letters = await dead_letters(mesh, BROKER, 6)
             assert [each.event.id for each in letters] == [f"event-{n}" for n in range(6)]
             assert await history(mesh, 4) == [f"event-{n}" for n in range(6)]
+
+            path = f"/api/v1/brokers/{BROKER}/deadletters/causes"
+            answer = await mesh.request("GET", path, port=mesh.admin_port)
+            (cause,) = msgspec.json.decode(answer.body, type=CausesDocument).causes
+            assert (cause.trigger, cause.status, cause.count) == ("default/orders", 500, 6)
 
             subscriber.answers("/orders", [200])
             assert (await post(mesh, "triggers/default/orders/pause", {"why": "x"})).status == 200

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from broker.errors import ChannelUnavailable
 from broker.filters import EVERYTHING
 from broker.status import Redriven
-from tests.unit.stand_in import BROKER, Answer, StandIn, admin_port, ask, event
+from tests.unit.stand_in import BROKER, Answer, StandIn, admin_port, ask, event, refusal
 
 LETTERS = f"/api/v1/brokers/{BROKER}/deadletters"
 
@@ -105,6 +106,44 @@ async def test_an_answer_that_is_not_text_is_shown_as_base64_only() -> None:
 
     assert base64.b64decode(shown["why"]["body"]) == b"\xff\x00"
     assert shown["why"]["bodyText"] is None
+
+
+async def test_dead_letters_are_counted_by_trigger_and_cause() -> None:
+    mesh = await StandIn.start()
+    await mesh.bury(event("1"), event("2"))
+    await mesh.bury(event("3"), trigger="default/mail")
+    await mesh.mesh_channel.bury(event("4"), replace(refusal(), reason="no JSON", status=None))
+    async with admin_port(mesh) as port:
+        told = json.loads((await ask(port, "GET", f"{LETTERS}/causes")).body)
+
+    assert told["count"] == 4
+    assert [(each["trigger"], each["reason"], each["status"]) for each in told["causes"]] == [
+        ("default/audit", "answered 500", 500),
+        ("", "no JSON", None),
+        ("default/mail", "answered 500", 500),
+    ]
+    assert [each["count"] for each in told["causes"]] == [2, 1, 1]
+    assert all(each["first"] <= each["last"] for each in told["causes"])
+
+
+async def test_a_list_can_be_of_one_cause_page_by_page() -> None:
+    mesh = await StandIn.start()
+    none = replace(refusal(), reason="no JSON", status=None)
+    for number in range(5):
+        why = none if number % 2 else refusal()
+        await mesh.mesh_channel.bury(event(str(number)), why)
+    found: list[str] = []
+    async with admin_port(mesh) as port:
+        after: str | None = ""
+        while after is not None:
+            asked = f"reason=no%20JSON&status=none&limit=2&after={after}"
+            page = json.loads((await ask(port, "GET", f"{LETTERS}?{asked}")).body)
+            found += [each["event"]["id"] for each in page["deadLetters"]]
+            after = page["next"]
+        answered = json.loads((await ask(port, "GET", f"{LETTERS}?status=500")).body)
+
+    assert found == ["1", "3"]
+    assert [each["event"]["id"] for each in answered["deadLetters"]] == ["0", "2", "4"]
 
 
 async def test_a_dead_letter_that_is_not_there_is_not_found() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.channels.causes import causes_of
 from broker.channels.embedded import EmbeddedBackend
 from broker.channels.embedded.channel import EmbeddedChannel
 from broker.event import Event
@@ -124,6 +125,19 @@ async def test_the_dead_letters_of_all_shards_come_in_order_page_by_page(
         assert [each.event.id for each in found] == ["0", "1", "2", "3", "4"]
         assert [shard_of(each.id) for each in found] == [2, 0, 1, 1, 0]
         assert [await archive.dead_letters.get(each.id) for each in found] == found
+
+
+async def test_the_dead_letters_of_all_shards_are_counted_together(tmp_path: Path) -> None:
+    async with shards(tmp_path, 3) as channels:
+        archive = GatheredArchive(channels[0], channels[1:])
+        for number, shard in enumerate([2, 0, 1, 1]):
+            await bury(channels[shard], number)
+        letters = await all_letters(archive, 100)
+        (cause,) = await causes_of(archive.dead_letters)
+
+        assert (cause.trigger, cause.reason, cause.status) == (TRIGGER, WHY.reason, WHY.status)
+        assert cause.count == 4
+        assert (cause.first, cause.last) == (letters[0].buried_at, letters[-1].buried_at)
 
 
 async def test_dead_letters_are_removed_wherever_they_are(tmp_path: Path) -> None:

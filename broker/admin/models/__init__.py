@@ -2,6 +2,8 @@
 
 from broker.admin.models.base import USER_HEADER, ProblemDetails
 from broker.admin.models.deadletters import (
+    CauseDocument,
+    CausesDocument,
     DeadLetterDocument,
     DeadLetterPage,
     DeadLetterSummary,
@@ -54,6 +56,8 @@ __all__ = [
     "AcceptedDocument",
     "AttemptDocument",
     "BrokerDocument",
+    "CauseDocument",
+    "CausesDocument",
     "ClauseDocument",
     "DeadLetterDocument",
     "DeadLetterPage",

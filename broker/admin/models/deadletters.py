@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from broker.admin.models.base import Document
 from broker.codecs.json import encode_event
-from broker.ports import DeadLetter, Refusal
+from broker.ports import Cause, DeadLetter, Refusal
 from broker.status import Redriven
 
 
@@ -103,6 +103,42 @@ class DeadLetterDocument(Document, frozen=True, kw_only=True):
             buried_at=letter.buried_at,
             event=Raw(encode_event(letter.event)),
             why=RefusalDocument.of(letter.why),
+        )
+
+
+class CauseDocument(Document, frozen=True, kw_only=True):
+    """How many dead letters of a trigger were given up for that reason, and from when to when."""
+
+    trigger: str
+    reason: str
+    status: int | None
+    count: int
+    first: datetime
+    last: datetime
+
+    @classmethod
+    def of(cls, cause: Cause) -> CauseDocument:
+        return cls(
+            trigger=cause.trigger,
+            reason=cause.reason,
+            status=cause.status,
+            count=cause.count,
+            first=cause.first,
+            last=cause.last,
+        )
+
+
+class CausesDocument(Document, frozen=True, kw_only=True):
+    """All causes, those with most dead letters first; ``count`` is of all dead letters."""
+
+    count: int
+    causes: Sequence[CauseDocument]
+
+    @classmethod
+    def of(cls, causes: Sequence[Cause]) -> CausesDocument:
+        return cls(
+            count=sum(each.count for each in causes),
+            causes=[CauseDocument.of(each) for each in causes],
         )
 
 

@@ -16,7 +16,7 @@ from broker.channels.embedded.records import (
 )
 from broker.channels.embedded.store import Store
 from broker.event import Event
-from broker.ports import DeadLetter, Refusal
+from broker.ports import Cause, DeadLetter, Refusal
 
 _COLUMNS: Final = "id, trigger, at, why, hops, head, data, trace"
 
@@ -47,6 +47,16 @@ class EmbeddedDeadLetters:
 
         return await self._store.read(select)
 
+    async def causes(self) -> Sequence[Cause]:
+        """See `broker.ports.CountingDeadLetters`. Payloads stay on the disk."""
+        query = (
+            "SELECT trigger, json_extract(why, '$.reason'), json_extract(why, '$.status'), "
+            "COUNT(*), MIN(at), MAX(at) FROM dead_letter WHERE broker = ? GROUP BY 1, 2, 3"
+        )
+        return await self._store.read(
+            lambda reader: [_cause(row) for row in reader.execute(query, (self._broker,))]
+        )
+
     async def remove(self, ids: Sequence[str]) -> int:
         query = "DELETE FROM dead_letter WHERE broker = ? AND id = ?"
         return await self._store.write(
@@ -73,6 +83,18 @@ class EmbeddedDeadLetters:
 def _number(id: str | None) -> int:
     """Return the row's number; an id that is none of ours is the number of no row."""
     return int(id) if id and id.isascii() and id.isdigit() and len(id) < 19 else 0
+
+
+def _cause(row: tuple[str, str, int | None, int, int, int]) -> Cause:
+    trigger, reason, status, count, first, last = row
+    return Cause(
+        trigger=trigger,
+        reason=reason,
+        status=status,
+        count=count,
+        first=moment(first),
+        last=moment(last),
+    )
 
 
 def _letter(row: tuple[int, str, int, str, int, str, bytes | None, str | None]) -> DeadLetter:

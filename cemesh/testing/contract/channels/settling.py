@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broker.channels.causes import causes_of
 from broker.ports import Claim
 from cemesh.testing.contract.harness import Harness, running
 from cemesh.testing.contract.reading import (
@@ -217,6 +218,32 @@ async def test_the_span_that_an_event_comes_from_stays_with_it(harness: Harness)
         assert dict(letters["1"].attributes) == dict(event("1").attributes)
         await channel.append([letters["1"]], to=TRIGGER)
         assert (await reader.claim()).event.trace == trace
+
+
+async def test_dead_letters_are_counted_by_cause(harness: Harness) -> None:
+    async with (
+        running(harness) as channel,
+        reading(channel, "default/a") as a,
+        reading(channel, "default/b") as b,
+    ):
+        await channel.append(events(3))
+        others = replace(WHY, reason="connection refused", status=None)
+        for reader, whys in ((a, [WHY, WHY, others]), (b, [WHY, WHY, WHY])):
+            for claim, why in zip(await reader.take(3), whys, strict=True):
+                reader.cursor.bury(claim, why)
+        async with asyncio.timeout(SOON):
+            while len(letters := await channel.dead_letters.list()) < 6:
+                await asyncio.sleep(0.01)
+
+        causes = await causes_of(channel.dead_letters)
+
+        assert [(each.trigger, each.reason, each.status, each.count) for each in causes] == [
+            ("default/b", WHY.reason, WHY.status, 3),
+            ("default/a", WHY.reason, WHY.status, 2),
+            ("default/a", "connection refused", None, 1),
+        ]
+        times = [each.buried_at for each in letters if each.trigger == "default/b"]
+        assert (causes[0].first, causes[0].last) == (min(times), max(times))
 
 
 async def test_dead_letters_are_listed_by_trigger_and_page_and_removed(harness: Harness) -> None:
