@@ -39,7 +39,7 @@ class Audited:
     async def started(self) -> None:
         """Note with what the mesh has started."""
         detail = {"objects": list(self._objects)}
-        await self._audit.note(Change(action="start", outcome="done", detail=detail))
+        await self._audit.note(Change(action="start", outcome="done", detail=detail, logged=False))
 
     async def taken_up(self, objects: Mapping[str, object]) -> None:
         """Note what is another object now, if anything is."""

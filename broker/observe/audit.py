@@ -50,13 +50,17 @@ class Who:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What was changed: ``subject`` is a kind and a name, or empty. ``detail`` says more."""
+    """What was changed: ``subject`` is a kind and a name, or empty. ``detail`` says more.
+
+    What is told elsewhere in the log is only in the file, unless it is ``logged``.
+    """
 
     action: str
     subject: str = ""
     outcome: Outcome
     who: Who = Who()
     detail: Mapping[str, Detail]
+    logged: bool = True
 
 
 class AuditLog:
@@ -72,7 +76,8 @@ class AuditLog:
         What cannot be written is an error in the log: the change has been made.
         """
         told = _fields(change)
-        _audit.info(change.action, extra=_cut(told, _MOST_LOGGED))
+        if change.logged:
+            _audit.info(change.action, extra=_cut(told, _MOST_LOGGED))
         if self._file is None:
             return
         line = json.dumps(_cut({"time": _now(), "action": change.action, **told}, _MOST_NAMED))
