@@ -6,12 +6,14 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from broker.codecs.json import decode_event
+from broker.codecs.kafka import decode
 from broker.connections.kafka import connecting
 from broker.event import Event
 from broker.mesh.kindsinks import KindSinks
@@ -86,6 +88,19 @@ async def test_a_binary_record_has_the_attributes_as_headers(kafka: str, topic: 
         ("ce_type", b"order"),
         ("content-type", b"application/json"),
     ]
+
+
+async def test_a_record_tells_of_the_span_that_its_event_comes_from(kafka: str, topic: str) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    sent = replace(event(traceparent=trace.replace("-01", "-00")), trace=f"{trace} a=1")
+    async with storing(kafka, topic) as sink:
+        await sink.attempt(sent)
+    [record] = await records(kafka, topic, 1)
+
+    headers = dict(record.headers)
+    assert (headers["traceparent"], headers["tracestate"]) == (trace.encode(), b"a=1")
+    assert headers["ce_traceparent"] == sent.attributes["traceparent"].encode()
+    assert decode(record.headers, record.value)[0] == sent
 
 
 @pytest.mark.parametrize(

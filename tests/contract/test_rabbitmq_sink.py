@@ -6,10 +6,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiormq.abc import ArgumentsType
 
+from broker.codecs.amqp import decode
 from broker.codecs.json import decode_event
 from broker.event import Event
 from broker.mesh.kindsinks import KindSinks
@@ -71,6 +73,21 @@ async def test_a_binary_message_has_the_attributes_as_headers_and_is_persistent(
     assert {name: headers[name] for name in headers if name.startswith("ce-")} == {
         f"ce-{name}": value for name, value in sent.attributes.items()
     }
+
+
+async def test_a_message_tells_of_the_span_that_its_event_comes_from(
+    rabbitmq: str, queue: str
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    sent = replace(event(traceparent=trace.replace("-01", "-00")), trace=f"{trace} a=1")
+    async with sending(rabbitmq, routingKey=queue) as sink:
+        await sink.attempt(sent)
+        [(properties, body)] = await taken(rabbitmq, queue, 1)
+
+    headers = properties.headers or {}
+    assert (headers["traceparent"], headers["tracestate"]) == (trace, "a=1")
+    assert headers["ce-traceparent"] == sent.attributes["traceparent"]
+    assert decode(headers, body, content_type=properties.content_type)[0] == sent
 
 
 async def test_a_structured_message_is_the_event_in_json(rabbitmq: str, queue: str) -> None:
