@@ -23,7 +23,7 @@ class _OfBroker:
 
     def __init__(self) -> None:
         self.events: dict[OriginKind, int] = dict.fromkeys(get_args(OriginKind), 0)
-        self.requests = Durations()
+        self.requests: Durations | None = None  # as no part but the ingress has any
 
 
 class Incoming:
@@ -43,6 +43,8 @@ class Incoming:
             counted = self._brokers[broker] = _OfBroker()
         counted.events[origin.kind] += len(events)
         if seconds is not None:
+            if counted.requests is None:
+                counted.requests = Durations()
             counted.requests.add(seconds)
         elif origin.kind == "reply":
             self._replies[origin.who] += len(events)
@@ -70,7 +72,8 @@ class Incoming:
         for broker, counted in self._brokers.items():
             for origin, events in counted.events.items():
                 counters[STORED.name, (broker, origin)] = events
-            durations[INGRESS.name, (broker,)] = counted.requests.tally
+            if counted.requests is not None:
+                durations[INGRESS.name, (broker,)] = counted.requests.tally
         for (broker, status, reason), requests in self._refused.items():
             counters[REFUSED.name, (broker, str(status), reason)] = requests
         for trigger, replies in self._replies.items():

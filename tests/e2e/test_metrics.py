@@ -21,6 +21,7 @@ from broker.observe import families
 from broker.observe.families import FAMILIES
 from broker.observe.family import LABELS, Family
 from broker.ports import OriginKind
+from broker.settings import Part
 from tests.e2e.deadletters import dead_letters
 from tests.e2e.manifests import DELIVERY_POLICY, broker, event, manifest, steady, trigger
 from tests.services.mesh import HOST, RunningMesh
@@ -142,14 +143,15 @@ def with_annotation(document: str, name: str, value: str) -> str:
     return json.dumps(changed)
 
 
-def feed() -> str:
+def feed(name: str = "feed") -> str:
+    """Return the source that is the class `Feed` of the module of that name."""
     ref = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
     return json.dumps(
         {
             "apiVersion": "cemesh.dev/v1alpha1",
             "kind": "Source",
-            "metadata": {"name": "feed"},
-            "spec": {"class": "feed:Feed", "sink": {"ref": ref}},
+            "metadata": {"name": name},
+            "spec": {"class": f"{name}:Feed", "sink": {"ref": ref}},
         }
     )
 
@@ -225,6 +227,46 @@ async def test_every_series_tells_of_what_happened_and_agrees_with_the_books(
     told = {family.name: samples(family, scrape).values() for family in FAMILIES.values()}
     assert set(told.pop(families.UNACCOUNTED.name)) == {0}
     assert [name for name, values in told.items() if not any(each > 0 for each in values)] == []
+
+
+async def test_each_part_tells_what_is_said_of_it(tmp_path: Path, rabbitmq: str) -> None:
+    (tmp_path / "feed.py").write_text(FEED)
+    (tmp_path / "called.py").write_text(CALLED)
+    gate = asyncio.Event()
+    async with Subscriber() as subscriber:
+        text = manifest(everything(subscriber, gate), feed("called"))
+
+        def part(of: Part) -> RunningMesh:
+            channel = {"CEMESH_CHANNEL": rabbitmq}
+            folder = tmp_path / of.value
+            return RunningMesh(folder, text, part=of.value, environment=channel, cwd=tmp_path)
+
+        meshes = {each: part(each) for each in Part}
+        ingress, dispatcher = meshes[Part.INGRESS], meshes[Part.DISPATCHER]
+        async with dispatcher, ingress, meshes[Part.SOURCES] as sources:
+            for each in ("replying", "refusing", "broken"):
+                assert await ingress.send(BROKER, event(each, type=each)) == 202
+            assert (await ingress.request("POST", f"/{BROKER}", body=b"?")).status == 400
+            await dispatcher.until(
+                lambda status: all(
+                    (told := told_of(status, f"default/{each}")).delivered + told.dead_lettered
+                    for each in ("replying", "refusing", "broken")
+                )
+            )
+            await sources.until(lambda status: status.sources[0].lag is not None)
+            scrapes = {each: await scraped(mesh) for each, mesh in meshes.items()}
+            gate.set()
+
+    told = {
+        name: {part for part, scrape in scrapes.items() if samples(family, scrape)}
+        for name, family in FAMILIES.items()
+    }
+    lags = {families.LAG.name, families.LAG_AGE.name}  # which a source that is called has not
+    declared = {
+        name: family.parts - {Part.INGRESS} if name in lags else family.parts
+        for name, family in FAMILIES.items()
+    }
+    assert told == declared
 
 
 async def test_no_counter_goes_down_where_workers_are_killed_and_come_back(tmp_path: Path) -> None:
