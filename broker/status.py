@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Literal, Protocol, TypeVar
 
 from broker.errors import Problem
@@ -157,17 +158,36 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """An object of the manifests, and where it stands. ``line`` is counted from 1."""
+
+    kind: str
+    key: str
+    file: Path
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifests:
+    """What the files said when they were taken up last, and what was doubtful about it."""
+
+    objects: Sequence[Declared] = ()
+    warnings: Sequence[Problem] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeshStatus:
     """What runs in one process: the whole mesh, or ``parts`` of it; or in all of its ``workers``.
 
-    ``problems`` are those of the last change of the files that was refused. ``elsewhere`` is what
-    the workers beside this process have counted. Unless it ``is_whole``, a worker has yet to tell
-    its part of what the books say.
+    That is what the ``manifests`` say. ``problems`` are those of the last change of the files that
+    was refused. ``elsewhere`` is what the workers beside this process have counted. Unless it
+    ``is_whole``, a worker has yet to tell its part of what the books say.
     """
 
     brokers: Sequence[BrokerStatus]
     sources: Sequence[SourceStatus]
     problems: Sequence[Problem]
+    manifests: Manifests = Manifests()
     parts: frozenset[Part] = WHOLE
     workers: Sequence[WorkerStatus] = ()
     elsewhere: Counts = Counts()

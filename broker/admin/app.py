@@ -20,7 +20,7 @@ from broker.admin.events import EventRoutes
 from broker.admin.explaining import TriggerRoutes
 from broker.admin.guard import Guard
 from broker.admin.logs import LogRoutes, SetLevel
-from broker.admin.models import Ready, StatusDocument
+from broker.admin.models import ManifestsDocument, Ready, StatusDocument
 from broker.admin.parked import ParkedRoutes
 from broker.admin.pausing import PauseRoutes
 from broker.admin.responses import document, http_problem, mesh_problem, unexpected_problem
@@ -66,6 +66,7 @@ def admin(
             Route("/readyz", routes.readyz),
             Route("/metrics", routes.metrics),
             Route("/api/v1/status", routes.status),
+            Route("/api/v1/manifests", routes.manifests),
             Route("/api/v1/log", LogRoutes(set_log_level).level, methods=["GET", "PUT"]),
             Route("/api/v1/stories", told.search),
             Route("/api/v1/story", told.show),
@@ -123,6 +124,9 @@ class _Routes:
 
     async def status(self, _: Request) -> Response:
         return document(StatusDocument.of(await self._mesh.status()))
+
+    async def manifests(self, _: Request) -> Response:
+        return document(ManifestsDocument.of(await self._mesh.status()))
 
     async def tail(self, request: Request) -> Response:
         channel = self._mesh.channel(broker_key(request))

@@ -12,6 +12,7 @@ from broker.errors import CemeshError, InvalidManifest, Problem
 from broker.manifest import load
 from broker.observe.audit import AuditLog, Change
 from broker.settings import Settings
+from broker.status import Manifests
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
@@ -23,6 +24,7 @@ _RETRY: Final = timedelta(seconds=2)
 class Changeable(Protocol):
     """A mesh that can be changed; see `broker.mesh.Mesh`."""
 
+    manifests: Manifests
     problems: Sequence[Problem]
 
     async def apply(self, desired: Desired) -> None: ...
@@ -116,7 +118,7 @@ async def _reload(settings: Settings, mesh: Changeable, audited: Audited) -> boo
         _log.error("change not taken up", extra={"why": str(error), "again_in": str(_RETRY)})
         await audited.failed(str(error))
         return False
-    mesh.problems = ()
+    mesh.manifests, mesh.problems = loaded.manifests, ()
     await audited.taken_up(loaded.objects)
     desired = loaded.desired
     _log.info(

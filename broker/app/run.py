@@ -92,6 +92,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
         running.callback(closing.set)
         await household.mesh.apply(loaded.desired)
+        household.mesh.manifests = loaded.manifests
         if made.stories is not None:  # now that nobody else has the data directory
             await running.enter_async_context(made.stories)
         await audited.started()

@@ -27,6 +27,7 @@ from broker.manifest.sinks import sink
 from broker.manifest.sources import source
 from broker.manifest.triggers import Context, trigger, warn_of_twins
 from broker.manifest.yamltree import Json, read_documents
+from broker.status import Declared, Manifests
 from broker.trigger import Broker, DeliveryPolicy, Desired, Source, Trigger
 
 
@@ -35,13 +36,17 @@ class Loaded:
     """What the manifests ask for, and what is doubtful about them.
 
     ``bindings`` are for programs that others run, by ``namespace/name``. ``objects`` are all that
-    the mesh runs or refers to, as they were written, by kind and name.
+    the mesh runs or refers to, as they were written, by kind and name; ``manifests`` say where.
     """
 
     desired: Desired
     bindings: Mapping[str, SinkBinding]
-    warnings: tuple[Problem, ...]
+    manifests: Manifests
     objects: Mapping[str, Json] = field(default_factory=dict, repr=False)
+
+    @property
+    def warnings(self) -> Sequence[Problem]:
+        return self.manifests.warnings
 
 
 def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> Loaded:
@@ -64,11 +69,15 @@ def load(paths: Sequence[Path], *, resolve: Mapping[str, str] | None = None) -> 
 
     if report.errors:
         raise InvalidManifest(sorted((*report.errors, *report.warnings), key=by_place))
+    objects = [each.object for each in declared.all()]
     return Loaded(
         desired=desired,
         bindings=bindings,
-        warnings=tuple(sorted(report.warnings, key=by_place)),
-        objects={each.object.subject: each.object.value for each in declared.all()},
+        manifests=Manifests(
+            objects=[_where_declared(each) for each in objects],
+            warnings=tuple(sorted(report.warnings, key=by_place)),
+        ),
+        objects={each.subject: each.value for each in objects},
     )
 
 
@@ -129,6 +138,10 @@ class _Declared:
                     message=f"declared twice; first in {_where(first.object)}",
                 )
             )
+
+
+def _where_declared(each: Object) -> Declared:
+    return Declared(kind=each.kind, key=each.key, file=each.file, line=each.line())
 
 
 def _where(first: Object) -> str:

@@ -25,6 +25,7 @@ from broker.ports import Channel, Emit, Origin, Pause, Tracer, Watcher
 from broker.settings import Part
 from broker.status import (
     BrokerStatus,
+    Manifests,
     MeshStatus,
     Order,
     Parked,
@@ -46,8 +47,8 @@ class OpenBroker:
 class Running:
     """The parts of the mesh that run here: see `broker.mesh.mesh.Mesh`, which changes them.
 
-    ``problems`` are those of the last change of the files that was refused; whoever reads the
-    files sets them.
+    ``manifests`` are the files that it runs, ``problems`` those of the last change that was
+    refused; whoever reads the files sets both.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Running:
         watch: Watcher,
         tracer: Tracer | None,
     ) -> None:
+        self.manifests = Manifests()
         self.problems: Sequence[Problem] = ()
         self._resources = resources
         self._parts = parts
@@ -109,7 +111,11 @@ class Running:
         sources = [run.status for run in self._sources.values()]
         sources += [run.status for run in self._receivers.values()]
         return MeshStatus(
-            brokers=brokers, sources=sources, problems=self.problems, parts=self._parts
+            brokers=brokers,
+            sources=sources,
+            problems=self.problems,
+            manifests=self.manifests,
+            parts=self._parts,
         )
 
     async def _broker_status(self, running: OpenBroker) -> BrokerStatus:

@@ -17,6 +17,7 @@ from broker.mesh.parked import meant
 from broker.ports import Archive, Books, Pause
 from broker.status import (
     BrokerStatus,
+    Manifests,
     MeshStatus,
     Operated,
     Order,
@@ -35,6 +36,7 @@ from broker.workers.worker import Worker
 class Here(Operated, Protocol):
     """The mesh of the first process."""
 
+    manifests: Manifests
     problems: Sequence[Problem]
 
     async def apply(self, desired: Desired) -> None: ...
@@ -53,6 +55,15 @@ class Gathered:
         self._workers = workers
 
     # --- changing --------------------------------------------------------------------------
+
+    @property
+    def manifests(self) -> Manifests:
+        """See `broker.mesh.Mesh`."""
+        return self._here.manifests
+
+    @manifests.setter
+    def manifests(self, manifests: Manifests) -> None:
+        self._here.manifests = manifests
 
     @property
     def problems(self) -> Sequence[Problem]:

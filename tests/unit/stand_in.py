@@ -34,6 +34,7 @@ from broker.settings import WHOLE, Part
 from broker.status import (
     RUNNING,
     BrokerStatus,
+    Manifests,
     MeshStatus,
     Order,
     Parked,
@@ -74,6 +75,7 @@ class StandIn:
     reasons: Sequence[str] = ()
     sources: Sequence[SourceStatus] = ()
     problems: Sequence[Problem] = ()
+    manifests: Manifests = field(default_factory=Manifests)
     running: Sequence[Trigger] = ()
     parts: frozenset[Part] = WHOLE
     state: TriggerState = RUNNING
@@ -118,7 +120,11 @@ class StandIn:
             triggers=triggers,
         )
         return MeshStatus(
-            brokers=[broker], sources=self.sources, problems=self.problems, parts=self.parts
+            brokers=[broker],
+            sources=self.sources,
+            problems=self.problems,
+            manifests=self.manifests,
+            parts=self.parts,
         )
 
     def channel(self, broker: str) -> MemoryChannel:

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from broker.errors import ChannelFull, ChannelUnavailable, Problem
 from broker.filters import EVERYTHING
 from broker.settings import Part
-from broker.status import SourceStatus
+from broker.status import Declared, Manifests, SourceStatus
 from tests.unit.stand_in import StandIn, admin_port, ask, event
 
 
@@ -60,6 +60,23 @@ async def test_the_status_of_a_part_that_runs_apart_names_it() -> None:
         found = json.loads((await ask(port, "GET", "/api/v1/status")).body)
 
     assert found["parts"] == ["dispatcher"]
+
+
+async def test_the_manifests_say_where_each_object_is_and_what_is_wrong() -> None:
+    mesh, file = await StandIn.start(), Path("mesh.yaml")
+    mesh.manifests = Manifests(
+        objects=[Declared(kind="Trigger", key="default/a", file=file, line=8)],
+        warnings=[Problem(file=file, line=9, message="doubtful", severity="warning")],
+    )
+    mesh.problems = [Problem(file=file, line=3, subject="Trigger default/a", message="wrong")]
+    async with admin_port(mesh) as port:
+        found = json.loads((await ask(port, "GET", "/api/v1/manifests")).body)
+
+    assert found["objects"] == [
+        {"kind": "Trigger", "name": "default/a", "file": "mesh.yaml", "line": 8}
+    ]
+    assert [(each["line"], each["severity"]) for each in found["warnings"]] == [(9, "warning")]
+    assert [(each["line"], each["message"]) for each in found["problems"]] == [(3, "wrong")]
 
 
 async def test_the_status_names_brokers_triggers_sources_and_problems() -> None:

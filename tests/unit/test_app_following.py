@@ -15,6 +15,7 @@ from broker.app.following import Audited, follow
 from broker.mesh import Mesh
 from broker.observe.audit import AuditLog
 from broker.settings import Part, Settings
+from broker.status import Declared
 from tests.unit.meshes import Store, install, make_mesh, until
 
 BROKER = """
@@ -210,6 +211,21 @@ async def test_a_refused_change_is_audited_and_a_comment_is_not(
     _, refused, third = audited(file)
     assert refused == {"action": "manifests", "outcome": "refused", "problems": 1}
     assert third["added"] == ["Broker default/third"]
+
+
+async def test_a_mesh_knows_where_what_it_runs_is_declared(files: Files, store: Store) -> None:
+    async with followed(files) as mesh:
+        files.write(f"# here\n{BROKER.format('first')}")
+        await until(lambda: runs(mesh, "first"))
+        await until(lambda: bool(mesh.manifests.objects))
+        first = mesh.manifests
+        files.write(BROKER.format("second").replace("kind", "kin"))
+        await until(lambda: bool(mesh.problems))
+
+        assert (await mesh.status()).manifests is first
+        assert first.objects == [
+            Declared(kind="Broker", key="default/first", file=files.path, line=3)
+        ]
 
 
 async def test_a_change_that_is_tried_again_and_again_is_audited_once(

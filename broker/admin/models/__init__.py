@@ -29,7 +29,9 @@ from broker.admin.models.pauses import PauseDocument, PauseRequest
 from broker.admin.models.sending import SentDocument
 from broker.admin.models.status import (
     BrokerDocument,
+    DeclaredDocument,
     ManifestProblem,
+    ManifestsDocument,
     Ready,
     SourceDocument,
     StatusDocument,
@@ -63,6 +65,7 @@ __all__ = [
     "DeadLetterPage",
     "DeadLetterSummary",
     "DecisionDocument",
+    "DeclaredDocument",
     "DeliveryDocument",
     "EventName",
     "EventSummary",
@@ -71,6 +74,7 @@ __all__ = [
     "LogDocument",
     "LogRequest",
     "ManifestProblem",
+    "ManifestsDocument",
     "OriginDocument",
     "ParkedDocument",
     "ParkedList",

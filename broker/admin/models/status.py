@@ -8,7 +8,14 @@ from datetime import datetime
 from broker.admin.models.base import Document
 from broker.errors import Problem
 from broker.settings import Part
-from broker.status import BrokerStatus, MeshStatus, SourceStatus, TriggerStatus, WorkerStatus
+from broker.status import (
+    BrokerStatus,
+    Declared,
+    MeshStatus,
+    SourceStatus,
+    TriggerStatus,
+    WorkerStatus,
+)
 from broker.urls import without_credentials
 
 
@@ -121,6 +128,37 @@ class ManifestProblem(Document, frozen=True, kw_only=True):
             path=problem.path,
             message=problem.message,
             severity=problem.severity,
+        )
+
+
+class DeclaredDocument(Document, frozen=True, kw_only=True):
+    """An object of the manifests, and where it stands. ``line`` is counted from 1."""
+
+    kind: str
+    name: str
+    file: str
+    line: int
+
+    @classmethod
+    def of(cls, declared: Declared) -> DeclaredDocument:
+        return cls(
+            kind=declared.kind, name=declared.key, file=str(declared.file), line=declared.line
+        )
+
+
+class ManifestsDocument(Document, frozen=True, kw_only=True):
+    """What runs, what is doubtful about it, and why the files as they are now do not run."""
+
+    objects: Sequence[DeclaredDocument]
+    warnings: Sequence[ManifestProblem]
+    problems: Sequence[ManifestProblem]
+
+    @classmethod
+    def of(cls, status: MeshStatus) -> ManifestsDocument:
+        return cls(
+            objects=[DeclaredDocument.of(each) for each in status.manifests.objects],
+            warnings=[ManifestProblem.of(each) for each in status.manifests.warnings],
+            problems=[ManifestProblem.of(each) for each in status.problems],
         )
 
 
