@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from broker.admin.models import StatusDocument
 from broker.event import Event
 from broker.observe import families
 from broker.observe.families import FAMILIES
-from broker.observe.family import LABELS, Family
+from broker.observe.family import LABELS
 from broker.ports import OriginKind
 from broker.settings import Part
 from tests.e2e.deadletters import dead_letters
+from tests.e2e.feeds import CALLED, FEED, feed
 from tests.e2e.manifests import DELIVERY_POLICY, broker, event, manifest, steady, trigger
+from tests.e2e.scrapes import Scrape, samples, scraped
 from tests.services.mesh import HOST, RunningMesh
 from tests.services.mesh import trigger as told_of
 from tests.services.subscribers import Answer, Request, Subscriber, after, reply
@@ -31,89 +30,13 @@ from tests.services.subscribers import Answer, Request, Subscriber, after, reply
 BROKER = "default/default"
 SOON = 60.0
 
-Meshes = Callable[..., RunningMesh]
-
 pytestmark = pytest.mark.timeout(240)
 
 ENDS = {"replying": (2, 0), "flaky": (2, 0), "refusing": (0, 2), "broken": (2, 2)}
 """What becomes of the events of triggers that come to an end: how many delivered and dead."""
 
 ORIGINS = get_args(OriginKind)
-COUNTED = re.compile("^cemesh_.*_(total|bucket|count|sum)$")
 HISTOGRAM = re.compile("_(bucket|count|sum)$")
-
-FEED = """
-import asyncio
-from datetime import UTC, datetime, timedelta
-
-from cemesh import Event
-
-RUNS = []
-
-
-class Feed:
-    def __init__(self, context):
-        self._context = context
-
-    async def run(self, emit):
-        RUNS.append(self)
-        uri, id = self._context.uri, str(len(RUNS))
-        await emit(Event({"specversion": "1.0", "id": id, "source": uri, "type": "fed"}))
-        if len(RUNS) == 1:
-            await self._context.reject("no event at all", id="x", data=b"?")
-            raise RuntimeError("the first run fails")
-        self._context.lag(7, since=datetime.now(UTC) - timedelta(hours=1))
-        await asyncio.Event().wait()
-"""
-
-
-CALLED = """
-import itertools
-
-from cemesh import Event
-
-NUMBERS = itertools.count()
-
-
-class Feed:
-    def __init__(self, context):
-        self._uri = context.uri
-
-    async def receive(self, request, emit):
-        id = str(next(NUMBERS))
-        await emit(Event({"specversion": "1.0", "id": id, "source": self._uri, "type": "called"}))
-"""
-
-
-class Scrape:
-    """The samples of one scrape."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.values = {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
-
-    def of(self, name: str) -> Mapping[frozenset[tuple[str, str]], float]:
-        return {labels: value for (each, labels), value in self.values.items() if each == name}
-
-    def sum(self, name: str, **labels: str) -> float:
-        """Return the sum of the series that have these labels, and maybe others."""
-        wanted = labels.items()
-        return sum(value for has, value in self.of(name).items() if wanted <= has)
-
-
-async def scraped(mesh: RunningMesh) -> Scrape:
-    answer = await mesh.request("GET", "/metrics", port=mesh.admin_port)
-    assert answer.status == 200, answer
-    return Scrape(answer.body.decode())
-
-
-def samples(family: Family, scrape: Scrape) -> Mapping[frozenset[tuple[str, str]], float]:
-    """Return the series of a family; of a histogram, how many there are in each."""
-    return scrape.of(f"{family.name}_count" if family.kind == "histogram" else family.name)
 
 
 def replying(request: Request) -> Answer:
@@ -141,19 +64,6 @@ def with_annotation(document: str, name: str, value: str) -> str:
     changed = json.loads(document)
     changed["metadata"]["annotations"][name] = value
     return json.dumps(changed)
-
-
-def feed(name: str = "feed") -> str:
-    """Return the source that is the class `Feed` of the module of that name."""
-    ref = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
-    return json.dumps(
-        {
-            "apiVersion": "cemesh.dev/v1alpha1",
-            "kind": "Source",
-            "metadata": {"name": name},
-            "spec": {"class": f"{name}:Feed", "sink": {"ref": ref}},
-        }
-    )
 
 
 def everything(subscriber: Subscriber, gate: asyncio.Event) -> str:
@@ -269,68 +179,11 @@ async def test_each_part_tells_what_is_said_of_it(tmp_path: Path, rabbitmq: str)
     assert told == declared
 
 
-async def test_no_counter_goes_down_where_workers_are_killed_and_come_back(tmp_path: Path) -> None:
-    (tmp_path / "feed.py").write_text(CALLED)
-    async with Subscriber() as subscriber:
-        text = manifest(broker(), trigger("all", subscriber.url("/all")), feed())
-        mesh = RunningMesh(tmp_path / "mesh", text, cwd=tmp_path, arguments=("--workers", "3"))
-        async with mesh:
-            watching = asyncio.create_task(never_going_down(mesh))
-            sent = 0
-            for victim in (1, 2, 1, None):
-                for _ in range(6):  # each by a connection of its own, to the next process
-                    assert (await mesh.request("POST", f"/{BROKER}", body=b"?")).status == 400
-                    assert (await mesh.request("POST", "/sources/default/feed")).status == 202
-                sent += 6
-                await until_counted(mesh, sent)
-                if victim is not None:
-                    await replaced(mesh, victim)
-            assert not watching.done(), watching.exception()
-            watching.cancel()
-
-
-async def until_counted(mesh: RunningMesh, number: int) -> None:
-    """Return once a scrape tells of so many of everything, and not of more."""
-    names = ("refused_requests", "accepted_events", "source_emitted_events", "delivered_events")
-    found: Sequence[float] = []
-    async with asyncio.timeout(SOON):
-        while list(found) != [number] * len(names):
-            scrape = await scraped(mesh)
-            found = [scrape.sum(f"cemesh_{name}_total") for name in names]
-            assert all(each <= number for each in found), found
-
-
-async def replaced(mesh: RunningMesh, victim: int) -> None:
-    """Kill a worker, and return once another process does its work."""
-
-    def pid(status: StatusDocument) -> int | None:
-        return status.workers[victim].pid
-
-    before = pid(await mesh.status())
-    assert before is not None
-    os.kill(before, signal.SIGKILL)
-    await mesh.until(lambda status: pid(status) not in {None, before})
-
-
-async def never_going_down(mesh: RunningMesh) -> None:
-    """Scrape again and again until cancelled, and fail where a counter is less than before."""
-    before: Mapping[tuple[str, frozenset[tuple[str, str]]], float] = {}
-    while True:
-        scrape = await scraped(mesh)
-        for series, value in before.items():
-            if COUNTED.search(series[0]):
-                assert scrape.values.get(series, -1) >= value, series
-        before = scrape.values
-
-
 def at_rest(status: StatusDocument) -> bool:
     """Return whether all is over but what hangs, is parked, and gets no consent."""
     [source] = status.sources
-    ended = {
-        name: (each.delivered, each.dead_lettered)
-        for name in ENDS
-        if (each := told_of(status, f"default/{name}"))
-    }
+    told = {name: told_of(status, f"default/{name}") for name in ENDS}
+    ended = {name: (each.delivered, each.dead_lettered) for name, each in told.items()}
     return (
         ended == ENDS
         and told_of(status, "default/parking").parked == 1
