@@ -253,16 +253,19 @@ async def test_the_process_is_told_of_by_the_environment_and_secrets_by_nothing(
     assert one(spans, "deliver default/audit").attributes["server.address"] == "127.0.0.1"
 
 
-async def test_every_worker_sends_its_spans(traced: Traced) -> None:
+async def test_every_worker_sends_its_spans_before_it_ends(traced: Traced) -> None:
     count = 8
     with Collector() as collector:
+        late = {**collector.environment, "OTEL_BSP_SCHEDULE_DELAY": "600000"}
         async with Subscriber() as subscriber:
             text = manifest(broker(), trigger("audit", subscriber.url("/")))
-            async with traced(text, collector.environment, "--workers", "2") as mesh:
+            async with traced(text, late, "--workers", "2") as mesh:
                 for each in range(count):
                     assert await send(mesh, event(str(each))) == 202
-                wanted = [PUBLISH, "deliver default/audit"] * count
-                spans = await collector.until(having(*wanted))
+                await subscriber.received_at("/", count)
+                assert await mesh.terminate() == 0
+            wanted = [PUBLISH, "deliver default/audit"] * count
+            spans = await collector.until(having(*wanted))
 
     published = {span.id for span in named(spans, PUBLISH)}
     assert {span.parent for span in named(spans, PUBLISH)} == {SPAN}
@@ -290,8 +293,9 @@ async def test_a_collector_that_is_down_holds_nothing_up_and_is_told_of_once(
             output = mesh.output()
 
     assert output.count("traces not taken") == 1
-    assert f"endpoint=http://127.0.0.1:{port}" in output
+    assert f'endpoint=http://127.0.0.1:{port} why="Connection refused"' in output
     assert "Traceback" not in output
+    assert "opentelemetry" not in output
 
 
 async def test_a_protocol_that_traces_do_not_go_by_is_refused_at_the_start(traced: Traced) -> None:

@@ -70,7 +70,8 @@ TOLD = [
     ([], None),
     ([f"traceparent: {PARENT}"], PARENT),
     ([f"Traceparent:{PARENT}\t", "TraceState: a=1", "tracestate:  b=2 "], f"{PARENT} a=1,b=2"),
-    ([f"ce-traceparent: {PARENT}", f"x-traceparent: {PARENT}"], None),
+    ([f"ce-traceparent: {PARENT}"], None),
+    ([f"x-traceparent: {PARENT}"], None),
     (["traceparent: 00-1"], None),
     ([f"traceparent: {PARENT}", f"traceparent: {PARENT}"], None),
 ]

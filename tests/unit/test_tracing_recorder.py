@@ -159,6 +159,32 @@ async def test_a_batch_is_a_child_of_the_first_attempt_that_is_sampled(
     )
 
 
+async def test_a_collector_that_takes_nothing_is_told_of_once_and_once_when_it_does_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_EXPORTER_OTLP_TIMEOUT": "0.1"}
+    with Collector() as gone:
+        pass
+    with caplog.at_level(logging.WARNING):
+        async with recording(gone, monkeypatch, **late) as recorder:
+            for _ in range(3):
+                arrive(recorder)
+                recorder._leaving.force_flush()
+            with Collector(gone.port) as collector:
+                for _ in range(2):
+                    arrive(recorder)
+                    recorder._leaving.force_flush()
+
+    assert len(collector.spans) == 2
+    assert [each.message for each in caplog.records] == [
+        "traces not taken, and dropped until they are",
+        "traces taken again",
+    ]
+    first, again = (vars(each) for each in caplog.records)
+    assert first["endpoint"] == "http://collector.test"
+    assert again["spans_lost"] == 3
+
+
 async def test_spans_that_nobody_can_send_in_time_are_dropped_and_told_of_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

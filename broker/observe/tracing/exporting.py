@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from datetime import timedelta
@@ -27,6 +28,7 @@ _LEAVES_WITHIN: Final = timedelta(seconds=5)
 """How long the last spans have to leave, at most: nobody waits for a collector that is down."""
 
 _LONGEST: Final = 256
+_OF_SYSTEM: Final = re.compile(r"\[Errno -?[0-9]+\] ([\w ,.-]+)")
 
 
 class _FirstWord(logging.Handler):
@@ -79,8 +81,7 @@ class _Telling(SpanExporter):
         result = self._exporter.export(spans)
         if result is not SpanExportResult.SUCCESS:
             if not self._lost:
-                # What an URL says behind its question mark may be secret.
-                why = (self._said.text or "no answer").partition("?")[0][:_LONGEST]
+                why = _why(self._said.text or "no answer")
                 _log.warning(
                     "traces not taken, and dropped until they are",
                     extra={"endpoint": self.endpoint, "why": why},
@@ -98,6 +99,12 @@ class _Telling(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._exporter.force_flush(timeout_millis)
+
+
+def _why(text: str) -> str:
+    """Return what the system said, where it is in the text; else the text, without any query."""
+    said = _OF_SYSTEM.search(text)
+    return said[1] if said else text.partition("?")[0][:_LONGEST]
 
 
 class Leaving(BatchSpanProcessor):
