@@ -53,7 +53,7 @@ def admin(
     """
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
-    triggers = TriggerRoutes(mesh)
+    triggers = TriggerRoutes(mesh, metrics)
     pauses = PauseRoutes(mesh)
     parked = ParkedRoutes(mesh)
     told = StoryRoutes(mesh, stories)
@@ -84,6 +84,7 @@ def admin(
                 methods=["POST"],
             ),
             Route(f"{broker}/send", SendRoutes(door).send, methods=["POST"]),
+            Route(f"{trigger}/attempts", triggers.attempts),
             Route(f"{trigger}/delivery", triggers.delivery),
             Route(f"{trigger}/pause", pauses.pause, methods=["POST"]),
             Route(f"{trigger}/resume", pauses.resume, methods=["POST"]),

@@ -12,12 +12,14 @@ from starlette.responses import Response
 
 from broker.admin.deadletters import broker_key
 from broker.admin.models import DeliveryDocument, ExplanationDocument, TriggersDocument
+from broker.admin.models.attempts import AttemptsDocument
 from broker.admin.responses import document
 from broker.codecs.http import Headers, decode
 from broker.errors import InvalidEvent
 from broker.event import Event, shown
 from broker.ingress.hops import take_in
 from broker.ingress.intake import Intake
+from broker.observe.metrics import Metrics
 from broker.ports import Archive, Stored
 from broker.status import Operated
 
@@ -32,11 +34,12 @@ _MAX_SOURCES: Final = 10
 class TriggerRoutes:
     """The routes ``triggers`` and ``explain`` under ``/api/v1/brokers/{namespace}/{name}``.
 
-    And ``delivery`` under ``/api/v1/triggers/{namespace}/{name}``.
+    And ``attempts`` and ``delivery`` under ``/api/v1/triggers/{namespace}/{name}``.
     """
 
-    def __init__(self, mesh: Operated) -> None:
+    def __init__(self, mesh: Operated, metrics: Metrics) -> None:
         self._mesh = mesh
+        self._metrics = metrics
         self._intake = Intake(max_event_bytes=_MAX_REQUEST, max_pending_bytes=_MAX_PENDING)
 
     async def list(self, request: Request) -> Response:
@@ -44,6 +47,11 @@ class TriggerRoutes:
 
     async def delivery(self, request: Request) -> Response:
         return document(DeliveryDocument.of(self._mesh.trigger(broker_key(request))))
+
+    async def attempts(self, request: Request) -> Response:
+        trigger = self._mesh.trigger(broker_key(request))
+        counted = self._metrics.counted() + (await self._mesh.status()).elsewhere
+        return document(AttemptsDocument.of(trigger.key, counted))
 
     async def explain(self, request: Request) -> Response:
         """Explain the event that is posted, or the stored one that the query names."""

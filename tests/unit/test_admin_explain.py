@@ -88,7 +88,7 @@ async def test_triggers_are_told_with_their_filters_as_in_a_manifest() -> None:
             {"prefix": {"id": "1"}},
         ]
     }
-    at = {"subscriber": "http://127.0.0.1:9/"}
+    at = {"subscriber": "http://127.0.0.1:9/", "deadLetterSink": None, "reply": None}
     assert json.loads(answer.body) == {
         "triggers": [
             {"name": "default/nested", **at, "filters": [nested_item, {"cesql": "EXISTS  id"}]},

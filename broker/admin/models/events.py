@@ -12,7 +12,7 @@ from broker.codecs.json import encode_event
 from broker.event import Event, Value
 from broker.filters import Clause, explain
 from broker.ports import Stored
-from broker.trigger import Trigger
+from broker.trigger import Target, Trigger
 from broker.urls import without_credentials
 
 
@@ -45,10 +45,16 @@ class EventsPage(Document, frozen=True, kw_only=True):
 
 
 class TriggerFilters(Document, frozen=True, kw_only=True):
-    """What a trigger filters on, as in its manifest: ``filters``, or the older ``filter``."""
+    """What a trigger filters on, as in its manifest: ``filters``, or the older ``filter``.
+
+    ``dead_letter_sink`` is None where the broker's own store takes dead letters, ``reply`` where
+    the broker itself takes what the subscriber replies.
+    """
 
     name: str
     subscriber: str
+    dead_letter_sink: str | None = None
+    reply: str | None = None
     filters: Sequence[dict[str, object]] | UnsetType = UNSET
     filter: dict[str, object] | UnsetType = UNSET
 
@@ -57,9 +63,18 @@ class TriggerFilters(Document, frozen=True, kw_only=True):
         # Not above: it takes a sixth of a second to import, and only the server has use for it.
         from broker.manifest.filters import spec_of
 
-        subscriber = without_credentials(trigger.subscriber.url)
-        described = {"name": trigger.key, "subscriber": subscriber, **spec_of(trigger.filter)}
+        described = {
+            "name": trigger.key,
+            "subscriber": without_credentials(trigger.subscriber.url),
+            "deadLetterSink": _url(trigger.delivery.dead_letter),
+            "reply": _url(trigger.delivery.reply),
+            **spec_of(trigger.filter),
+        }
         return convert(described, cls)
+
+
+def _url(target: Target | None) -> str | None:
+    return None if target is None else without_credentials(target.url)
 
 
 class TriggersDocument(Document, frozen=True, kw_only=True):
