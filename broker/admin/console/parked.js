@@ -1,0 +1,49 @@
+// What an ordered trigger has parked, and what is done with it.
+
+import { get, post } from "./api.js";
+import { age, button, h, prompt, toast } from "./ui.js";
+
+/** @param {string} path of the trigger @param {AbortSignal} signal @returns {HTMLElement} */
+export function parked(path, signal) {
+  const place = h("div", { class: "parked" });
+  load();
+  return place;
+
+  async function load() {
+    try {
+      draw((await get(`${path}/parked`, signal)).parked);
+    } catch (error) {
+      if (!signal.aborted) place.replaceChildren(h("p", { class: "bad" }, error.message));
+    }
+  }
+
+  function draw(all) {
+    if (!all.length) {
+      place.replaceChildren(h("p", { class: "muted" }, "None: no key is held up."));
+      return;
+    }
+    place.replaceChildren(
+      ...all.map((each) =>
+        h(
+          "div",
+          { class: "bar" },
+          h("span", null, h("strong", null, each.key), ` ${each.why.reason}, for ${age(each.since)}, event ${each.id}`),
+          button("Try again…", () => order(each, "retry", "tried again")),
+          button("Give up…", () => order(each, "skip", "given up")),
+        ),
+      ),
+    );
+  }
+
+  async function order(event, verb, done) {
+    const why = await prompt(`Why shall the event ${event.id} be ${done}?`, { yes: verb === "retry" ? "Try again" : "Give up" });
+    if (why === null) return;
+    try {
+      await post(`${path}/parked/${verb}`, { id: event.id, source: event.source, why: why || `${done} in the console` });
+      toast(`The event ${event.id} is ${done} within seconds.`);
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+    await load();
+  }
+}
