@@ -7,10 +7,12 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from broker.observe.families import FAMILIES
 from broker.observe.family import LABELS
 from tests.services.metricspage import PAGE, with_tables
+from tests.unit.desks import no_programs, run_pytest
 
 DOCS = PAGE.parent
 ROOT = DOCS.parent
@@ -66,3 +68,14 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
         assert unit in name, name
         assert name.endswith(counted or (unit if family.kind == "histogram" else "")), name
         assert set(family.labels) <= LABELS.keys(), name
+
+
+def test_where_there_is_no_promtool_tests_are_skipped_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_programs(tmp_path / "programs", monkeypatch)
+
+    output = run_pytest(tmp_path, "tests.services.promtool", "def test_it(promtool): ...")
+
+    assert "1 skipped" in output
+    assert "no promtool to check metrics with (there is no apt-get)" in output
