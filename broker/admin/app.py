@@ -78,6 +78,7 @@ def admin(
             Route(f"{broker}/deadletters/redrive", letters.redrive, methods=["POST"]),
             Route(f"{broker}/deadletters/causes", letters.causes),
             Route(f"{broker}/deadletters/{{id}}", letters.show),
+            Route(f"{broker}/deadletters/{{id}}/payload", letters.payload),
             Route(
                 f"{broker}/deadletters/{{id}}/redrive",
                 EditRoutes(mesh, door).redrive,

@@ -23,7 +23,7 @@ from broker.admin.models import (
 from broker.admin.responses import document
 from broker.channels.causes import causes_of
 from broker.errors import ChannelFull, ChannelUnavailable
-from broker.ports import DeadLetters, Refusal
+from broker.ports import DeadLetter, DeadLetters, Refusal
 from broker.status import Operated, Redriven
 
 DEFAULT_LIMIT: Final = 100
@@ -32,6 +32,14 @@ _BATCH: Final = 100
 """Dead letters redriven in one go: bounds how many events are in memory at a time."""
 
 _MAX_REQUEST: Final = 1 << 20
+
+# What somebody has put into an event must never be a page of the admin port.
+_UNTRUSTED: Final = {
+    "Content-Type": "application/octet-stream",
+    "Content-Disposition": "attachment",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def broker_key(request: Request) -> str:
@@ -63,11 +71,11 @@ class DeadLetterRoutes:
         return document(CausesDocument.of(causes))
 
     async def show(self, request: Request) -> Response:
-        wanted = request.path_params["id"]
-        letter = await self._store(request).get(wanted)
-        if letter is None:
-            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no dead letter '{wanted}'")
-        return document(DeadLetterDocument.of(letter))
+        return document(DeadLetterDocument.of(await self._letter(request)))
+
+    async def payload(self, request: Request) -> Response:
+        letter = await self._letter(request)
+        return Response(letter.event.data or b"", headers=_UNTRUSTED)
 
     async def redrive(self, request: Request) -> Response:
         wanted = await _redrive_request(request)
@@ -78,6 +86,13 @@ class DeadLetterRoutes:
         result = await self._redrive(broker_key(request), ids)
         note(request, redriven=result.redriven, kept=list(result.kept))
         return document(RedrivenDocument.of(result))
+
+    async def _letter(self, request: Request) -> DeadLetter:
+        wanted = request.path_params["id"]
+        letter = await self._store(request).get(wanted)
+        if letter is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no dead letter '{wanted}'")
+        return letter
 
     def _store(self, request: Request) -> DeadLetters:
         return self._mesh.channel(broker_key(request)).dead_letters

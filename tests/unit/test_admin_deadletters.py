@@ -97,6 +97,22 @@ async def test_a_dead_letter_is_shown_with_the_whole_event_and_answer() -> None:
     assert shown["why"]["bodyText"] == "out of €"
 
 
+async def test_a_payload_is_told_byte_for_byte_and_never_as_a_page() -> None:
+    mesh, data = await StandIn.start(), b"<script>\r\n\xff</script>"
+    await mesh.bury(event("1", data, datacontenttype="text/html"), event("2", None))
+    async with admin_port(mesh) as port:
+        one, two = ids(await ask(port, "GET", LETTERS))
+        answer = await ask(port, "GET", f"{LETTERS}/{one}/payload")
+        without = await ask(port, "GET", f"{LETTERS}/{two}/payload")
+        none = await ask(port, "GET", f"{LETTERS}/17/payload")
+
+    assert (answer.body, without.body, none.status) == (data, b"", 404)
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"] == "attachment"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
 async def test_an_answer_that_is_not_text_is_shown_as_base64_only() -> None:
     mesh = await StandIn.start()
     await mesh.bury(event(), body=b"\xff\x00")
