@@ -31,7 +31,7 @@ from broker.admin.responses import document
 from broker.errors import ChannelUnavailable, UnknownBroker, UnknownTrigger
 from broker.event import Event, shown
 from broker.filters import explain
-from broker.observe.stories.reading import matches
+from broker.observe.stories.choosing import matches
 from broker.observe.stories.telling import TriggerStory, by_event, stories_of_triggers
 from broker.ports.stories import (
     AcceptedEntry,

@@ -19,8 +19,11 @@ from hypothesis import strategies as st
 from broker.errors import CemeshError
 from broker.event import Event
 from broker.observe.stories import journal, reading
+from broker.observe.stories.choosing import matches
 from broker.observe.stories.journal import Journal, Keeping
+from broker.observe.stories.rows import Rows
 from broker.observe.stories.telling import by_event, stories_of_triggers
+from broker.observe.stories.writing import Writing
 from broker.ports import (
     Accepted,
     Buried,
@@ -36,8 +39,10 @@ from broker.ports import (
 from broker.ports.stories import (
     AcceptedEntry,
     AttemptEntry,
+    Became,
     DecisionEntry,
     Entry,
+    Found,
     FoundPage,
     Wanted,
 )
@@ -52,6 +57,7 @@ WHY = Refusal(
     body=b"",
     attempts=3,
 )
+BECAME: Sequence[Became] = ("waits", "parked", "retried", "dead-lettered", "buried")
 AGES, ROOM = timedelta(days=7), 1 << 20
 LATELY = float(int(datetime.now(UTC).timestamp())) - 1_000
 
@@ -360,6 +366,54 @@ def test_pages_leave_nothing_out_and_go_back_in_time(
 
     assert sorted(found, key=int) == [str(number) for number in range(len(times))]
     assert [times[int(each)] for each in found] == sorted(times, reverse=True)
+
+
+few = st.sampled_from(["a", "b", "c"])
+moments = st.integers(0, 3).map(lambda seconds: datetime.fromtimestamp(LATELY + seconds, UTC))
+wanteds = st.builds(
+    Wanted,
+    id=st.none() | few,
+    source=st.none() | few,
+    type=st.none() | few,
+    broker=st.none() | few,
+    triggers=st.none() | st.lists(few, unique=True, max_size=3),
+    outcome=st.sampled_from([None, "delivered", "waiting", "parked", "dead-lettered"]),
+    since=st.none() | moments,
+    before=st.none() | moments,
+)
+entries = st.lists(
+    st.tuples(st.integers(0, 9), few, few, few, few, st.integers(0, 3)), min_size=1, max_size=20
+)
+
+
+@given(entries, wanteds)
+def test_what_is_found_by_rows_is_what_entries_say(
+    made: Sequence[tuple[int, str, str, str, str, int]], wanted: Wanted
+) -> None:
+    written = Writing(1.0)
+    for kind, number, source, of, name, seconds in made:
+        each, at = event(number, source=source, type=of), LATELY + seconds
+        if kind == 0:
+            written.accepted(at, name, each, SENDER)
+        elif kind <= 4:
+            verdict = [Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP, Verdict.DELIVERED][
+                kind - 1
+            ]
+            tried = attempt(name, verdict, event=each)._replace(began=at)
+            written.attempt(tried._replace(to="dead-letter sink") if kind == 4 else tried)
+        else:
+            became = BECAME[kind - 5]
+            written.decision(at, each, name, became, delay=None, attempts=1, reason=None)
+    block = written.block()
+    assert block is not None
+    rows = Rows(block.names, block.rows)
+
+    expected = [
+        Found(at=entry.at, source=entry.source, id=entry.id)
+        for entry in rows.of({"a", "b", "c"})
+        if matches(entry, wanted)
+    ]
+    assert list(rows.found(wanted)) == expected
 
 
 # --- bounds, samples, faults ------------------------------------------------------------------

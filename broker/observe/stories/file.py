@@ -18,7 +18,7 @@ MOST: Final = 256
 """Files that are looked at for one that is free."""
 
 _TABLES: Final = """
-CREATE TABLE block (                    -- see blocks.py
+CREATE TABLE block (                    -- see format.py
     id    INTEGER PRIMARY KEY,
     first INTEGER NOT NULL,             -- microseconds since 1970, of the first and the last entry
     last  INTEGER NOT NULL,

@@ -21,9 +21,9 @@ from typing import Final, Self, TypeVar
 
 from broker.errors import CemeshError
 from broker.observe.stories import reading
-from broker.observe.stories.blocks import Writing
 from broker.observe.stories.file import opened
 from broker.observe.stories.recorder import Recorder
+from broker.observe.stories.writing import Writing
 from broker.ports.stories import Entry, FoundPage, Wanted
 
 _log: Final = logging.getLogger("cemesh.stories")

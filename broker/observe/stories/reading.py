@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from broker.observe.stories.blocks import FLAGS, Rows, key_of, keys_in, word_of
+from broker.observe.stories.format import FLAGS, key_of, keys_in, microseconds, moment, word_of
+from broker.observe.stories.rows import Rows
 from broker.ports.stories import (
-    AcceptedEntry,
-    AttemptEntry,
-    DecisionEntry,
     Entry,
     Found,
     FoundPage,
-    Outcome,
     Wanted,
 )
 
-_LOOKED_AT: Final = 400
+_LOOKED_AT: Final = 200
 """Blocks that one search reads at most: half a second."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FEW: Final = 16
 
 
@@ -53,19 +49,17 @@ def search(file: sqlite3.Connection, wanted: Wanted, limit: int) -> FoundPage:
     """Return what is wanted, the latest first."""
     found: dict[tuple[str, str], Found] = {}
     for looked_at, (last, names, rows) in enumerate(_blocks(file, wanted)):
-        reached = _moment(last)
+        reached = moment(last)
         if len(found) >= limit and reached < _last_of(found, limit).at:
             return _page(found, limit)
         if looked_at >= _LOOKED_AT:
             # Entries of blocks that were not looked at can be as late as that.
-            known = [each for each in found.values() if each.at > reached]
-            return FoundPage(found=_sorted(known), reached=reached + timedelta(microseconds=1))
-        for entry in Rows(names, rows).latest_first():
-            if matches(entry, wanted):
-                key = entry.source, entry.id
-                known_at = found.get(key)
-                if known_at is None or known_at.at < entry.at:
-                    found[key] = Found(at=entry.at, source=entry.source, id=entry.id)
+            latest = [each for each in found.values() if each.at > reached]
+            return FoundPage(found=_sorted(latest), reached=reached + timedelta(microseconds=1))
+        for each in Rows(names, rows).found(wanted):
+            known = found.setdefault((each.source, each.id), each)
+            if known.at < each.at:
+                found[each.source, each.id] = each
     if len(found) > limit:
         return _page(found, limit)
     return FoundPage(found=_sorted(found.values()), reached=None)
@@ -88,59 +82,23 @@ def _sorted(found: Collection[Found]) -> Sequence[Found]:
 
 def _blocks(file: sqlite3.Connection, wanted: Wanted) -> Iterator[tuple[int, bytes, bytes]]:
     """Return the last time, the names and the rows of blocks that may have what is wanted."""
-    conditions: list[tuple[str, object]] = []
+    conditions: list[tuple[str, Sequence[object]]] = []
     if wanted.since is not None:
-        conditions.append(("last >= ?", _microseconds(wanted.since)))
+        conditions.append(("last >= ?", [microseconds(wanted.since)]))
     if wanted.before is not None:
-        conditions.append(("first < ?", _microseconds(wanted.before)))
+        conditions.append(("first < ?", [microseconds(wanted.before)]))
     if wanted.outcome is not None:
-        conditions.append(("flags & ?", FLAGS[wanted.outcome]))
+        conditions.append(("flags & ?", [FLAGS[wanted.outcome]]))
     texts = [each for each in (wanted.id, wanted.source, wanted.type) if each is not None]
-    conditions += [("instr(names, ?)", each.encode("utf-8", "replace")) for each in texts]
+    conditions += [_has_any_of([each]) for each in texts]
+    if wanted.triggers is not None and len(wanted.triggers) < _FEW:
+        conditions.append(_has_any_of([*wanted.triggers, *filter(None, [wanted.broker])]))
     where = " AND ".join(condition for condition, _ in conditions) or "1"
     query = f"SELECT last, names, rows FROM block WHERE {where} ORDER BY last DESC"  # noqa: S608 - of the texts above
-    yield from file.execute(query, [value for _, value in conditions])
+    yield from file.execute(query, [value for _, values in conditions for value in values])
 
 
-def matches(entry: Entry, wanted: Wanted) -> bool:
-    """Return whether the entry is one of those that are wanted."""
-    return (
-        (wanted.id is None or entry.id == wanted.id)
-        and (wanted.source is None or entry.source == wanted.source)
-        and (wanted.type is None or entry.type == wanted.type)
-        and (wanted.since is None or entry.at >= wanted.since)
-        and (wanted.before is None or entry.at < wanted.before)
-        and (wanted.outcome is None or wanted.outcome == _leads_to(entry))
-        and _is_of(entry, wanted)
-    )
-
-
-def _is_of(entry: Entry, wanted: Wanted) -> bool:
-    """Return whether the entry is of the broker, or of one of the triggers."""
-    if wanted.triggers is None:
-        return True
-    if isinstance(entry, AcceptedEntry):
-        return wanted.broker == entry.broker
-    return entry.trigger in wanted.triggers
-
-
-def _leads_to(entry: Entry) -> Outcome | None:
-    match entry:
-        case AttemptEntry(verdict="delivered", to="subscriber"):
-            return "delivered"
-        case DecisionEntry(became="waits" | "retried"):
-            return "waiting"
-        case DecisionEntry(became="parked"):
-            return "parked"
-        case DecisionEntry():
-            return "dead-lettered"
-        case _:
-            return None
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+def _has_any_of(texts: Sequence[str]) -> tuple[str, Sequence[object]]:
+    """Return the condition that one of these may be among the names of a block."""
+    either = " OR ".join("instr(names, ?)" for _ in texts) or "0"
+    return f"({either})", [each.encode("utf-8", "replace") for each in texts]

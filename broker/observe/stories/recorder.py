@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from broker.event import Event
-from broker.observe.stories.blocks import Writing
+from broker.observe.stories.writing import Writing
 from broker.ports import (
     Attempt,
     Buried,
