@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -69,14 +69,23 @@ class Audited:
             await self._audit.note(Change(action="manifests", outcome="failed", detail=detail))
 
 
+def _unheard(_: Desired) -> None:
+    pass
+
+
 async def follow(
     settings: Settings,
     mesh: Changeable,
     changed: AsyncIterator[None],
     stopping: asyncio.Event,
     audited: Audited,
+    *,
+    taken_up: Callable[[Desired], None] = _unheard,
 ) -> None:
-    """Apply every good change of the files; tell of every bad one, which changes nothing."""
+    """Apply every good change of the files; tell of every bad one, which changes nothing.
+
+    ``taken_up`` is called with what the mesh runs from then on.
+    """
     news = asyncio.Event()
 
     async def watch() -> None:
@@ -93,15 +102,17 @@ async def follow(
         await news.wait()
         while not stopping.is_set():
             news.clear()
-            taken_up = await _reload(settings, mesh, audited)
-            if not taken_up:
+            is_done = await _reload(settings, mesh, audited, taken_up)
+            if not is_done:
                 asyncio.get_running_loop().call_later(_RETRY.total_seconds(), news.set)
             await news.wait()
         for task in waiting:
             task.cancel()
 
 
-async def _reload(settings: Settings, mesh: Changeable, audited: Audited) -> bool:
+async def _reload(
+    settings: Settings, mesh: Changeable, audited: Audited, taken_up: Callable[[Desired], None]
+) -> bool:
     """Return whether nothing is left to be tried again."""
     try:
         loaded = await asyncio.to_thread(load, settings.paths, resolve=settings.resolve)
@@ -119,6 +130,7 @@ async def _reload(settings: Settings, mesh: Changeable, audited: Audited) -> boo
         await audited.failed(str(error))
         return False
     mesh.manifests, mesh.problems = loaded.manifests, ()
+    taken_up(loaded.desired)
     await audited.taken_up(loaded.objects)
     desired = loaded.desired
     _log.info(

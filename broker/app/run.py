@@ -106,7 +106,8 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
             processes=count,
         )
         collect_rarely()
-        await follow(settings, household.mesh, changed, stopping, audited)
+        forget = made.metrics.keep_to
+        await follow(settings, household.mesh, changed, stopping, audited, taken_up=forget)
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
         for port in ports:
             port.close()

@@ -109,7 +109,7 @@ class _Worker:
                 applied.set_exception(error)
             else:
                 applied.set_result(None)
-                self._made.metrics.forget_all_but(desired.brokers, desired.triggers)
+                self._made.metrics.keep_to(desired)
                 if not self._runs:  # what later changes make may go again
                     self._runs = True
                     collect_rarely()

@@ -6,7 +6,7 @@ every scrape and counted nowhere else, so that the metrics and the books cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -37,6 +37,7 @@ from broker.observe.incoming import NONE, Incoming
 from broker.observe.sources import sources
 from broker.ports import Claim, Step
 from broker.status import Counts, MeshStatus, Series
+from broker.trigger import Desired
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -62,10 +63,13 @@ class Metrics:
         """Return what has been counted in this process until now."""
         return self._incoming.counted() + self._attempts.counted()
 
-    def forget_all_but(self, brokers: Collection[str], triggers: Collection[str]) -> None:
-        """Drop what is counted of brokers and triggers that are gone, or it would pile up."""
-        self._incoming.forget_all_but(brokers, triggers)
-        self._attempts.forget_all_but(triggers)
+    def keep_to(self, desired: Desired) -> None:
+        """Drop what is counted of brokers and triggers that are gone, or it would pile up.
+
+        One that is only out for a while, as its channel is, goes on from where it was.
+        """
+        self._incoming.forget_all_but(desired.brokers, desired.triggers)
+        self._attempts.forget_all_but(desired.triggers)
 
     def scrape(self, status: MeshStatus) -> Callable[[], bytes]:
         """Return what makes the scrape, in Prometheus' text format (`CONTENT_TYPE`).
@@ -73,16 +77,14 @@ class Metrics:
         With a thousand triggers that takes longer than the event loop may be held up: call it in
         another thread.
         """
-        here = _Here(status)
-        self.forget_all_but(here.brokers, here.triggers)
-        return partial(self._scrape, status, here, self.counted() + status.elsewhere)
+        return partial(self._scrape, status, self.counted() + status.elsewhere)
 
-    def _scrape(self, status: MeshStatus, here: _Here, counts: Counts) -> bytes:
+    def _scrape(self, status: MeshStatus, counts: Counts) -> bytes:
         now = datetime.now(UTC)
         lines = chain(
             processes(status),
             books(status, now),
-            _counted(counts, here),
+            _counted(counts, _Here(status)),
             sources(status.sources, now),
         )
         return "".join(lines).encode() + generate_latest(self._registry)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from broker.mesh import Mesh
 from broker.observe.audit import AuditLog
 from broker.settings import Part, Settings
 from broker.status import Declared
+from broker.trigger import Desired
 from tests.unit.meshes import Store, install, make_mesh, until
 
 BROKER = """
@@ -58,7 +59,12 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 @asynccontextmanager
-async def followed(files: Files, *parts: Part, audit: AuditLog = NOWHERE) -> AsyncIterator[Mesh]:
+async def followed(
+    files: Files,
+    *parts: Part,
+    audit: AuditLog = NOWHERE,
+    taken_up: Callable[[Desired], None] = lambda _: None,
+) -> AsyncIterator[Mesh]:
     """Have a mesh, or these parts of it, follow the files while the context lasts."""
     stopping = asyncio.Event()
     done = asyncio.Event()
@@ -67,8 +73,9 @@ async def followed(files: Files, *parts: Part, audit: AuditLog = NOWHERE) -> Asy
     async def run() -> None:  # the mesh is entered, changed and left by one task
         async with make_mesh(*parts) as mesh:
             meshes.put_nowait(mesh)
-            audited = Audited(audit, {})
-            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping, audited)
+            audited, settings = Audited(audit, {}), Settings(paths=(files.path,))
+            changed = files.changed()
+            await follow(settings, mesh, changed, stopping, audited, taken_up=taken_up)
             await done.wait()
 
     async with asyncio.TaskGroup() as tasks:
@@ -91,6 +98,19 @@ async def test_each_good_change_is_taken_up(files: Files, store: Store) -> None:
 
         assert not runs(mesh, "first")
         assert mesh.problems == ()
+
+
+async def test_what_runs_after_a_change_is_told_and_what_is_refused_is_not(
+    files: Files, store: Store
+) -> None:
+    told: list[Desired] = []
+    async with followed(files, taken_up=told.append) as mesh:
+        files.write(BROKER.format("first"))
+        await until(lambda: bool(told))
+        files.write("kind: Nothing")
+        await until(lambda: bool(mesh.problems))
+
+    assert [[*each.brokers] for each in told] == [["default/first"]]
 
 
 async def test_a_bad_change_is_told_and_changes_nothing_until_it_is_mended(

@@ -31,10 +31,12 @@ from broker.status import (
     TriggerStatus,
     WorkerStatus,
 )
+from broker.trigger import Broker, Desired, Target, Trigger
 from tests.watching import EVENT, attempt
 
 NOW = datetime.now(UTC)
 WHY = Refusal(destination="http://a/", reason="no", status=400, body=b"", attempts=1)
+AUDIT = Trigger(key="default/audit", broker="default/default", subscriber=Target(url="x:"))
 EMPTY = MeshStatus(brokers=[], sources=[], problems=[])
 
 
@@ -332,7 +334,7 @@ def test_what_is_gone_from_the_mesh_is_gone_from_the_scrape() -> None:
     assert found[UNKNOWN] == 1
 
 
-def test_what_a_worker_forgets_it_tells_the_first_process_no_more() -> None:
+def test_what_is_gone_from_the_manifests_is_counted_no_more() -> None:
     metrics = Metrics()
     for key in ("default/gone", "default/audit"):
         metrics.attempted(attempt(key))
@@ -340,7 +342,12 @@ def test_what_a_worker_forgets_it_tells_the_first_process_no_more() -> None:
         metrics.refused(key, 400, "invalid_event")
     metrics.refused(None, 404, "unknown_broker")
 
-    metrics.forget_all_but({"default/audit"}, {"default/audit"})
+    metrics.keep_to(
+        Desired(
+            brokers={"default/audit": Broker(key="default/audit")},
+            triggers={"default/audit": AUDIT},
+        )
+    )
 
     counts = metrics.counted()
     told = {values[0] for _, values in (*counts.counters, *counts.durations)}
@@ -356,16 +363,21 @@ def test_whatever_a_label_holds_is_read_again_as_it_was() -> None:
     assert found[sample("cemesh_source_emitted_events_total", kind="A", source=key)] == 0
 
 
-def test_a_trigger_that_comes_back_is_counted_again() -> None:
+@pytest.mark.parametrize(("gone", "count"), [(True, 1), (False, 2)])
+def test_only_a_trigger_that_was_gone_from_the_manifests_is_counted_from_0(
+    gone: bool, count: int
+) -> None:
     metrics = Metrics()
     metrics.attempted(attempt("default/audit"))
-    metrics.scrape(EMPTY)()
+    metrics.scrape(EMPTY)()  # its channel may be out
+    metrics.keep_to(Desired() if gone else Desired(triggers={"default/audit": AUDIT}))
     metrics.attempted(attempt("default/audit"))
 
     found = scrape(metrics, status(books()))
 
     name = "cemesh_attempts_total"
-    assert found[sample(name, trigger="default/audit", to="subscriber", outcome="delivered")] == 1
+    of = {"trigger": "default/audit", "to": "subscriber", "outcome": "delivered"}
+    assert found[sample(name, **of)] == count
 
 
 def test_two_meshes_in_one_process_count_apart() -> None:
