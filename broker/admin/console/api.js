@@ -16,6 +16,11 @@ export async function get(path, signal) {
   return (await asked(path, { signal })).json();
 }
 
+/** Read what is no document. @param {string} path @param {AbortSignal} [signal] @returns {Promise<Uint8Array>} */
+export async function bytes(path, signal) {
+  return new Uint8Array(await (await asked(path, { signal })).arrayBuffer());
+}
+
 /**
  * Have something done; a body that is no string is sent as JSON.
  * @param {string} path @param {any} [body] @param {Record<string, string>} [headers]

@@ -97,7 +97,7 @@ const toggle = document.getElementById("theme");
 
 function showTheme() {
   const chosen = document.documentElement.dataset.theme;
-  toggle.textContent = { light: "Light", dark: "Dark" }[chosen] ?? "Theme of the system";
+  toggle.textContent = `Theme: ${chosen ?? "system"}`;
 }
 
 toggle.addEventListener("click", () => {

@@ -32,6 +32,6 @@ function retries({ retries, waits, backoffPolicy }) {
   if (!retries) return "none";
   const first = waits.slice(0, 5).map((each) => duration(each.wait));
   const more = retries > first.length ? ", …" : "";
-  const all = waits.length === retries ? `, ${duration(waits.at(-1).total)} in all` : "";
+  const all = retries > 1 && waits.length === retries ? `, ${duration(waits.at(-1).total)} in all` : "";
   return `${retries}, ${backoffPolicy}: after ${first.join(", ")}${more}${all}`;
 }

@@ -60,9 +60,9 @@ export async function show(root, query, signal) {
     const own = about.triggers.find((each) => each.name === name);
     rest.append(
       card("What it takes", inWords(own), h("details", null, h("summary", null, "As in the manifest"), h("pre", null, JSON.stringify(own.filters ?? own.filter, null, 2)))),
-      card("Test an event", trial(of, name)),
       card("How long it takes", latency(path, signal)),
       card("How it delivers", delivery(policy)),
+      card("Test an event", trial(of, name)),
     );
     if (policy.parks) rest.append(card("Parked events", parked(path, signal)));
   }
