@@ -17,7 +17,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 """Names, in lower case, and values: of an answer that came by HTTP."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # frozen, it would take three times as long to make
 class Accepted:
     """The subscriber took the event. ``note`` is what is worth telling about its answer.
 
