@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from broker.event import Event
-from broker.ports import Answer, Arrival, Origin
+from broker.ports import Answer, Arrival, Origin, Reason
 
 OWN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -17,6 +17,7 @@ class Tracing:
     def __init__(self) -> None:
         self.came: list[Event] = []
         self.parents: list[str | None] = []
+        self.refused: list[tuple[str, int, Reason, str | None]] = []
 
     def arrive(
         self,
@@ -30,6 +31,11 @@ class Tracing:
         self.parents.append(parent)
         arrival = Arrival(0.0, [parent] * len(events), cause)
         return [replace(each, trace=OWN) for each in events], origin._replace(arrival=arrival)
+
+    def refuse(
+        self, broker: str, status: int, reason: Reason, *, parent: str | None, seconds: float
+    ) -> None:
+        self.refused.append((broker, status, reason, parent))
 
     def begin(self, event: Event) -> Event:
         raise AssertionError(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Final
 
 from starlette.requests import Request
@@ -29,10 +30,11 @@ class SendRoutes:
         entrance = self._door.find(broker)
         if entrance is None:
             raise UnknownBroker(f"the mesh has no broker {broker}")
+        began = monotonic()
         try:
             events = await store(self._door, entrance, request.scope, request.receive, way=_WAY)
         except CemeshError as error:
-            answer = self._door.refusal(entrance, error)
+            answer = self._door.refusal(entrance, error, request.scope["headers"], began)
             note(request, problem=str(error))
             return answer
         names = [EventName(source=each.source, id=each.id) for each in events]

@@ -159,7 +159,7 @@ class EventProtocol(HttpProtocol):
 
     def refuse(self, taking: Taking, error: BaseException) -> None:
         """Answer what went wrong."""
-        refusal = self._door.refusal(taking.entrance, error)
+        refusal = self._door.refusal(taking.entrance, error, taking.headers, taking.began)
         head = self._head(refusal.status_code, refusal.raw_headers, keep_alive=taking.keep_alive)
         self._answer(taking, head + bytes(refusal.body))
 

@@ -44,7 +44,6 @@ class Taking:
     """
 
     __slots__ = (
-        "_began",
         "_begun",
         "_body",
         "_connection",
@@ -53,6 +52,7 @@ class Taking:
         "_held",
         "_more_body",
         "_origin",
+        "began",
         "disconnected",
         "entrance",
         "expects",
@@ -73,7 +73,7 @@ class Taking:
         self._connection = connection
         self._door = door
         self._begun = False
-        self._began = monotonic()
+        self.began = monotonic()
         self._events: Sequence[Event] = ()
         self._origin = connection.origin
         self._body: bytes | bytearray = b""
@@ -181,7 +181,7 @@ class Taking:
     def _settle(self, stored: asyncio.Future[None]) -> None:
         error = asyncio.CancelledError() if stored.cancelled() else stored.exception()
         if error is None:
-            self._door.accepted(self.entrance, self._events, self._origin, self._began)
+            self._door.accepted(self.entrance, self._events, self._origin, self.began)
             self._accept()
         else:
             self._refuse(error)

@@ -8,6 +8,7 @@ they come here: this is the way for other servers, and the one that the other mu
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from starlette.applications import Starlette
@@ -70,12 +71,14 @@ class _ThroughDoor:
         if entrance is None:
             await self._app(scope, receive, send)
             return
+        began = monotonic()
         try:
             await store(self._door, entrance, scope, receive)
         except ClientDisconnect:
             return  # before its end, so nothing was stored
         except Exception as error:  # noqa: BLE001  # the door logs what is not for the client
-            await self._door.refusal(entrance, error)(scope, receive, send)
+            answer = self._door.refusal(entrance, error, scope["headers"], began)
+            await answer(scope, receive, send)
             return
         await send(_STORED)
         await send(_NO_BODY)

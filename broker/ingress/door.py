@@ -21,6 +21,7 @@ from broker.ingress.hops import take_in
 from broker.ingress.intake import Intake
 from broker.ingress.problems import answer_to, problem, reason_for
 from broker.ports import UNWATCHED, Emit, Origin, Tracer, Watcher
+from broker.tracecontext import of_raw_headers
 from broker.trigger import Access, Broker
 
 _log: Final = logging.getLogger("cemesh.ingress")
@@ -98,10 +99,13 @@ class Door:
         """Note that the events of a request are durable, which ``began`` then, by `monotonic`."""
         self._watch.accepted(entrance.broker.key, events, origin, monotonic() - began)
 
-    def refusal(self, entrance: Entrance, error: BaseException) -> Response:
+    def refusal(
+        self, entrance: Entrance, error: BaseException, headers: Headers, began: float
+    ) -> Response:
         """Return how to answer a request that failed so, and note that it was refused.
 
-        What is not for the client is logged.
+        It had these headers, and ``began`` then, by `monotonic`. What is not for the client is
+        logged.
         """
         answer = answer_to(error)
         if answer is None:
@@ -110,7 +114,11 @@ class Door:
         elif _log.isEnabledFor(logging.DEBUG):
             extra = {"broker": entrance.broker.key, "status": answer.status_code}
             _log.debug("refused", extra={**extra, "why": str(error)})
-        self.refused(entrance.broker.key, answer.status_code, reason_for(error))
+        broker, status, reason = entrance.broker.key, answer.status_code, reason_for(error)
+        self.refused(broker, status, reason)
+        if self.tracer is not None:
+            parent, seconds = of_raw_headers(headers), monotonic() - began
+            self.tracer.refuse(broker, status, reason, parent=parent, seconds=seconds)
         return answer
 
 

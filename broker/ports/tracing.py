@@ -7,7 +7,7 @@ from typing import Protocol
 
 from broker.event import Event
 from broker.ports.sinks import Answer
-from broker.ports.watching import Origin
+from broker.ports.watching import Origin, Reason
 
 
 class Tracer(Protocol):
@@ -31,6 +31,12 @@ class Tracer(Protocol):
         The origin is for `Watcher.accepted`. The spans are children of ``parent``, if it is known
         how the events came, and linked to ``cause``, the span of the event that a reply is to.
         """
+        ...
+
+    def refuse(
+        self, broker: str, status: int, reason: Reason, *, parent: str | None, seconds: float
+    ) -> None:
+        """Record that a request to the broker was answered with that status, after so long."""
         ...
 
     def begin(self, event: Event) -> Event:

@@ -89,6 +89,11 @@ async def test_a_request_is_of_the_trace_that_its_headers_tell(
         for lines, _ in TOLD:
             assert (await send(listener, beside, *lines)).startswith(b"HTTP/1.1 202")
 
+        assert (await send(listener, beside, f"traceparent: {PARENT}", "ce-a_b: 1")).startswith(
+            b"HTTP/1.1 400"
+        )
+
+    assert tracing.refused == [("default/orders", 400, "invalid_event", PARENT)]
     parents = [parent for _, parent in TOLD]
     assert tracing.parents == parents
     assert {each.trace for each in stored} == {OWN}

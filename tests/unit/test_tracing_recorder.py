@@ -159,6 +159,24 @@ async def test_a_batch_is_a_child_of_the_first_attempt_that_is_sampled(
     )
 
 
+@pytest.mark.parametrize(("status", "fault"), [(503, "channel_unavailable"), (429, None)])
+async def test_a_refused_request_is_a_fault_where_the_mesh_has_it(
+    monkeypatch: pytest.MonkeyPatch, status: int, fault: str | None
+) -> None:
+    with Collector() as collector:
+        async with recording(collector, monkeypatch) as recorder:
+            recorder.refuse(
+                "default/default", status, "channel_unavailable", parent=PARENT, seconds=2.0
+            )
+
+    span = one(collector.spans, "publish default/default")
+    assert f"00-{span.trace}-{span.parent}-01" == PARENT
+    assert (span.kind, span.fault) == ("SERVER", fault)
+    assert (span.ended - span.began) / 1e9 == pytest.approx(2)
+    assert span.attributes["http.response.status_code"] == status
+    assert span.attributes["error.type"] == "channel_unavailable"
+
+
 async def test_a_collector_that_takes_nothing_is_told_of_once_and_once_when_it_does_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

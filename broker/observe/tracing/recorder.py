@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Final, NamedTuple
 
@@ -23,7 +24,7 @@ from broker.observe.tracing import wording
 from broker.observe.tracing.contexts import Foreseen, as_sdk, next_of, origin_of, parent_of
 from broker.observe.tracing.exporting import Leaving
 from broker.observe.tracing.wording import Attributes
-from broker.ports import Answer, Arrival, Attempt, Origin, Refused, Unwatched
+from broker.ports import Answer, Arrival, Attempt, Origin, Reason, Refused, Unwatched
 from broker.tracecontext import TraceContext, read
 
 _NAME: Final = "cemesh"
@@ -147,6 +148,21 @@ class Recorder(Unwatched):
             fault=_fault(attempt.answer),
         )
         self._record(own, parent, span)
+
+    def refuse(
+        self, broker: str, status: int, reason: Reason, *, parent: str | None, seconds: float
+    ) -> None:
+        now = time.time()
+        span = _Span(
+            f"publish {broker}",
+            SpanKind.SERVER,
+            now - seconds,
+            now,
+            wording.of_refusal(broker, status, reason),
+            fault=reason if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None,
+        )
+        origin = read(parent)
+        self._record(next_of(origin, self._sampler), origin, span)
 
     def _record_wait(self, attempt: Attempt, parent: TraceContext | None) -> None:
         """Record how long the event was in the channel before anything was tried."""

@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from broker.event import Event
-from broker.ports import Answer, Attempt, Origin, Refused
+from broker.ports import Answer, Attempt, Origin, Reason, Refused
 
 Attributes = Mapping[str, str | int | bool]
 
@@ -43,6 +43,21 @@ def of_arrival(broker: str, event: Event, origin: Origin) -> Attributes:
     if origin.cause is not None:
         told["cemesh.cause.source"], told["cemesh.cause.id"] = origin.cause
     return told
+
+
+def of_refusal(broker: str, status: int, reason: Reason) -> Attributes:
+    """Return what is told of a request that was refused, of whose events nothing is known."""
+    return {
+        **_SYSTEM,
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": broker,
+        "cemesh.origin": "request",
+        "http.request.method": "POST",
+        "http.response.status_code": status,
+        "url.path": f"/{broker}",
+        "error.type": reason,
+    }
 
 
 def of_delivery(name: str, type: str, attempt: Attempt) -> Attributes:
