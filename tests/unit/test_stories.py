@@ -26,6 +26,7 @@ from broker.observe.stories.telling import by_event, stories_of_triggers
 from broker.observe.stories.writing import Writing
 from broker.ports import (
     Accepted,
+    Arrival,
     Buried,
     Claim,
     Deferred,
@@ -122,6 +123,15 @@ async def test_a_reply_is_found_with_what_it_is_to(kept: Journal) -> None:
 
     assert isinstance(entry, AcceptedEntry)
     assert entry.origin == origin
+
+
+async def test_what_traces_know_of_an_origin_is_no_matter_of_stories(kept: Journal) -> None:
+    accept(kept, event(), origin=SENDER._replace(arrival=Arrival(0.0, [None], None)))
+
+    entry = await only(kept)
+
+    assert isinstance(entry, AcceptedEntry)
+    assert entry.origin == SENDER
 
 
 async def test_an_attempt_is_found_with_its_answer(kept: Journal) -> None:

@@ -55,7 +55,7 @@ class Writing:
         self._ways: dict[tuple[str, str, str], tuple[int, int, int]] = {}
         self._flags = 0
         self._times: list[int] = []
-        self._origins: dict[tuple[str, Origin], tuple[int, ...]] = {}
+        self._origins: dict[tuple[str, str, str], tuple[int, ...]] = {}
 
     @property
     def count(self) -> int:
@@ -74,7 +74,7 @@ class Writing:
             name(attributes["source"]),
             self._id(attributes["id"]),
             name(attributes["type"]),
-            *(self._origins.get((broker, origin)) or self._origin(broker, origin)),
+            *self._origin(broker, origin),
         )
 
     def attempt(self, made: Attempt) -> None:
@@ -165,12 +165,19 @@ class Writing:
 
     def _origin(self, broker: str, origin: Origin) -> tuple[int, ...]:
         """Return the broker, how the event came there, by whom, and the event it is a reply to."""
-        name, cause = self._name, origin.cause
-        to = (NONE, NONE) if cause is None else (name(cause[0]), name(cause[1]))
-        told = name(broker), name(origin.kind), name(origin.who), *to
-        if cause is None:
-            self._origins[broker, origin] = told
-        return told
+        name, kind, who, cause = self._name, origin.kind, origin.who, origin.cause
+        if cause is not None:
+            return name(broker), name(kind), name(who), name(cause[0]), name(cause[1])
+        known = self._origins.get((broker, kind, who))
+        if known is None:
+            known = self._origins[broker, kind, who] = (
+                name(broker),
+                name(kind),
+                name(who),
+                NONE,
+                NONE,
+            )
+        return known
 
     def _way(self, made: Attempt) -> tuple[int, int, int]:
         """Return the trigger, to which of its destinations, and that without credentials."""
