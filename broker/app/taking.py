@@ -181,8 +181,10 @@ class Taking:
     def _settle(self, stored: asyncio.Future[None]) -> None:
         error = asyncio.CancelledError() if stored.cancelled() else stored.exception()
         if error is None:
-            self._door.accepted(self.entrance, self._events, self._origin, self.began)
-            self._accept()
+            try:
+                self._door.accepted(self.entrance, self._events, self._origin, self.began)
+            finally:  # it is stored, whatever those who watch make of it
+                self._accept()
         else:
             self._refuse(error)
 

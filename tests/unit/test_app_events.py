@@ -15,7 +15,7 @@ from broker.app import serving
 from broker.app.serving import Port, listening, served
 from broker.event import Event
 from broker.ingress import Door, Entrance, ingress
-from broker.ports import Emit
+from broker.ports import UNWATCHED, Emit, Origin, Unwatched, Watcher
 from broker.trigger import Broker
 
 SOON = 30.0
@@ -57,7 +57,11 @@ def listener() -> Iterator[socket.socket]:
 
 @asynccontextmanager
 async def serving_to(
-    emit: Emit, listener: socket.socket, *, linger: timedelta = timedelta(minutes=10)
+    emit: Emit,
+    listener: socket.socket,
+    *,
+    linger: timedelta = timedelta(minutes=10),
+    watch: Watcher = UNWATCHED,
 ) -> AsyncIterator[Port]:
     entrance = Entrance(broker=Broker(key="default/orders", access=None), emit=emit)
     door = Door(
@@ -65,6 +69,7 @@ async def serving_to(
         clients=list,
         max_event_bytes=1000,
         max_pending_bytes=1000,
+        watch=watch,
     )
     async with served(ingress(door), listener, linger=linger, door=door) as port:
         yield port
@@ -223,3 +228,29 @@ async def test_events_and_other_requests_share_a_connection(listener: socket.soc
         answers = [await head_of_answer(reader) for _ in range(3)]
 
     assert [each.split()[1] for each in answers] == [b"202", b"200", b"202"]
+
+
+class Failing(Unwatched):
+    """Fails at what it is told."""
+
+    def accepted(
+        self, broker: str, events: Sequence[Event], origin: Origin, seconds: float | None
+    ) -> None:
+        raise ZeroDivisionError("oh no")
+
+
+async def test_who_watches_and_fails_keeps_no_answer_back(listener: socket.socket) -> None:
+    channel = Channel()
+    faults: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    async with (
+        serving_to(channel.submit, listener, watch=Failing()),
+        connected(listener) as (reader, writer),
+    ):
+        writer.write(EVENT)
+        await asyncio.wait_for(channel.asked.wait(), SOON)
+        channel.futures[0].set_result(None)
+        assert (await head_of_answer(reader)).startswith(STORED)
+
+    assert [repr(each) for each in faults] == ["ZeroDivisionError('oh no')"]
