@@ -19,6 +19,7 @@ HINTS: Final[Mapping[str, str]] = {
     "announcement not stored yet": "see to the channel",
     "announcement lost": "see to the channel; look at the trigger by cemesh status",
     "sink not left": "see the traceback; it is the plug-in's",
+    "watching failed": "report it with the traceback",
     "stories begun anew": "nothing; no event is in it. Look at the disk",
     "stories not kept": "make room on the disk, or see to what why says",
     # traces
