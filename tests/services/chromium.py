@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.services import apt
 from tests.services.locks import locked
@@ -55,6 +55,7 @@ async def page(chromium_browser: Browser) -> AsyncIterator[Page]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def chromium_browser(chromium: Path) -> AsyncIterator[Browser]:
     """Return the browser that a test session shares."""
+    expect.set_options(timeout=_DEADLINE)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium)
         yield browser

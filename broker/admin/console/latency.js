@@ -3,7 +3,7 @@
 import { poll } from "./api.js";
 import { count, duration, h } from "./ui.js";
 
-const EVERY = 5; // seconds
+const EVERY = 3; // seconds
 const ROWS = [
   ["attempts", "An attempt"],
   ["channel", "Until the first attempt"],

@@ -1,6 +1,6 @@
 // The status of the mesh, read once for all that show it, and the rates that come of it.
 
-import { poll } from "./api.js";
+import { get, poll } from "./api.js";
 
 const EVERY = 2; // seconds
 const KEPT = 60; // readings, for rates over time
@@ -16,6 +16,11 @@ let latest = null;
 /** Begin to read. @param {AbortSignal} signal */
 export function begin(signal) {
   poll("/api/v1/status", EVERY, keep, signal);
+}
+
+/** Read it at once, as after something was changed. */
+export async function refresh() {
+  keep(await get("/api/v1/status"));
 }
 
 /**

@@ -173,7 +173,7 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
 }
 
 function spacer() {
-  return h("tr", { class: "spacer", "aria-hidden": "true", hidden: true }, h("td", { colspan: 99 }));
+  return h("tr", { class: "spacer", "aria-hidden": "true", hidden: true }, h("td"));
 }
 
 function compared(one, other) {

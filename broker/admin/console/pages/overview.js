@@ -126,11 +126,11 @@ function folding(broker, open) {
 
 const COLUMNS = [
   { name: "name", title: "Trigger", by: (each) => each.name, cell: (each) => each.name },
-  { name: "state", title: "State", by: (each) => each.state, cell: (each) => badge(health(each).word, health(each).kind), width: "7rem" },
-  { name: "rate", title: "Delivered", numeric: true, by: (each) => perSecond("trigger", each.name, "delivered") ?? -1, cell: (each) => rate(perSecond("trigger", each.name, "delivered")), width: "6rem" },
+  { name: "state", title: "State", by: (each) => each.state, cell: (each) => badge(health(each).word, health(each).kind), width: "6.4rem" },
+  { name: "rate", title: "Delivered", numeric: true, by: (each) => perSecond("trigger", each.name, "delivered") ?? -1, cell: (each) => rate(perSecond("trigger", each.name, "delivered")), width: "5.9rem" },
   { name: "waiting", title: "Waiting", numeric: true, by: (each) => each.waiting, cell: (each) => count(each.waiting), width: "6rem", wide: true },
-  { name: "dead", title: "Dead", numeric: true, by: (each) => each.deadLettered, cell: (each) => count(each.deadLettered), width: "5rem" },
-  { name: "subscriber", title: "Subscriber", by: (each) => each.subscriber, cell: (each) => each.subscriber, wide: true },
+  { name: "dead", title: "Dead", numeric: true, by: (each) => each.deadLettered, cell: (each) => count(each.deadLettered), width: "4.4rem" },
+  { name: "subscriber", title: "Subscriber", by: (each) => each.subscriber, cell: (each) => each.subscriber, width: "40%", wide: true },
 ];
 
 function found(status, text) {

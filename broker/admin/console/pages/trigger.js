@@ -5,7 +5,7 @@ import { line } from "../chart.js";
 import { delivery } from "../delivery.js";
 import { latency } from "../latency.js";
 import { parked } from "../parked.js";
-import { SPAN, follow, health, overTime, perSecond } from "../status.js";
+import { SPAN, follow, health, overTime, perSecond, refresh } from "../status.js";
 import { trial } from "../trial.js";
 import { age, badge, button, count, duration, h, heading, href, link, notice, prompt, rate, time, toast } from "../ui.js";
 import { inWords } from "../words.js";
@@ -78,6 +78,7 @@ export async function show(root, query, signal) {
     try {
       await post(`${path}/${verb}`, body);
       toast(`${name} is ${done}.`);
+      await refresh();
     } catch (error) {
       toast(error.message, "bad");
     } finally {

@@ -53,14 +53,14 @@ export async function show(root, query, signal) {
 }
 
 const COLUMNS = [
-  { name: "name", title: "Trigger", by: (each) => each.name, cell: (each) => link("trigger", { name: each.name }, each.name, { tabindex: -1 }), width: "24%" },
-  { name: "state", title: "State", by: (each) => `${health(each).kind === "good"} ${each.state}`, cell: state, width: "7.5rem" },
-  { name: "rate", title: "Delivered", numeric: true, by: (each) => each.perSecond ?? -1, cell: (each) => rate(each.perSecond), width: "6.5rem" },
-  { name: "waiting", title: "Waiting", numeric: true, by: (each) => each.waiting, cell: (each) => count(each.waiting), width: "6rem" },
+  { name: "name", title: "Trigger", by: (each) => each.name, cell: (each) => link("trigger", { name: each.name }, each.name, { tabindex: -1 }) },
+  { name: "state", title: "State", by: (each) => `${health(each).kind === "good"} ${each.state}`, cell: state, width: "6.4rem" },
+  { name: "rate", title: "Delivered", numeric: true, by: (each) => each.perSecond ?? -1, cell: (each) => rate(each.perSecond), width: "5.9rem" },
+  { name: "waiting", title: "Waiting", numeric: true, by: (each) => each.waiting, cell: (each) => count(each.waiting), width: "5.9rem", wide: true },
   { name: "oldest", title: "Oldest", numeric: true, by: (each) => (each.oldestWaiting ? -new Date(each.oldestWaiting) : -Infinity), cell: (each) => age(each.oldestWaiting), width: "6.5rem", wide: true },
-  { name: "dead", title: "Dead", numeric: true, by: (each) => each.deadLettered, cell: dead, width: "5rem" },
+  { name: "dead", title: "Dead", numeric: true, by: (each) => each.deadLettered, cell: dead, width: "4.4rem" },
   { name: "broker", title: "Broker", by: (each) => each.broker, cell: (each) => each.broker, width: "16%", wide: true },
-  { name: "subscriber", title: "Subscriber", by: (each) => each.subscriber, cell: (each) => h("span", { title: each.subscriber }, each.subscriber), wide: true },
+  { name: "subscriber", title: "Subscriber", by: (each) => each.subscriber, cell: (each) => h("span", { title: each.subscriber }, each.subscriber), width: "30%", wide: true },
 ];
 
 function state(each) {
