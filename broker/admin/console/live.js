@@ -24,7 +24,6 @@ export function live(root, query, brokers, signal) {
   let shown = 0; // how many had come when the table was drawn last
   let paused = false;
   let fresh = true;
-  let opened = null;
 
   const choice = h("select", { "aria-label": "Broker", onchange: restart }, brokers.map((each) => h("option", { value: each, selected: each === broker }, each)));
   const text = h("input", { value: filter, class: "mono cesql", spellcheck: "false", placeholder: "type = 'order.placed' AND subject LIKE 'eu/%'", "aria-describedby": "fault" });
@@ -33,6 +32,7 @@ export function live(root, query, brokers, signal) {
   const said = h("p", { class: "about", role: "status" });
   const trouble = h("div");
   const details = h("aside", { class: "card details", "aria-label": "The event", hidden: true });
+  const nothing = h("div");
   const grid = table({
     label: "Events, the newest first",
     columns: [
@@ -45,7 +45,7 @@ export function live(root, query, brokers, signal) {
     rows: [],
     key: (row) => String(row.number),
     onOpen: open,
-    none: empty("Nothing has come yet", "Events are shown here as the broker stores them, from now on.", h("a", { class: "button", href: href("send", { broker }) }, "Send an event")),
+    none: nothing,
   });
   const form = h("form", { class: "bar filtering", onsubmit: restart }, choice, field("Filter (CESQL)", text), h("button", null, "Filter"), pause, button("Clear", clear));
   root.append(form, fault, trouble, said, h("div", { class: "split stream" }, grid, details));
@@ -66,6 +66,11 @@ export function live(root, query, brokers, signal) {
   async function follow() {
     following?.abort();
     following = new AbortController();
+    nothing.replaceChildren(
+      filter
+        ? empty("Nothing has passed the filter yet", "Only events for which it is true are shown, from now on.", button("Without a filter", () => ((text.value = ""), restart())))
+        : empty("Nothing has come yet", "Events are shown here as the broker stores them, from now on.", h("a", { class: "button", href: href("send", { broker }) }, "Send an event")),
+    );
     const mine = AbortSignal.any([signal, following.signal]);
     wrong(null);
     const search = filter ? `?${new URLSearchParams({ filter })}` : "";
@@ -118,7 +123,6 @@ export function live(root, query, brokers, signal) {
     fresh = true;
     pause.textContent = paused ? "Go on" : "Pause";
     pause.setAttribute("aria-pressed", String(paused));
-    if (!paused) [came, shown] = [news.length && came, came];
   }
 
   function draw() {
@@ -126,6 +130,7 @@ export function live(root, query, brokers, signal) {
     if (!paused || fresh) grid.update(news.slice(-KEPT).reverse());
     shown = came;
     fresh = false;
+    if (came === 0) return void (said.textContent = `Follows ${broker}.`);
     const taken = perSecond("broker", broker, "accepted");
     const many = came > Math.min(news.length, KEPT) ? `the newest ${count(Math.min(news.length, KEPT))} of ${count(came)}` : count(came);
     const of = filter ? " that passed the filter" : "";
@@ -134,8 +139,7 @@ export function live(root, query, brokers, signal) {
   }
 
   function open(row) {
-    opened = row;
-    hold(true);
+    hold(true); // what is looked at does not run away
     const { attributes, payload } = parsed(row);
     details.replaceChildren(
       h("header", { class: "bar" }, h("h2", null, "The event"), link("story", { id: attributes.id, source: attributes.source }, "Its story"), h("span", { class: "actions end" }, button("Close", closeAndReturn, "quiet"))),
@@ -149,7 +153,6 @@ export function live(root, query, brokers, signal) {
 
   function close() {
     details.hidden = true;
-    opened = null;
   }
 
   function closeAndReturn() {
