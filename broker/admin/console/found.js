@@ -13,7 +13,7 @@ const OUTCOMES = [
   ["dead-lettered", "dead-lettered"],
 ];
 const SINCE = [
-  ["", "as long as is kept"],
+  ["", "any time"],
   ["300", "the last 5 minutes"],
   ["3600", "the last hour"],
   ["86400", "the last day"],

@@ -9,6 +9,13 @@ const ROWS = [
   ["channel", "Until the first attempt"],
   ["endToEnd", "From accepted to delivered"],
 ];
+const CAME_TO = {
+  delivered: "delivered",
+  retry: "failed and repeated",
+  exhausted: "failed for the last time",
+  refused: "refused",
+  untried: "not made",
+};
 const SHARES = [0.5, 0.95, 0.99];
 
 /** @param {string} path of the trigger @param {AbortSignal} signal @returns {HTMLElement} */
@@ -33,7 +40,7 @@ export function latency(path, signal) {
       }),
     );
     const tried = Object.entries(document.outcomes).filter(([, times]) => times);
-    outcomes.textContent = tried.length ? `Attempts: ${tried.map(([outcome, times]) => `${count(times)} ${outcome}`).join(", ")}` : "No attempt has been made yet.";
+    outcomes.textContent = tried.length ? `Attempts: ${tried.map(([outcome, times]) => `${count(times)} ${CAME_TO[outcome] ?? outcome}`).join(", ")}` : "No attempt has been made yet.";
   }
 }
 

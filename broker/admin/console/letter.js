@@ -22,7 +22,7 @@ export async function letter(root, id, broker, signal) {
   const actions = h("div", { class: "bar" }, told.trigger ? [redrive, edit] : null, link("story", { id: attributes.id, source: attributes.source }, "Its story", { class: "button" }), h("a", { class: "button", href: list }, "Others of this cause"));
   root.append(
     h("section", { class: "card", "aria-label": "Why it was given up" }, h("h2", null, "Why it was given up"), refusal(told)),
-    told.trigger ? null : notice("info", "This is no event that a trigger gave up, but what a source was given, or what others wrote. It cannot be redriven."),
+    ...(told.trigger ? [] : [notice("info", "This is no event that a trigger gave up, but what a source was given, or what others wrote. It cannot be redriven.")]),
     actions,
     trouble,
     event,

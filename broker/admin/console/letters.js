@@ -21,7 +21,7 @@ export async function letters(root, query, broker, signal) {
   const grid = table({
     label: "Dead letters, the oldest first",
     columns: [
-      { name: "chosen", title: all, width: "2.6rem", cell: (row) => h("input", { type: "checkbox", checked: selected.has(row.id), "aria-label": `Select ${row.event.id}`, onchange: (event) => select([row], event.target.checked) }) },
+      { name: "chosen", title: all, width: "3rem", cell: (row) => h("input", { type: "checkbox", checked: selected.has(row.id), "aria-label": `Select ${row.event.id}`, onchange: (event) => select([row], event.target.checked) }) },
       { name: "at", title: "Given up", width: "9rem", cell: (row) => time(row.buriedAt) },
       { name: "type", title: "Type", cell: (row) => row.event.type },
       { name: "id", title: "Id", cell: (row) => row.event.id },
@@ -37,7 +37,7 @@ export async function letters(root, query, broker, signal) {
   const trouble = h("div");
   const redrive = redriving({ broker, label, ids, done: again, signal });
   root.append(
-    h("div", { class: "card" }, h("p", { class: "said" }, cause.status && cause.status !== "none" ? h("strong", null, `${cause.status} `) : null, cause.reason), h("p", { class: "muted" }, cause.trigger ? ["of ", link("trigger", { name: cause.trigger }, cause.trigger)] : "of no trigger: what a source was given, or what others wrote")),
+    h("div", { class: "card" }, h("p", { class: "said" }, h("strong", null, cause.reason)), h("p", { class: "muted" }, cause.trigger ? ["of ", link("trigger", { name: cause.trigger }, cause.trigger)] : "of no trigger: what a source was given, or what others wrote")),
     trouble,
     cause.trigger ? redrive : notice("info", "These are no events that a trigger could get, and cannot be redriven. Look at one to see what it is."),
     grid,

@@ -36,10 +36,10 @@ export function live(root, query, brokers, signal) {
   const grid = table({
     label: "Events, the newest first",
     columns: [
-      { name: "at", title: "Came", width: "8rem", cell: (row) => time(row.at) },
-      { name: "type", title: "Type", cell: (row) => seen(row).type },
-      { name: "id", title: "Id", cell: (row) => seen(row).id },
-      { name: "source", title: "Source", wide: true, cell: (row) => seen(row).source },
+      { name: "at", title: "Came", width: "8.5rem", cell: (row) => time(row.at) },
+      { name: "type", title: "Type", cell: (row) => titled(seen(row).type) },
+      { name: "id", title: "Id", cell: (row) => titled(seen(row).id) },
+      { name: "source", title: "Source", wide: true, cell: (row) => titled(seen(row).source) },
       { name: "subject", title: "Subject", wide: true, cell: (row) => seen(row).subject ?? "" },
     ],
     rows: [],
@@ -135,7 +135,9 @@ export function live(root, query, brokers, signal) {
     const many = came > Math.min(news.length, KEPT) ? `the newest ${count(Math.min(news.length, KEPT))} of ${count(came)}` : count(came);
     const of = filter ? " that passed the filter" : "";
     const also = taken === null ? "" : `; the broker takes ${rate(taken)}`;
-    said.textContent = paused ? `Paused: ${count(came - (news.at(-1)?.number ?? 0))} more have come since, and are not shown.` : `Shows ${many}${of}${also}.`;
+    const later = came - (news.at(-1)?.number ?? 0);
+    const held = later ? `${count(later)} more have come since, and are not shown` : "nothing more has come since";
+    said.textContent = paused ? `Paused: ${held}.` : `Shows ${many}${of}${also}.`;
   }
 
   function open(row) {
@@ -164,6 +166,11 @@ export function live(root, query, brokers, signal) {
 function parsed(row) {
   row.event ??= eventOf(row.line);
   return row.event;
+}
+
+/** Text that may be cut, whole where the mouse rests. */
+function titled(text) {
+  return h("span", { title: text }, text);
 }
 
 function seen(row) {

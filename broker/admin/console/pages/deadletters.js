@@ -48,7 +48,7 @@ async function causes(root, broker, trigger, signal) {
     label: "Causes, those with the most dead letters first",
     columns: [
       { name: "count", title: "Events", width: "5.5rem", numeric: true, by: (row) => row.count, cell: (row) => count(row.count) },
-      { name: "status", title: "Status", width: "5.5rem", by: (row) => row.status, cell: (row) => (row.status === null ? h("span", { class: "muted" }, "none") : badge(String(row.status), "bad")) },
+      { name: "status", title: "Status", width: "5.5rem", wide: true, by: (row) => row.status, cell: (row) => (row.status === null ? h("span", { class: "muted" }, "none") : badge(String(row.status), "bad")) },
       { name: "reason", title: "Reason", by: (row) => row.reason, cell: (row) => h("span", { title: row.reason }, row.reason) },
       { name: "trigger", title: "Trigger", by: (row) => row.trigger, cell: (row) => (row.trigger ? link("trigger", { name: row.trigger }, row.trigger) : h("span", { class: "muted" }, "none")) },
       { name: "first", title: "First", width: "9rem", wide: true, by: (row) => row.first, cell: (row) => time(row.first) },
@@ -70,7 +70,7 @@ async function causes(root, broker, trigger, signal) {
       const told = await get(`${path}/causes`, signal);
       const rows = told.causes.filter((each) => trigger === null || each.trigger === trigger);
       const many = rows.reduce((sum, each) => sum + each.count, 0);
-      about.textContent = many ? `${count(many)} of ${count(rows.length)} ${rows.length === 1 ? "cause" : "causes"}${trigger ? `, of ${trigger}` : ""}` : "";
+      about.textContent = many ? `${count(many)} for ${count(rows.length)} ${rows.length === 1 ? "cause" : "causes"}${trigger ? `, all of ${trigger}` : ""}` : "";
       redrive.hidden = !rows.some((each) => each.trigger);
       grid.update(rows);
       trouble.replaceChildren();

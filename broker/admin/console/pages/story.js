@@ -67,8 +67,8 @@ function goesOn(story) {
 }
 
 function one(story) {
-  const told = story.triggers.filter((each) => each.steps.length || each.outcome || each.matches !== false);
-  const others = story.triggers.filter((each) => !told.includes(each));
+  const others = story.triggers.filter((each) => verdict(each).word === "not matched");
+  const told = story.triggers.filter((each) => !others.includes(each)).sort((one, other) => rank(one) - rank(other));
   return h(
     "article",
     { class: "story" },
@@ -77,6 +77,12 @@ function one(story) {
     others.length ? unmatched(others, story) : null,
     h("section", { class: "card", "aria-label": "The event" }, h("h2", null, "The event"), story.event ? attributesView(story.event) : h("p", { class: "muted" }, `Its attributes are not shown: ${story.eventMissing}.`)),
   );
+}
+
+const WORST_FIRST = ["dead-lettered", "parked", "waiting", "matched", "not known", "delivered"];
+
+function rank(trigger) {
+  return WORST_FIRST.indexOf(verdict(trigger).word);
 }
 
 function inShort(story) {
