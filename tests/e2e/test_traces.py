@@ -293,7 +293,7 @@ async def test_a_collector_that_is_down_holds_nothing_up_and_is_told_of_once(
             output = mesh.output()
 
     assert output.count("traces not taken") == 1
-    assert f'endpoint=http://127.0.0.1:{port} why="Connection refused"' in output
+    assert f"endpoint=http://127.0.0.1:{port} why=" in output
     assert "Traceback" not in output
     assert "opentelemetry" not in output
 

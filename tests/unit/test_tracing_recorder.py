@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from broker.event import Event
+from broker.observe.tracing import exporting
 from broker.observe.tracing.recorder import Recorder
 from broker.ports import Accepted, Answer, Origin, Refused, Verdict
 from tests.services.collector import Collector, named, names, one
@@ -201,6 +202,21 @@ async def test_a_collector_that_takes_nothing_is_told_of_once_and_once_when_it_d
     first, again = (vars(each) for each in caplog.records)
     assert first["endpoint"] == "http://collector.test"
     assert again["spans_lost"] == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "Transient error with url: /?key=s3cret (Caused by [Errno 111] Connection refused'))",
+            "Connection refused",
+        ),
+        ("it is at http://x/v1/traces?key=s3cret", "it is at http://x/v1/traces"),
+        ("Failed to export spans batch code: 401, reason: Unauthorized",) * 2,
+    ],
+)
+def test_why_spans_are_not_taken_is_told_shortly_and_without_a_query(said: str, why: str) -> None:
+    assert exporting._why(said) == why
 
 
 async def test_spans_that_nobody_can_send_in_time_are_dropped_and_told_of_once(
