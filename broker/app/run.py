@@ -179,6 +179,7 @@ def _welcome(
     lines += [f"  POST events to  {port}/{key}" for port in data_ports for key in desired.brokers]
     called = [each.path for each in desired.sources.values() if each.receives]
     lines += [f"  call sources at {port}{path}" for port in data_ports for path in called]
+    lines += [f"  console         {admin_port}/"]
     lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
     if whole or settings.channel:
         lines += [f"  data            {settings.data}"]

@@ -176,6 +176,9 @@ def test_the_wheel_has_the_mesh_and_nothing_else(wheel: Path) -> None:
     assert {
         f"{package}/py.typed" for package in ("broker", "delivery", "sources", "sinks", "cemesh")
     } <= names
+    console = (ROOT / "broker" / "admin" / "console").rglob("*")
+    files = {str(each.relative_to(ROOT)) for each in console if each.is_file()}
+    assert "broker/admin/console/index.html" in files <= names
 
 
 async def test_the_quickstart_does_what_the_readme_says(quickstart: Quickstart) -> None:
