@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from tests.console.opening import open_console
@@ -33,42 +34,46 @@ PAGES = {
 }
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def unchanged_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
+    """Return a mesh that the tests share which change nothing in it."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    async with RunningMesh(folder / "mesh", MANIFEST) as mesh:
+        yield mesh
+
+
 async def test_every_page_is_reached_by_its_link_and_by_keyboard_alone(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
-    async with running_mesh(MANIFEST) as mesh:
-        await open_console(page, mesh)
+    await open_console(page, unchanged_mesh)
 
-        for key, name in PAGES.items():
-            await page.get_by_role("navigation").get_by_text(name, exact=True).click()
-            await expect(page.get_by_role("heading", level=1)).to_have_text(name)
-            await page.keyboard.press("?")
-            await expect(page.get_by_role("dialog", name="Keys")).to_contain_text(name)
-            await page.keyboard.press("Escape")
-            await page.goto(f"http://{HOST}:{mesh.admin_port}/#/nowhere")
-            await expect(page.get_by_text("There is no such page.")).to_be_visible()
-            await page.keyboard.press("g")
-            await page.keyboard.press(key)
-            await expect(page.get_by_role("heading", level=1)).to_have_text(name)
-            await expect(page).to_have_title(f"{name} · cemesh")
-            await expect(page.locator("nav a[aria-current]")).to_have_text(re.compile(f"^{name}"))
+    for key, name in PAGES.items():
+        await page.get_by_role("navigation").get_by_text(name, exact=True).click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        await page.keyboard.press("?")
+        await expect(page.get_by_role("dialog", name="Keys")).to_contain_text(name)
+        await page.keyboard.press("Escape")
+        await page.goto(f"http://{HOST}:{unchanged_mesh.admin_port}/#/nowhere")
+        await expect(page.get_by_text("There is no such page.")).to_be_visible()
+        await page.keyboard.press("g")
+        await page.keyboard.press(key)
+        await expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        await expect(page).to_have_title(f"{name} · cemesh")
+        await expect(page.locator("nav a[aria-current]")).to_have_text(re.compile(f"^{name}"))
 
 
-async def test_the_theme_is_chosen_and_remembered(
-    page: Page, running_mesh: Callable[..., RunningMesh]
-) -> None:
-    async with running_mesh(MANIFEST) as mesh:
-        await page.emulate_media(color_scheme="light")
-        await open_console(page, mesh)
-        light = await background(page)
+async def test_the_theme_is_chosen_and_remembered(page: Page, unchanged_mesh: RunningMesh) -> None:
+    await page.emulate_media(color_scheme="light")
+    await open_console(page, unchanged_mesh)
+    light = await background(page)
 
-        await page.get_by_role("button", name="Theme: system").click()
-        await page.get_by_role("button", name="Theme: light").click()
-        await expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
-        dark = await background(page)
-        await page.reload()
-        await expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
-        remembered = await background(page)
+    await page.get_by_role("button", name="Theme: system").click()
+    await page.get_by_role("button", name="Theme: light").click()
+    await expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    dark = await background(page)
+    await page.reload()
+    await expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    remembered = await background(page)
 
     assert light != dark
     assert remembered == dark
@@ -93,21 +98,28 @@ async def test_a_mesh_that_is_gone_is_told_and_found_again(
 
 
 async def test_the_pages_run_and_load_nothing_but_what_is_of_the_mesh(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
     loaded: list[str] = []
     page.on("request", lambda request: loaded.append(request.url))
-    async with running_mesh(MANIFEST) as mesh:
-        await open_console(page, mesh)
-        home = f"http://{HOST}:{mesh.admin_port}/"
-        answer = await mesh.request("GET", "/", port=mesh.admin_port)
-        foreign = await mesh.request(
-            "GET", "/console/app.js", headers={"Origin": "http://elsewhere"}, port=mesh.admin_port
-        )
-        outside = await mesh.request("GET", "/console/../app.py", port=mesh.admin_port)
-        unchanged = await mesh.request(
-            "GET", "/", headers={"If-None-Match": answer.headers["etag"]}, port=mesh.admin_port
-        )
+    await open_console(page, unchanged_mesh)
+    home = f"http://{HOST}:{unchanged_mesh.admin_port}/"
+    answer = await unchanged_mesh.request("GET", "/", port=unchanged_mesh.admin_port)
+    foreign = await unchanged_mesh.request(
+        "GET",
+        "/console/app.js",
+        headers={"Origin": "http://elsewhere"},
+        port=unchanged_mesh.admin_port,
+    )
+    outside = await unchanged_mesh.request(
+        "GET", "/console/../app.py", port=unchanged_mesh.admin_port
+    )
+    unchanged = await unchanged_mesh.request(
+        "GET",
+        "/",
+        headers={"If-None-Match": answer.headers["etag"]},
+        port=unchanged_mesh.admin_port,
+    )
 
     assert loaded
     assert [each for each in loaded if not each.startswith(home)] == []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from broker.event import Event
@@ -66,6 +67,14 @@ def an_event(id: str) -> Event:
     return Event({"specversion": "1.0", "id": id, "source": "/shop", "type": "order"}, None)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def unchanged_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
+    """Return a mesh that the tests share which change nothing in it."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    async with RunningMesh(folder / "mesh", SHOP.format(subscriber="http://127.0.0.1:9")) as mesh:
+        yield mesh
+
+
 async def test_the_picture_shows_the_way_of_events_and_where_it_fails(
     page: Page, running_mesh: Callable[..., RunningMesh]
 ) -> None:
@@ -90,20 +99,19 @@ async def test_the_picture_shows_the_way_of_events_and_where_it_fails(
 
 
 async def test_a_trigger_is_opened_from_the_picture_by_keyboard(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
-    async with running_mesh(SHOP.format(subscriber="http://127.0.0.1:9")) as mesh:
-        await open_console(page, mesh)
-        await page.locator(".box.trigger").first.wait_for()
+    await open_console(page, unchanged_mesh)
+    await page.locator(".box.trigger").first.wait_for()
 
-        await page.keyboard.press("/")
-        await page.keyboard.type("stock")
-        await expect(page.locator(".box.trigger")).to_have_count(1)
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Enter")
+    await page.keyboard.press("/")
+    await page.keyboard.type("stock")
+    await expect(page.locator(".box.trigger")).to_have_count(1)
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
 
-        await expect(page.get_by_role("heading", level=1)).to_have_text("shop/stock")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("shop/stock")
 
 
 async def test_a_thousand_triggers_are_a_list_and_a_search_makes_a_picture_of_some(
@@ -136,12 +144,11 @@ async def test_a_thousand_triggers_are_a_list_and_a_search_makes_a_picture_of_so
 
 
 async def test_in_a_narrow_window_brokers_are_a_list_and_nothing_is_cut_off(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
-    async with running_mesh(SHOP.format(subscriber="http://127.0.0.1:9")) as mesh:
-        await page.set_viewport_size({"width": 400, "height": 800})
-        for address in ("overview", "triggers", "trigger?name=shop/stock"):
-            await open_console(page, mesh, address)
-            await page.get_by_text("stock").first.wait_for()
-            widths = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-            assert widths[0] == widths[1], address
+    await page.set_viewport_size({"width": 400, "height": 800})
+    for address in ("overview", "triggers", "trigger?name=shop/stock"):
+        await open_console(page, unchanged_mesh, address)
+        await page.get_by_text("stock").first.wait_for()
+        widths = await page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert widths[0] == widths[1], address

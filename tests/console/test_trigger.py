@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from broker.event import Event
@@ -43,12 +44,24 @@ def an_event(**changed: str) -> Event:
     return Event(attributes | changed, None)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def unchanged_mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningMesh]:
+    """Return a mesh that the tests share which change nothing in it."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    async with RunningMesh(
+        folder / "mesh", MANIFEST.format(subscriber="http://127.0.0.1:9")
+    ) as mesh:
+        yield mesh
+
+
 async def test_a_trigger_is_paused_with_a_reason_and_resumed(
     page: Page, running_mesh: Callable[..., RunningMesh]
 ) -> None:
     async with (
         Subscriber() as subscriber,
-        running_mesh(MANIFEST.format(subscriber=subscriber.url(""))) as mesh,
+        running_mesh(
+            MANIFEST.format(subscriber=subscriber.url("")), arguments=("--workers", "2")
+        ) as mesh,
     ):
         await open_console(page, mesh, f"trigger?name={NAME}")
 
@@ -73,60 +86,57 @@ async def test_a_trigger_is_paused_with_a_reason_and_resumed(
 
 
 async def test_a_pause_that_is_thought_better_of_changes_nothing(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
-    async with running_mesh(MANIFEST.format(subscriber="http://127.0.0.1:9")) as mesh:
-        await open_console(page, mesh, f"trigger?name={NAME}")
+    await open_console(page, unchanged_mesh, f"trigger?name={NAME}")
 
-        await page.get_by_role("button", name="Pause…").focus()
-        await page.keyboard.press("Enter")
-        await page.get_by_role("dialog").wait_for()
-        await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Pause…").focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_role("dialog").wait_for()
+    await page.keyboard.press("Escape")
 
-        await expect(page.get_by_role("dialog")).to_have_count(0)
-        assert trigger(await mesh.status(), NAME).state == "running"
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    assert trigger(await unchanged_mesh.status(), NAME).state == "running"
 
 
 async def test_an_event_is_tested_against_the_filter_which_is_told_in_words(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
-    async with running_mesh(MANIFEST.format(subscriber="http://127.0.0.1:9")) as mesh:
-        await open_console(page, mesh, f"trigger?name={NAME}")
-        words = page.get_by_label("What it takes")
-        await expect(words).to_contain_text("type is com.example.order")
-        await expect(words).to_contain_text("this does not hold:at least one of these holds:")
-        await expect(words).to_contain_text("source begins with /test/")
-        await expect(page.get_by_label("How it delivers")).to_contain_text(
-            "3, linear: after 2 s, 4 s, 6 s, 12 s in all"
-        )
-        trial = page.get_by_label("Test an event")
-        text = trial.get_by_label("An event as JSON")
+    await open_console(page, unchanged_mesh, f"trigger?name={NAME}")
+    words = page.get_by_label("What it takes")
+    await expect(words).to_contain_text("type is com.example.order")
+    await expect(words).to_contain_text("this does not hold:at least one of these holds:")
+    await expect(words).to_contain_text("source begins with /test/")
+    await expect(page.get_by_label("How it delivers")).to_contain_text(
+        "3, linear: after 2 s, 4 s, 6 s, 12 s in all"
+    )
+    trial = page.get_by_label("Test an event")
+    text = trial.get_by_label("An event as JSON")
 
-        await text.fill(json.dumps({**an_event().attributes, "type": HOSTILE}))
-        await trial.get_by_role("button", name="Test it").click()
-        await expect(trial.get_by_role("status")).to_contain_text("does not match")
-        await expect(trial.get_by_role("status")).to_contain_text(f'"{HOSTILE}"')
+    await text.fill(json.dumps({**an_event().attributes, "type": HOSTILE}))
+    await trial.get_by_role("button", name="Test it").click()
+    await expect(trial.get_by_role("status")).to_contain_text("does not match")
+    await expect(trial.get_by_role("status")).to_contain_text(f'"{HOSTILE}"')
 
-        await text.fill(json.dumps(dict(an_event().attributes)))
-        await trial.get_by_role("button", name="Test it").click()
-        await expect(trial.get_by_role("status")).to_contain_text("It would be delivered")
+    await text.fill(json.dumps(dict(an_event().attributes)))
+    await trial.get_by_role("button", name="Test it").click()
+    await expect(trial.get_by_role("status")).to_contain_text("It would be delivered")
 
-        await text.fill('{"specversion": "1.0"}')
-        await trial.get_by_role("button", name="Test it").click()
-        await expect(trial.get_by_role("status")).to_contain_text("id")
+    await text.fill('{"specversion": "1.0"}')
+    await trial.get_by_role("button", name="Test it").click()
+    await expect(trial.get_by_role("status")).to_contain_text("id")
 
-        await mesh.send("default/default", an_event(id="kept", source="/test/7"))
-        await trial.get_by_label("Or its id").fill("kept")
-        await page.keyboard.press("Enter")
-        await expect(trial.get_by_role("status")).to_contain_text("does not match")
+    await unchanged_mesh.send("default/default", an_event(id="kept", source="/test/7"))
+    await trial.get_by_label("Or its id").fill("kept")
+    await page.keyboard.press("Enter")
+    await expect(trial.get_by_role("status")).to_contain_text("does not match")
 
     assert await page.locator("img[src=x]").count() == 0
 
 
 async def test_a_trigger_that_is_not_there_is_said_to_be_none(
-    page: Page, running_mesh: Callable[..., RunningMesh]
+    page: Page, unchanged_mesh: RunningMesh
 ) -> None:
-    async with running_mesh(MANIFEST.format(subscriber="http://127.0.0.1:9")) as mesh:
-        await page.goto(f"http://127.0.0.1:{mesh.admin_port}/#/trigger?name=default/nobody")
+    await page.goto(f"http://127.0.0.1:{unchanged_mesh.admin_port}/#/trigger?name=default/nobody")
 
-        await expect(page.get_by_role("alert")).to_contain_text("default/nobody")
+    await expect(page.get_by_role("alert")).to_contain_text("default/nobody")

@@ -81,17 +81,30 @@ export async function poll(path, seconds, onDocument, signal, onError = () => {}
 
 /** @param {number} seconds @param {AbortSignal} signal */
 function pause(seconds, signal) {
-  return new Promise((done) => {
+  return unlessAborted(signal, (done) => {
     const timer = setTimeout(done, seconds * 1000);
-    signal.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+    return () => clearTimeout(timer);
   });
 }
 
 /** @param {AbortSignal} signal */
 function seen(signal) {
-  return new Promise((done) => {
-    document.addEventListener("visibilitychange", done, { once: true, signal });
-    signal.addEventListener("abort", done, { once: true });
+  return unlessAborted(signal, (done) => {
+    document.addEventListener("visibilitychange", done);
+    return () => document.removeEventListener("visibilitychange", done);
+  });
+}
+
+/** Wait for what `begin` waits for, or until `signal` is aborted, and leave no listener behind. */
+function unlessAborted(signal, begin) {
+  return new Promise((resolve) => {
+    const end = begin(done);
+    function done() {
+      end();
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+    signal.addEventListener("abort", done);
   });
 }
 

@@ -25,6 +25,7 @@ async function route() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
+  failed = false;
   mark(page);
   const root = h("div", { class: `page ${PAGES.has(page) ? page : ""}` });
   main.replaceChildren(root);
@@ -42,11 +43,13 @@ async function route() {
     await module.show(root, new URLSearchParams(search), signal);
   } catch (error) {
     if (signal.aborted) return;
+    failed = true;
     root.append(notice("bad", error.message));
   }
 }
 
 let moved = false;
+let failed = false; // the page that is shown
 
 function mark(page) {
   const here = PLACES.find((each) => each.name === page || each.also?.includes(page));
@@ -88,6 +91,7 @@ window.addEventListener("connection", ({ detail }) => {
   banner.hidden = detail === null;
   banner.textContent = detail ?? "";
   document.getElementById("health").hidden = detail !== null;
+  if (detail === null && failed) route();
 });
 
 // --- the theme -----------------------------------------------------------------------------
@@ -170,3 +174,5 @@ const always = new AbortController().signal;
 begin(always);
 follow(told, always);
 route();
+// So that the others are there even while the mesh is not.
+for (const each of PAGES) import(`./pages/${each}.js`).catch(() => {});

@@ -72,7 +72,7 @@ function laidOut(brokers, sources, ways) {
       const trigger = place("trigger", 0, each.name, "trigger", { name: each.name });
       const targets = targetsOf(each, ways.get(each.name)).map(({ kind, name, page, query, what }, at) => {
         const target = place(`target ${kind}`, y + at * (HIGH + GAP), name, page, query, what);
-        const flow = { subscriber: "delivered", reply: null }[kind] ?? null;
+        const flow = { subscriber: "delivered", dead: "deadLettered" }[kind];
         edges.push({ from: trigger, to: target, kind, flow: () => (flow ? perSecond("trigger", each.name, flow) : null) });
         return target;
       });

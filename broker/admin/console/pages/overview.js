@@ -79,10 +79,9 @@ export async function show(root, query, signal) {
       try {
         const { triggers } = await get(`/api/v1/brokers/${broker.name}/triggers`, signal);
         for (const each of triggers) ways.set(each.name, each);
-      } catch (error) {
-        if (signal.aborted) return;
-        asked = "";
-        throw error;
+      } catch {
+        asked = ""; // it is asked again when the status comes next
+        return;
       }
     }
     picture = null;

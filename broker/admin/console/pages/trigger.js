@@ -41,7 +41,7 @@ export async function show(root, query, signal) {
       return;
     }
     draw(of.name);
-    if (!told) begin(of.name);
+    if (!told) begin(of.name).catch((error) => signal.aborted || rest.append(notice("bad", error.message)));
     told = true;
   }, signal);
 
