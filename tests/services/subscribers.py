@@ -176,6 +176,13 @@ def _in_turn(answers: Iterable[Answer]) -> Answering:
     return lambda _: left.pop(0) if len(left) > 1 else left[0]
 
 
+_ACCEPTING = 4
+"""Turns of the loop until asyncio has handed over a connection that it has accepted.
+
+If the loop ended before, nobody would close that.
+"""
+
+
 class Subscriber:
     """A server on a free port of ``host`` while it is entered. ``received`` is in order."""
 
@@ -203,6 +210,8 @@ class Subscriber:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
         await self.close_connections()
 
     def url(self, path: str = "/", host: str | None = None) -> str:
