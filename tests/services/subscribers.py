@@ -179,7 +179,7 @@ def _in_turn(answers: Iterable[Answer]) -> Answering:
 _ACCEPTING = 4
 """Turns of the loop until asyncio has handed over a connection that it has accepted.
 
-If the loop ended before, nobody would close that.
+If the server was closed before, nobody would close that.
 """
 
 
@@ -209,9 +209,11 @@ class Subscriber:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
-        self._server.close()
+        for each in self._server.sockets:  # so that it accepts no more
+            asyncio.get_running_loop().remove_reader(each.fileno())
         for _ in range(_ACCEPTING):
             await asyncio.sleep(0)
+        self._server.close()
         await self.close_connections()
 
     def url(self, path: str = "/", host: str | None = None) -> str:
