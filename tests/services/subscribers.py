@@ -207,7 +207,7 @@ class Subscriber:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None
         for each in self._server.sockets:  # so that it accepts no more
             asyncio.get_running_loop().remove_reader(each.fileno())
