@@ -5,7 +5,7 @@ import { badge, count, empty, h, heading, href, notice, table } from "../ui.js";
 
 export const title = "Manifests";
 
-const EVERY = 5; // seconds
+const EVERY = 2; // seconds
 
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {AbortSignal} signal */
 export async function show(root, query, signal) {
