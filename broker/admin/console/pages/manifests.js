@@ -15,9 +15,9 @@ export async function show(root, query, signal) {
   const grid = table({
     label: "The objects that run",
     columns: [
-      { name: "kind", title: "Kind", width: "11rem", by: (row) => row.kind, cell: (row) => row.kind },
+      { name: "kind", title: "Kind", width: "8rem", by: (row) => row.kind, cell: (row) => row.kind },
       { name: "name", title: "Name", by: (row) => row.name, cell: (row) => h("span", { title: row.name }, row.name) },
-      { name: "place", title: "Declared in", by: place, cell: (row) => h("span", { class: "mono", title: place(row) }, place(row)) },
+      { name: "place", title: "Declared in", by: place, cell: (row) => h("span", { class: "mono", title: place(row) }, place(row).slice(folder.length)) },
     ],
     rows: [],
     key: (row) => `${row.kind} ${row.name}`,
@@ -29,11 +29,13 @@ export async function show(root, query, signal) {
   const trouble = h("div");
   root.append(heading("Manifests", about, search), trouble, problems, grid);
   let objects = [];
+  let folder = ""; // which all files are in
   await poll("/api/v1/manifests", EVERY, keep, signal, (error) => trouble.replaceChildren(notice("bad", error.message)));
 
   function keep(told) {
     trouble.replaceChildren();
     objects = told.objects;
+    folder = common(objects.map((each) => each.file));
     const refused = told.problems.length ? [refusal(told.problems)] : [];
     const doubtful = told.warnings.length ? [doubts(told.warnings)] : [];
     problems.replaceChildren(...refused, ...doubtful);
@@ -47,6 +49,15 @@ export async function show(root, query, signal) {
     about.textContent = `${count(objects.length)} objects in ${count(files)} ${files === 1 ? "file" : "files"}`;
     grid.update(found);
   }
+}
+
+/** The folder that all these files are in, with the slash at its end. @param {string[]} files */
+function common(files) {
+  const [first = "", ...others] = files.map((each) => each.slice(0, each.lastIndexOf("/") + 1));
+  return others.reduce((folder, each) => {
+    while (!each.startsWith(folder)) folder = folder.slice(0, folder.slice(0, -1).lastIndexOf("/") + 1);
+    return folder;
+  }, first);
 }
 
 function place({ file, line }) {

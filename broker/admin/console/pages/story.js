@@ -121,12 +121,15 @@ function to(event) {
   return link("story", event, event.id, { class: "said" });
 }
 
+/** Those that it is not for, which may be a thousand: they are drawn when somebody unfolds them. */
 function unmatched(triggers, story) {
+  const place = h("div");
+  const unfold = () => place.firstChild ?? place.append(...triggers.map((each) => passage(each, story)));
   return h(
     "details",
-    { class: "card", "data-of": `others ${story.source}` },
+    { class: "card", "data-of": `others ${story.source}`, ontoggle: unfold },
     h("summary", null, `${count(triggers.length)} more ${triggers.length === 1 ? "trigger does" : "triggers do"} not match it`),
-    triggers.map((each) => passage(each, story)),
+    place,
   );
 }
 
