@@ -62,6 +62,16 @@ async def test_every_page_is_reached_by_its_link_and_by_keyboard_alone(
         await expect(page.locator("nav a[aria-current]")).to_have_text(re.compile(f"^{name}"))
 
 
+async def test_the_welcome_says_where_the_console_is(
+    page: Page, unchanged_mesh: RunningMesh
+) -> None:
+    told = re.search(r"console +(\S+)", unchanged_mesh.output())
+
+    assert told
+    await page.goto(told[1])
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
 async def test_the_theme_is_chosen_and_remembered(page: Page, unchanged_mesh: RunningMesh) -> None:
     await page.emulate_media(color_scheme="light")
     await open_console(page, unchanged_mesh)

@@ -27,9 +27,10 @@ export function graph(brokers, sources, ways) {
   const { boxes, edges, high } = laidOut(brokers, sources, ways);
   const drawn = boxes.map(box);
   const lines = edges.map(way);
+  const left = sources.length ? 0 : COLUMNS.broker - 2;
   const picture = svg(
     "svg",
-    { class: "graph", viewBox: `0 0 ${WIDE} ${high}`, width: WIDE, height: high, role: "group", "aria-label": "The way of events" },
+    { class: "graph", viewBox: `${left} 0 ${WIDE - left} ${high}`, role: "group", "aria-label": "The way of events" },
     svg("g", { class: "ways" }, lines.map((each) => each.element)),
     svg("g", null, drawn.map((each) => each.element)),
   );
