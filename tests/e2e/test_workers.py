@@ -17,7 +17,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.admin.models import CausesDocument, EventsPage, RedrivenDocument, StatusDocument
+from broker.admin.models import (
+    CausesDocument,
+    EventsPage,
+    ManifestsDocument,
+    RedrivenDocument,
+    StatusDocument,
+)
 from broker.codecs.http import encode
 from broker.event import Event
 from tests.e2e.deadletters import dead_letters
@@ -227,6 +233,9 @@ async def test_what_operators_see_and_do_covers_all_workers(running_mesh: Meshes
             assert [each.event.id for each in letters] == [f"event-{n}" for n in range(6)]
             assert await history(mesh, 4) == [f"event-{n}" for n in range(6)]
 
+            answer = await mesh.request("GET", "/api/v1/manifests", port=mesh.admin_port)
+            declared = msgspec.json.decode(answer.body, type=ManifestsDocument).objects
+            assert [each.name for each in declared if each.kind == "Trigger"] == ["default/orders"]
             path = f"/api/v1/brokers/{BROKER}/deadletters/causes"
             answer = await mesh.request("GET", path, port=mesh.admin_port)
             (cause,) = msgspec.json.decode(answer.body, type=CausesDocument).causes

@@ -14,7 +14,7 @@ export async function show(root, query, signal) {
   const view = query.get("view") ?? (ASKED.some((each) => query.has(each)) ? "known" : "live");
   const wanted = h("input", { type: "search", placeholder: "Event id", "aria-label": "Find an event by its id", spellcheck: "false" });
   const finding = h("form", { class: "bar", role: "search", onsubmit: find }, wanted, h("button", null, "Tell its story"));
-  const views = h("div", { class: "views", role: "group", "aria-label": "View" }, tab("live", "Live"), tab("known", "Known events"));
+  const views = h("span", { class: "views", role: "group", "aria-label": "View" }, tab("live", "Live"), tab("known", "Known events"));
   const place = h("div", { class: "page" });
   root.append(heading("Events", views, finding), place);
   const brokers = await brokersOf(signal);

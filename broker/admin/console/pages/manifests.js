@@ -10,7 +10,7 @@ const EVERY = 2; // seconds
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {AbortSignal} signal */
 export async function show(root, query, signal) {
   const search = h("input", { type: "search", value: query.get("q") ?? "", placeholder: "Kind, name or file", "aria-label": "Search the objects", oninput: draw });
-  const about = h("p", { class: "about", role: "status" });
+  const about = h("span", { role: "status" });
   const problems = h("div", { class: "page" });
   const grid = table({
     label: "The objects that run",

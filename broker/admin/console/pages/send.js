@@ -7,6 +7,8 @@ import { brokersOf } from "./events.js";
 
 export const title = "Send an event";
 
+const SHOWN = 200; // triggers that would not get it
+
 const BEGINS = '{\n  "hello": "world"\n}';
 
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {AbortSignal} signal */
@@ -68,7 +70,7 @@ export async function show(root, query, signal) {
           h("h2", null, matching.length ? `${count(matching.length)} of ${count(triggers.length)} triggers would get it` : `None of ${count(triggers.length)} triggers would get it`),
           h("ul", { class: "clauses" }, matching.map((each) => h("li", null, badge("matches", "good"), " ", link("trigger", { name: each.name }, each.name)))),
           others.length
-            ? h("details", { open: !matching.length }, h("summary", null, `${count(others.length)} would not`), h("ul", { class: "clauses" }, others.slice(0, 200).map((each) => h("li", { class: "said" }, link("trigger", { name: each.name }, each.name), " ", h("span", { class: "mono" }, each.clauses.map((clause) => clause.text).join("; "))))))
+            ? h("details", { open: !matching.length }, h("summary", null, `${count(others.length)} would not${others.length > SHOWN ? `, of whom ${SHOWN} are shown` : ""}`), h("ul", { class: "clauses" }, others.slice(0, SHOWN).map((each) => h("li", { class: "said" }, link("trigger", { name: each.name }, each.name), " ", h("span", { class: "mono" }, each.clauses.map((clause) => clause.text).join("; "))))))
             : null,
         ),
       );
