@@ -35,6 +35,28 @@ spec:
   subscriber: {{uri: "{subscriber}/audit"}}
   delivery: {{retry: 3, backoffPolicy: linear, backoffDelay: PT2S}}
 """
+PARKING = """
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {{name: default}}
+---
+apiVersion: cemesh.dev/v1alpha1
+kind: DeliveryPolicy
+metadata: {{name: park}}
+spec: {{order: {{whenGivenUp: park}}}}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata:
+  name: audit
+  annotations:
+    cemesh.dev/delivery-policy: park
+    kafka.eventing.knative.dev/delivery.order: ordered
+spec:
+  broker: default
+  subscriber: {{uri: "{subscriber}/audit"}}
+  delivery: {{retry: 0}}
+"""
 NAME = "default/audit"
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -140,3 +162,25 @@ async def test_a_trigger_that_is_not_there_is_said_to_be_none(
     await page.goto(f"http://127.0.0.1:{unchanged_mesh.admin_port}/#/trigger?name=default/nobody")
 
     await expect(page.get_by_role("alert")).to_contain_text("default/nobody")
+
+
+async def test_a_parked_event_is_shown_and_tried_again(
+    page: Page, running_mesh: Callable[..., RunningMesh]
+) -> None:
+    async with (
+        Subscriber() as subscriber,
+        running_mesh(PARKING.format(subscriber=subscriber.url(""))) as mesh,
+    ):
+        subscriber.answers("/audit", [422, 200])
+        await mesh.send("default/default", an_event(id="4711", partitionkey="customer-42"))
+        await mesh.until(lambda status: trigger(status, NAME).parked == 1)
+        await open_console(page, mesh, f"trigger?name={NAME}")
+        parked = page.get_by_label("Parked events")
+        await expect(parked).to_contain_text("customer-42 422 Unprocessable")
+
+        await parked.get_by_role("button", name="Try again…").click()
+        await page.get_by_role("dialog").get_by_role("textbox").fill("the schema is repaired")
+        await page.keyboard.press("Enter")
+
+        await subscriber.received_at("/audit", 2)
+        await expect(parked).to_contain_text("no key is held up")

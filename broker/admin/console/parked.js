@@ -1,23 +1,24 @@
 // What an ordered trigger has parked, and what is done with it.
 
-import { get, post } from "./api.js";
-import { age, button, h, prompt, toast } from "./ui.js";
+import { poll, post } from "./api.js";
+import { button, h, prompt, time, toast } from "./ui.js";
+
+const EVERY = 3; // seconds
 
 /** @param {string} path of the trigger @param {AbortSignal} signal @returns {HTMLElement} */
 export function parked(path, signal) {
   const place = h("div", { class: "parked" });
-  load();
+  let drawn = "";
+  poll(`${path}/parked`, EVERY, draw, signal, (error) => {
+    drawn = "";
+    place.replaceChildren(h("p", { class: "bad" }, error.message));
+  });
   return place;
 
-  async function load() {
-    try {
-      draw((await get(`${path}/parked`, signal)).parked);
-    } catch (error) {
-      if (!signal.aborted) place.replaceChildren(h("p", { class: "bad" }, error.message));
-    }
-  }
-
-  function draw(all) {
+  function draw({ parked: all }) {
+    const now = JSON.stringify(all);
+    if (now === drawn) return;
+    drawn = now;
     if (!all.length) {
       place.replaceChildren(h("p", { class: "muted" }, "None: no key is held up."));
       return;
@@ -27,7 +28,7 @@ export function parked(path, signal) {
         h(
           "div",
           { class: "bar" },
-          h("span", null, h("strong", null, each.key), ` ${each.why.reason}, for ${age(each.since)}, event ${each.id}`),
+          h("span", null, h("strong", null, each.key), ` ${each.why.reason}, event ${each.id}, since `, time(each.since)),
           button("Try again…", () => order(each, "retry", "tried again")),
           button("Give up…", () => order(each, "skip", "given up")),
         ),
@@ -44,6 +45,5 @@ export function parked(path, signal) {
     } catch (error) {
       toast(error.message, "bad");
     }
-    await load();
   }
 }
