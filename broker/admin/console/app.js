@@ -31,7 +31,9 @@ async function route() {
   main.replaceChildren(root);
   if (!PAGES.has(page)) {
     document.title = "Not found · cemesh";
-    root.append(notice("warn", "There is no such page. ", h("a", { href: href("overview") }, "To the overview")));
+    root.append(
+      notice("warn", "There is no such page. ", h("a", { href: href("overview") }, "To the overview")),
+    );
     return;
   }
   try {
@@ -63,7 +65,12 @@ function mark(page) {
 
 nav.append(
   ...PLACES.map((each) =>
-    h("a", { href: href(each.name), "data-page": each.name, title: `g ${each.key}` }, h("span", null, each.title), h("span", { class: "many" })),
+    h(
+      "a",
+      { href: href(each.name), "data-page": each.name, title: `g ${each.key}` },
+      h("span", null, each.title),
+      h("span", { class: "many" }),
+    ),
   ),
 );
 
@@ -159,7 +166,18 @@ function showKeys() {
     "dialog",
     { class: "keys", "aria-label": "Keys", onclose: () => dialog.remove() },
     h("h2", null, "Keys"),
-    h("dl", null, keys.map(([pressed, does]) => [h("dt", null, pressed.map((each) => h("kbd", null, each))), h("dd", null, does)])),
+    h(
+      "dl",
+      null,
+      keys.map(([pressed, does]) => [
+        h(
+          "dt",
+          null,
+          pressed.map((each) => h("kbd", null, each)),
+        ),
+        h("dd", null, does),
+      ]),
+    ),
     h("form", { method: "dialog", class: "actions" }, h("button", { autofocus: true }, "Close")),
   );
   document.body.append(dialog);

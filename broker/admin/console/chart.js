@@ -24,7 +24,13 @@ export function line(values, { width, height, kept, kind = "", most = 0, label }
   });
   return svg(
     "svg",
-    { class: `line ${kind}`, viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `${label}: now ${rate(values.at(-1))}` },
+    {
+      class: `line ${kind}`,
+      viewBox: `0 0 ${width} ${height}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `${label}: now ${rate(values.at(-1))}`,
+    },
     svg("path", { class: "zero", d: `M0 ${height - 1} H${width}` }),
     svg("path", { d: segments.join(" ") || "M0 0" }),
   );

@@ -30,9 +30,22 @@ export function graph(brokers, sources, ways) {
   const left = sources.length ? 0 : COLUMNS.broker - 2;
   const picture = svg(
     "svg",
-    { class: "graph", viewBox: `${left} 0 ${WIDE - left} ${high}`, role: "group", "aria-label": "The way of events" },
-    svg("g", { class: "ways" }, lines.map((each) => each.element)),
-    svg("g", null, drawn.map((each) => each.element)),
+    {
+      class: "graph",
+      viewBox: `${left} 0 ${WIDE - left} ${high}`,
+      role: "group",
+      "aria-label": "The way of events",
+    },
+    svg(
+      "g",
+      { class: "ways" },
+      lines.map((each) => each.element),
+    ),
+    svg(
+      "g",
+      null,
+      drawn.map((each) => each.element),
+    ),
   );
   picture.update = (newer, newerSources) => {
     if (shapeOf(newer, newerSources, ways) !== shape) return false;
@@ -52,7 +65,10 @@ export function graph(brokers, sources, ways) {
 /** All that the picture has to be made anew for, where it changes. */
 function shapeOf(brokers, sources, ways) {
   return JSON.stringify([
-    brokers.map((broker) => [broker.name, broker.triggers.map((each) => [each.name, each.subscriber, ways.has(each.name), each.deadLettered > 0])]),
+    brokers.map((broker) => [
+      broker.name,
+      broker.triggers.map((each) => [each.name, each.subscriber, ways.has(each.name), each.deadLettered > 0]),
+    ]),
     sources.map((each) => [each.kind, each.name, each.broker]),
   ]);
 }
@@ -74,19 +90,40 @@ function laidOut(brokers, sources, ways) {
       const targets = targetsOf(each, ways.get(each.name)).map(({ kind, name, page, query, what }, at) => {
         const target = place(`target ${kind}`, y + at * (HIGH + GAP), name, page, query, what);
         const flow = { subscriber: "delivered", dead: "deadLettered" }[kind];
-        edges.push({ from: trigger, to: target, kind, flow: () => (flow ? perSecond("trigger", each.name, flow) : null) });
+        edges.push({
+          from: trigger,
+          to: target,
+          kind,
+          flow: () => (flow ? perSecond("trigger", each.name, flow) : null),
+        });
         return target;
       });
       trigger.y = (targets[0].y + targets.at(-1).y) / 2;
-      edges.push({ from: node, to: trigger, kind: "matched", flow: () => perSecond("trigger", each.name, "matched") });
+      edges.push({
+        from: node,
+        to: trigger,
+        kind: "matched",
+        flow: () => perSecond("trigger", each.name, "matched"),
+      });
       boxes.push(trigger, ...targets);
       y = targets.at(-1).y + HIGH + GAP;
     }
     const high = Math.max(y - top - GAP, own.length * (HIGH + GAP) - GAP, HIGH);
     boxes[centre].y = top + (high - HIGH) / 2;
     own.forEach((each, at) => {
-      const source = place("source", top + (high - own.length * (HIGH + GAP) + GAP) / 2 + at * (HIGH + GAP), `${each.kind} ${each.name}`, "manifests", {});
-      edges.push({ from: source, to: node, kind: "emitted", flow: () => perSecond("source", source.name, "emitted") });
+      const source = place(
+        "source",
+        top + (high - own.length * (HIGH + GAP) + GAP) / 2 + at * (HIGH + GAP),
+        `${each.kind} ${each.name}`,
+        "manifests",
+        {},
+      );
+      edges.push({
+        from: source,
+        to: node,
+        kind: "emitted",
+        flow: () => perSecond("source", source.name, "emitted"),
+      });
       boxes.push(source);
     });
     top += high + BETWEEN;
@@ -103,15 +140,26 @@ function place(kind, y, name, page, query, what = "") {
 function targetsOf(trigger, way) {
   const found = [{ kind: "subscriber", ...named(trigger.subscriber, "trigger", { name: trigger.name }) }];
   const letters = way?.deadLetterSink;
-  if (letters) found.push({ kind: "dead", what: "dead letters", ...named(letters, "trigger", { name: trigger.name }) });
-  else if (trigger.deadLettered) found.push({ kind: "dead", what: "dead letters", name: "kept by the broker", page: "deadletters", query: { trigger: trigger.name } });
-  if (way?.reply) found.push({ kind: "reply", what: "replies", ...named(way.reply, "trigger", { name: trigger.name }) });
+  if (letters)
+    found.push({ kind: "dead", what: "dead letters", ...named(letters, "trigger", { name: trigger.name }) });
+  else if (trigger.deadLettered)
+    found.push({
+      kind: "dead",
+      what: "dead letters",
+      name: "kept by the broker",
+      page: "deadletters",
+      query: { trigger: trigger.name },
+    });
+  if (way?.reply)
+    found.push({ kind: "reply", what: "replies", ...named(way.reply, "trigger", { name: trigger.name }) });
   return found;
 }
 
 function named(url, page, query) {
   const broker = /^broker:\/\/(.*)$/.exec(url)?.[1];
-  return broker ? { name: `Broker ${broker}`, page: "overview", query: { q: broker } } : { name: url, page, query };
+  return broker
+    ? { name: `Broker ${broker}`, page: "overview", query: { q: broker } }
+    : { name: url, page, query };
 }
 
 function box(each) {
@@ -123,7 +171,11 @@ function box(each) {
   const bar = svg("rect", { class: "bar", width: 3, height: HIGH - 12, x: 5, y: 6, rx: 1.5 });
   const element = svg(
     "a",
-    { href: href(each.page, each.query), class: `box ${each.kind}`, transform: `translate(${each.x} ${each.y})` },
+    {
+      href: href(each.page, each.query),
+      class: `box ${each.kind}`,
+      transform: `translate(${each.x} ${each.y})`,
+    },
     title,
     svg("rect", { width: wide, height: HIGH, rx: 6 }),
     place === "target" ? null : bar,
@@ -145,7 +197,9 @@ function box(each) {
 
 const TOLD = {
   broker: (each) => ({
-    text: each.unavailable ? "takes no events" : `${rate(perSecond("broker", each.name, "accepted"))} accepted`,
+    text: each.unavailable
+      ? "takes no events"
+      : `${rate(perSecond("broker", each.name, "accepted"))} accepted`,
     kind: each.unavailable ? "bad" : "good",
     why: each.unavailable,
   }),
@@ -156,7 +210,10 @@ const TOLD = {
     return { text: `${what}${waits}`, kind, why: each.why };
   },
   source: (each) => ({
-    text: each.state === "running" ? rate(perSecond("source", `${each.kind} ${each.name}`, "emitted")) : each.state,
+    text:
+      each.state === "running"
+        ? rate(perSecond("source", `${each.kind} ${each.name}`, "emitted"))
+        : each.state,
     kind: { running: "good", standby: "muted" }[each.state] ?? "bad",
     why: each.error,
   }),

@@ -25,7 +25,22 @@ export function latency(path, signal) {
   const shown = h(
     "div",
     { class: "latency" },
-    h("table", null, h("thead", null, h("tr", null, ["", "half", "95 %", "99 %"].map((each, at) => h("th", { scope: "col", class: at ? "numeric" : null }, each)))), body),
+    h(
+      "table",
+      null,
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          ["", "half", "95 %", "99 %"].map((each, at) =>
+            h("th", { scope: "col", class: at ? "numeric" : null }, each),
+          ),
+        ),
+      ),
+      body,
+    ),
     outcomes,
     h("small", null, "Since the mesh was started; told by the bounds that the metrics count by."),
   );
@@ -36,11 +51,18 @@ export function latency(path, signal) {
     body.replaceChildren(
       ...ROWS.map(([name, words]) => {
         const { buckets } = document[name];
-        return h("tr", null, h("th", { scope: "row" }, words), SHARES.map((share) => h("td", { class: "numeric" }, within(buckets, share))));
+        return h(
+          "tr",
+          null,
+          h("th", { scope: "row" }, words),
+          SHARES.map((share) => h("td", { class: "numeric" }, within(buckets, share))),
+        );
       }),
     );
     const tried = Object.entries(document.outcomes).filter(([, times]) => times);
-    outcomes.textContent = tried.length ? `Attempts: ${tried.map(([outcome, times]) => `${count(times)} ${CAME_TO[outcome] ?? outcome}`).join(", ")}` : "No attempt has been made yet.";
+    outcomes.textContent = tried.length
+      ? `Attempts: ${tried.map(([outcome, times]) => `${count(times)} ${CAME_TO[outcome] ?? outcome}`).join(", ")}`
+      : "No attempt has been made yet.";
   }
 }
 

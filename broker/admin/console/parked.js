@@ -28,7 +28,13 @@ export function parked(path, signal) {
         h(
           "div",
           { class: "bar" },
-          h("span", null, h("strong", null, each.key), ` ${each.why.reason}, event ${each.id}, since `, time(each.since)),
+          h(
+            "span",
+            null,
+            h("strong", null, each.key),
+            ` ${each.why.reason}, event ${each.id}, since `,
+            time(each.since),
+          ),
           button("Try again…", () => order(each, "retry", "tried again")),
           button("Give up…", () => order(each, "skip", "given up")),
         ),
@@ -37,10 +43,16 @@ export function parked(path, signal) {
   }
 
   async function order(event, verb, done) {
-    const why = await prompt(`Why shall the event ${event.id} be ${done}?`, { yes: verb === "retry" ? "Try again" : "Give up" });
+    const why = await prompt(`Why shall the event ${event.id} be ${done}?`, {
+      yes: verb === "retry" ? "Try again" : "Give up",
+    });
     if (why === null) return;
     try {
-      await post(`${path}/parked/${verb}`, { id: event.id, source: event.source, why: why || `${done} in the console` });
+      await post(`${path}/parked/${verb}`, {
+        id: event.id,
+        source: event.source,
+        why: why || `${done} in the console`,
+      });
       toast(`The event ${event.id} is ${done} within seconds.`);
     } catch (error) {
       toast(error.message, "bad");

@@ -42,7 +42,13 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
   const grid = h(
     "table",
     { "aria-label": label },
-    h("colgroup", null, columns.map((each) => h("col", { class: each.wide ? "wide" : null, style: each.width ? { width: each.width } : {} }))),
+    h(
+      "colgroup",
+      null,
+      columns.map((each) =>
+        h("col", { class: each.wide ? "wide" : null, style: each.width ? { width: each.width } : {} }),
+      ),
+    ),
     h("thead", null, h("tr", null, heads)),
     body,
   );
@@ -86,7 +92,9 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
     frame.classList.toggle("many", many);
     const top = Math.max(0, Math.floor(frame.scrollTop / ROW) - BEYOND);
     const first = many ? Math.min(top, sorted.length) : 0;
-    const last = many ? Math.min(sorted.length, top + Math.ceil((frame.clientHeight || 800) / ROW) + 2 * BEYOND) : sorted.length;
+    const last = many
+      ? Math.min(sorted.length, top + Math.ceil((frame.clientHeight || 800) / ROW) + 2 * BEYOND)
+      : sorted.length;
     focused = Math.min(focused, Math.max(0, sorted.length - 1));
     grid.setAttribute("aria-rowcount", String(sorted.length + 1));
     const wanted = new Set();
@@ -115,7 +123,11 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
   }
 
   function fresh(name) {
-    const made = { row: null, at: -1, element: h("tr", { onclick: (event) => clicked(event, made), onfocus: () => (focused = made.at) }) };
+    const made = {
+      row: null,
+      at: -1,
+      element: h("tr", { onclick: (event) => clicked(event, made), onfocus: () => (focused = made.at) }),
+    };
     drawn.set(name, made);
     return made;
   }
@@ -127,17 +139,23 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
     if (made.row === row) return;
     made.row = row;
     columns.forEach((column, place) => {
-      const shape = [column.numeric ? "numeric" : null, column.wide ? "wide" : null].filter(Boolean).join(" ");
+      const shape = [column.numeric ? "numeric" : null, column.wide ? "wide" : null]
+        .filter(Boolean)
+        .join(" ");
       const cell = h("td", { class: shape || null }, column.cell(row));
       const old = made.element.children[place];
       if (!old) made.element.append(cell);
       else if (!old.isEqualNode(cell)) old.replaceWith(cell);
-      else old.querySelectorAll("input").forEach((each, nth) => (each.checked = cell.querySelectorAll("input")[nth].checked));
+      else
+        old
+          .querySelectorAll("input")
+          .forEach((each, nth) => (each.checked = cell.querySelectorAll("input")[nth].checked));
     });
   }
 
   function clicked(event, made) {
-    if (!onOpen || event.target.closest("a, button, input, select, label") || getSelection().toString()) return;
+    if (!onOpen || event.target.closest("a, button, input, select, label") || getSelection().toString())
+      return;
     onOpen(made.row);
   }
 
@@ -146,7 +164,14 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
     const row = event.target.closest("tbody tr");
     if (event.target !== row || event.ctrlKey || event.metaKey || event.altKey) return;
     const page = Math.max(1, Math.floor(frame.clientHeight / ROW) - 2);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -sorted.length, End: sorted.length };
+    const steps = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -sorted.length,
+      End: sorted.length,
+    };
     if (event.key === "Enter" && onOpen) onOpen(sorted[focused]);
     else if (event.key in steps) go(focused + steps[event.key]);
     else return;
@@ -158,7 +183,8 @@ export function table({ columns, rows, key, onOpen, sort = null, label = "", non
     if (frame.classList.contains("many")) {
       const y = focused * ROW;
       if (y < frame.scrollTop) frame.scrollTop = y;
-      else if (y + 2 * ROW > frame.scrollTop + frame.clientHeight) frame.scrollTop = y + 2 * ROW - frame.clientHeight;
+      else if (y + 2 * ROW > frame.scrollTop + frame.clientHeight)
+        frame.scrollTop = y + 2 * ROW - frame.clientHeight;
     }
     draw();
     drawn.get(key(sorted[focused]))?.element.focus();

@@ -14,9 +14,27 @@ export function trial(broker, trigger) {
   return h(
     "div",
     { class: "trial" },
-    h("form", { onsubmit: (event) => (event.preventDefault(), tell(() => post(path, text.value, { "Content-Type": "application/cloudevents+json" }))) },
-      field("An event as JSON", text), h("div", { class: "actions" }, h("button", { type: "submit", class: "primary" }, "Test it"), h("small", null, "Nothing is stored or sent."))),
-    h("form", { onsubmit: (event) => (event.preventDefault(), stored()) }, field("Or its id", h("span", { class: "bar" }, id, h("button", { type: "submit" }, "Test this one")))),
+    h(
+      "form",
+      {
+        onsubmit: (event) => (
+          event.preventDefault(),
+          tell(() => post(path, text.value, { "Content-Type": "application/cloudevents+json" }))
+        ),
+      },
+      field("An event as JSON", text),
+      h(
+        "div",
+        { class: "actions" },
+        h("button", { type: "submit", class: "primary" }, "Test it"),
+        h("small", null, "Nothing is stored or sent."),
+      ),
+    ),
+    h(
+      "form",
+      { onsubmit: (event) => (event.preventDefault(), stored()) },
+      field("Or its id", h("span", { class: "bar" }, id, h("button", { type: "submit" }, "Test this one"))),
+    ),
     verdict,
   );
 
@@ -28,8 +46,14 @@ export function trial(broker, trigger) {
     try {
       const own = (await ask()).triggers.find((each) => each.name === trigger);
       verdict.replaceChildren(
-        own.matches ? h("p", null, badge("matches", "good"), " It would be delivered.") : h("p", null, badge("does not match", "warn"), " It is kept out by:"),
-        h("ul", null, own.clauses.map((each) => h("li", null, h("code", null, each.text)))),
+        own.matches
+          ? h("p", null, badge("matches", "good"), " It would be delivered.")
+          : h("p", null, badge("does not match", "warn"), " It is kept out by:"),
+        h(
+          "ul",
+          null,
+          own.clauses.map((each) => h("li", null, h("code", null, each.text))),
+        ),
       );
     } catch (error) {
       verdict.replaceChildren(h("p", { class: "bad" }, error.message));

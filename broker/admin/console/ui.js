@@ -27,8 +27,17 @@ function filled(element, properties, children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
+}
+
+/** Put these nodes into an element, unless the same are there: what is focused, or read out, stays so. */
+export function refill(element, nodes) {
+  const other = element.cloneNode(false);
+  other.append(...nodes);
+  if (!element.isEqualNode(other)) element.replaceChildren(...other.childNodes);
 }
 
 /** The top of a page: its name, what there is of it, and what can be done. */
@@ -75,7 +84,9 @@ export function link(page, query, text, properties = {}) {
 
 /** The address of a page. Parts of `query` that are null or empty are left out. */
 export function href(page, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== null && value !== undefined && value !== "",
+  );
   const search = new URLSearchParams(given).toString();
   return `#/${page}${search ? `?${search}` : ""}`;
 }
@@ -103,7 +114,12 @@ export function duration(seconds) {
   if (seconds < 0.001) return "< 1 ms";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const units = [
+    ["d", 86400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+  ];
   const first = units.findIndex(([, size]) => seconds >= size);
   const [[name, size], smaller] = [units[first], units[first + 1]];
   const rest = Math.floor((seconds % size) / smaller[1]);
@@ -122,11 +138,18 @@ export function count(number) {
   return number === null || number === undefined ? "–" : COUNT.format(number);
 }
 
+/** A count and what is counted: "1 trigger", "2 triggers". */
+export function counted(number, one, ending = "s") {
+  return `${count(number)} ${one}${number === 1 ? "" : ending}`;
+}
+
 /** So many a second, null where it is not known yet. */
 export function rate(perSecond) {
   if (perSecond === null || perSecond === undefined) return "–";
   if (perSecond === 0) return "0/s";
-  return perSecond < 10 ? `${perSecond.toFixed(perSecond < 1 ? 2 : 1)}/s` : `${COUNT.format(Math.round(perSecond))}/s`;
+  return perSecond < 10
+    ? `${perSecond.toFixed(perSecond < 1 ? 2 : 1)}/s`
+    : `${COUNT.format(Math.round(perSecond))}/s`;
 }
 
 /** Tell something that was done, or failed. It goes by itself; what failed stays until it is closed. */
@@ -135,7 +158,11 @@ export function toast(text, kind = "good") {
     "div",
     { class: `toast ${kind}`, role: kind === "bad" ? "alert" : null },
     h("span", null, text),
-    h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: () => shown.remove() }, "✕"),
+    h(
+      "button",
+      { type: "button", class: "quiet", "aria-label": "Close", onclick: () => shown.remove() },
+      "✕",
+    ),
   );
   document.getElementById("toasts").append(shown);
   if (kind !== "bad") setTimeout(() => shown.remove(), 6000);
@@ -154,7 +181,11 @@ export async function confirm(text, { yes = "Yes", kind = "primary" } = {}) {
  * @param {string} text @param {{yes?: string, value?: string}} [options]
  */
 export function prompt(text, { yes = "OK", value = "" } = {}) {
-  return ask(text, { yes, kind: "primary", control: h("input", { value, "aria-label": text, required: true, maxlength: 1000 }) });
+  return ask(text, {
+    yes,
+    kind: "primary",
+    control: h("input", { value, "aria-label": text, required: true, maxlength: 1000 }),
+  });
 }
 
 function ask(text, { yes, kind, control }) {

@@ -21,7 +21,12 @@ export function inShort(trigger) {
 export function inWords(trigger) {
   const parts = clauses(trigger);
   if (!parts.length) return h("p", null, "Every event of the broker.");
-  return h("div", { class: "words" }, h("p", null, parts.length > 1 ? "Events for which all of these hold:" : "Events for which this holds:"), listed(parts));
+  return h(
+    "div",
+    { class: "words" },
+    h("p", null, parts.length > 1 ? "Events for which all of these hold:" : "Events for which this holds:"),
+    listed(parts),
+  );
 }
 
 /** @typedef {{attribute: string, how: string, value: string} | {cesql: string} | {of: "all" | "any" | "not", parts: Clause[]}} Clause */
@@ -66,14 +71,22 @@ const HEADS = { all: "all of these hold:", any: "at least one of these holds:", 
 
 /** @param {Clause[]} parts */
 function listed(parts) {
-  return h("ul", null, parts.map((each) => h("li", null, said(each))));
+  return h(
+    "ul",
+    null,
+    parts.map((each) => h("li", null, said(each))),
+  );
 }
 
 /** @param {Clause} clause */
 function said(clause) {
   if ("cesql" in clause) return ["CESQL ", h("code", null, clause.cesql)];
   if ("attribute" in clause) {
-    return [h("code", null, clause.attribute), ` ${clause.how} `, clause.value && h("code", { class: "value" }, clause.value)];
+    return [
+      h("code", null, clause.attribute),
+      ` ${clause.how} `,
+      clause.value && h("code", { class: "value" }, clause.value),
+    ];
   }
   return [HEADS[clause.of], listed(clause.parts)];
 }

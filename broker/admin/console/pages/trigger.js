@@ -7,7 +7,23 @@ import { latency } from "../latency.js";
 import { parked } from "../parked.js";
 import { SPAN, follow, health, overTime, perSecond, refresh } from "../status.js";
 import { trial } from "../trial.js";
-import { age, badge, button, count, duration, h, heading, href, link, notice, prompt, rate, time, toast } from "../ui.js";
+import {
+  age,
+  badge,
+  button,
+  count,
+  duration,
+  h,
+  heading,
+  href,
+  link,
+  notice,
+  prompt,
+  rate,
+  refill,
+  time,
+  toast,
+} from "../ui.js";
 import { inWords } from "../words.js";
 
 export const title = "Trigger";
@@ -26,7 +42,13 @@ export async function show(root, query, signal) {
   const broker = h("span", { class: "about" });
   const rest = h("div", { class: "cards" });
   root.append(
-    heading(name, h("span", { class: "bar" }, state, broker), toggle, h("a", { class: "button", href: href("events", { trigger: name }) }, "Its events"), h("a", { class: "button", href: href("deadletters", { trigger: name }) }, "Its dead letters")),
+    heading(
+      name,
+      h("span", { class: "bar" }, state, broker),
+      toggle,
+      h("a", { class: "button", href: href("events", { trigger: name }) }, "Its events"),
+      h("a", { class: "button", href: href("deadletters", { trigger: name }) }, "Its dead letters"),
+    ),
     why,
     h("section", { class: "card", "aria-label": "Rates" }, numbers, charts),
     rest,
@@ -37,7 +59,14 @@ export async function show(root, query, signal) {
     const of = status.brokers.find((each) => each.triggers.some((one) => one.name === name));
     known = of?.triggers.find((each) => each.name === name) ?? null;
     if (!known) {
-      why.replaceChildren(notice("warn", told ? "It is gone from the manifests." : "It runs in another process: look at the console of a dispatcher."));
+      why.replaceChildren(
+        notice(
+          "warn",
+          told
+            ? "It is gone from the manifests."
+            : "It runs in another process: look at the console of a dispatcher.",
+        ),
+      );
       return;
     }
     draw(of.name);
@@ -47,11 +76,11 @@ export async function show(root, query, signal) {
 
   function draw(of) {
     const { word, kind } = health(known);
-    state.replaceChildren(badge(word, kind));
+    refill(state, [badge(word, kind)]);
     if (broker.textContent === "") broker.append("takes from ", link("overview", { q: of }, of));
     toggle.textContent = known.state === "paused" ? "Resume" : "Pause…";
-    why.replaceChildren(...troubles(known));
-    numbers.replaceChildren(...facts(known, name));
+    refill(why, troubles(known));
+    refill(numbers, facts(known, name));
     charts.replaceChildren(...pictures(name));
   }
 
@@ -59,7 +88,16 @@ export async function show(root, query, signal) {
     const about = await get(`/api/v1/brokers/${of}/triggers`, signal);
     const own = about.triggers.find((each) => each.name === name);
     rest.append(
-      card("What it takes", inWords(own), h("details", null, h("summary", null, "As in the manifest"), h("pre", null, JSON.stringify(own.filters ?? own.filter, null, 2)))),
+      card(
+        "What it takes",
+        inWords(own),
+        h(
+          "details",
+          null,
+          h("summary", null, "As in the manifest"),
+          h("pre", null, JSON.stringify(own.filters ?? own.filter, null, 2)),
+        ),
+      ),
       card("How long it takes", latency(path, signal)),
       card("How it delivers", delivery(policy)),
       card("Test an event", trial(of, name)),
@@ -69,7 +107,9 @@ export async function show(root, query, signal) {
 
   async function pause() {
     if (known?.state === "paused") return act("resume", {}, "resumed");
-    const why = await prompt(`Why shall ${name} be paused? Its events wait until it is resumed.`, { yes: "Pause" });
+    const why = await prompt(`Why shall ${name} be paused? Its events wait until it is resumed.`, {
+      yes: "Pause",
+    });
     if (why !== null) await act("pause", { why: why || "paused in the console" }, "paused: its events wait");
   }
 
@@ -94,10 +134,18 @@ function card(name, ...content) {
 function* troubles(trigger) {
   if (trigger.state !== "running") {
     const until = trigger.until ? [" until ", time(trigger.until)] : "";
-    yield notice(health(trigger).kind === "bad" ? "bad" : "warn", h("strong", null, SAID[trigger.state] ?? trigger.state), until, trigger.why ? `: ${trigger.why}` : "");
+    yield notice(
+      health(trigger).kind === "bad" ? "bad" : "warn",
+      h("strong", null, SAID[trigger.state] ?? trigger.state),
+      until,
+      trigger.why ? `: ${trigger.why}` : "",
+    );
   }
   if (trigger.unaccounted) {
-    yield notice("bad", `${count(trigger.unaccounted)} events are unaccounted for: neither delivered, nor dead-lettered, nor waiting.`);
+    yield notice(
+      "bad",
+      `${count(trigger.unaccounted)} events are unaccounted for: neither delivered, nor dead-lettered, nor waiting.`,
+    );
   }
 }
 
@@ -129,7 +177,11 @@ function* pictures(name) {
   if (!delivered.length) return;
   const size = { width: 600, height: 56, kept: 60, most };
   yield line(delivered, { ...size, label: "Delivered per second" });
-  yield h("small", null, `Delivered per second over the last ${duration(SPAN)} that this page was open; at most ${rate(most)}.`);
+  yield h(
+    "small",
+    null,
+    `Delivered per second over the last ${duration(SPAN)} that this page was open; at most ${rate(most)}.`,
+  );
   if (dead.some(Boolean)) {
     yield line(dead, { ...size, kind: "bad", label: "Dead-lettered per second" });
     yield h("small", null, "Dead-lettered per second.");

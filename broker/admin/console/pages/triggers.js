@@ -11,13 +11,22 @@ const STATES = ["running", "held", "paused", "probing", "recovering"];
 export async function show(root, query, signal) {
   let all = null;
   const about = h("span");
-  const search = h("input", { type: "search", placeholder: "Name, broker or subscriber", "aria-label": "Search triggers", value: query.get("q") ?? "", oninput: narrow });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Name, broker or subscriber",
+    "aria-label": "Search triggers",
+    value: query.get("q") ?? "",
+    oninput: narrow,
+  });
   const states = h(
     "select",
     { "aria-label": "State", onchange: narrow },
-    [["", "All states"], ...STATES.map((each) => [each, each]), ["trouble", "In trouble"], ["waiting", "With a backlog"]].map(([value, text]) =>
-      h("option", { value, selected: value === (query.get("state") ?? "") }, text),
-    ),
+    [
+      ["", "All states"],
+      ...STATES.map((each) => [each, each]),
+      ["trouble", "In trouble"],
+      ["waiting", "With a backlog"],
+    ].map(([value, text]) => h("option", { value, selected: value === (query.get("state") ?? "") }, text)),
   );
   const rows = table({
     label: "Triggers",
@@ -31,7 +40,13 @@ export async function show(root, query, signal) {
   const place = h("div", null, rows);
   root.append(heading("Triggers", about), h("div", { class: "bar" }, search, states), place);
   follow((status) => {
-    all = status.brokers.flatMap((broker) => broker.triggers.map((each) => ({ ...each, broker: broker.name, perSecond: perSecond("trigger", each.name, "delivered") })));
+    all = status.brokers.flatMap((broker) =>
+      broker.triggers.map((each) => ({
+        ...each,
+        broker: broker.name,
+        perSecond: perSecond("trigger", each.name, "delivered"),
+      })),
+    );
     draw(status);
   }, signal);
 
@@ -47,20 +62,76 @@ export async function show(root, query, signal) {
     }
     if (!rows.isConnected) place.replaceChildren(rows);
     const shown = all.filter((each) => named(each, search.value) && isIn(each, states.value));
-    about.textContent = shown.length === all.length ? count(all.length) : `${count(shown.length)} of ${count(all.length)}`;
+    about.textContent =
+      shown.length === all.length ? count(all.length) : `${count(shown.length)} of ${count(all.length)}`;
     rows.update(shown);
   }
 }
 
 const COLUMNS = [
-  { name: "name", title: "Trigger", by: (each) => each.name, cell: (each) => link("trigger", { name: each.name }, each.name, { tabindex: -1 }) },
-  { name: "state", title: "State", by: (each) => `${health(each).kind === "good"} ${each.state}`, cell: state, width: "6.4rem" },
-  { name: "rate", title: "Delivered", numeric: true, by: (each) => each.perSecond ?? -1, cell: (each) => rate(each.perSecond), width: "5.9rem" },
-  { name: "waiting", title: "Waiting", numeric: true, by: (each) => each.waiting, cell: (each) => count(each.waiting), width: "5.9rem", wide: true },
-  { name: "oldest", title: "Oldest", numeric: true, by: (each) => (each.oldestWaiting ? -new Date(each.oldestWaiting) : -Infinity), cell: (each) => age(each.oldestWaiting), width: "6.5rem", wide: true },
-  { name: "dead", title: "Dead", numeric: true, by: (each) => each.deadLettered, cell: dead, width: "4.4rem" },
-  { name: "broker", title: "Broker", by: (each) => each.broker, cell: (each) => each.broker, width: "16%", wide: true },
-  { name: "subscriber", title: "Subscriber", by: (each) => each.subscriber, cell: (each) => h("span", { title: each.subscriber }, each.subscriber), width: "30%", wide: true },
+  {
+    name: "name",
+    title: "Trigger",
+    by: (each) => each.name,
+    cell: (each) => link("trigger", { name: each.name }, each.name, { tabindex: -1 }),
+  },
+  {
+    name: "state",
+    title: "State",
+    by: (each) => `${health(each).kind === "good"} ${each.state}`,
+    cell: state,
+    width: "6.4rem",
+  },
+  {
+    name: "rate",
+    title: "Delivered",
+    numeric: true,
+    by: (each) => each.perSecond ?? -1,
+    cell: (each) => rate(each.perSecond),
+    width: "5.9rem",
+  },
+  {
+    name: "waiting",
+    title: "Waiting",
+    numeric: true,
+    by: (each) => each.waiting,
+    cell: (each) => count(each.waiting),
+    width: "5.9rem",
+    wide: true,
+  },
+  {
+    name: "oldest",
+    title: "Oldest",
+    numeric: true,
+    by: (each) => (each.oldestWaiting ? -new Date(each.oldestWaiting) : -Infinity),
+    cell: (each) => age(each.oldestWaiting),
+    width: "6.5rem",
+    wide: true,
+  },
+  {
+    name: "dead",
+    title: "Dead",
+    numeric: true,
+    by: (each) => each.deadLettered,
+    cell: dead,
+    width: "4.4rem",
+  },
+  {
+    name: "broker",
+    title: "Broker",
+    by: (each) => each.broker,
+    cell: (each) => each.broker,
+    width: "16%",
+    wide: true,
+  },
+  {
+    name: "subscriber",
+    title: "Subscriber",
+    by: (each) => each.subscriber,
+    cell: (each) => h("span", { title: each.subscriber }, each.subscriber),
+    width: "30%",
+    wide: true,
+  },
 ];
 
 function state(each) {
@@ -70,12 +141,17 @@ function state(each) {
 
 function dead(each) {
   if (!each.deadLettered) return "0";
-  return link("deadletters", { trigger: each.name }, count(each.deadLettered), { class: "bad", tabindex: -1 });
+  return link("deadletters", { trigger: each.name }, count(each.deadLettered), {
+    class: "bad",
+    tabindex: -1,
+  });
 }
 
 function named(each, text) {
   const wanted = text.trim().toLowerCase();
-  return !wanted || [each.name, each.broker, each.subscriber].some((value) => value.toLowerCase().includes(wanted));
+  return (
+    !wanted || [each.name, each.broker, each.subscriber].some((value) => value.toLowerCase().includes(wanted))
+  );
 }
 
 function isIn(each, wanted) {
@@ -87,7 +163,10 @@ function isIn(each, wanted) {
 
 function none(status) {
   if (!status.parts.includes("dispatcher")) {
-    return empty("Triggers run in other processes", "Look at the console of a dispatcher: it tells what triggers do.");
+    return empty(
+      "Triggers run in other processes",
+      "Look at the console of a dispatcher: it tells what triggers do.",
+    );
   }
   return empty(
     "There are no triggers",
