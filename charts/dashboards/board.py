@@ -19,8 +19,7 @@ _SCHEMA: Final = 39  # of Grafana 11; later ones take it over by themselves
 class Variable:
     """What is chosen at the top: a value of the query, of which ``regex`` says what is kept.
 
-    With ``all``, which is the regular expression for it, every value can be chosen at once, and so
-    can ``several``.
+    With ``all``, which is the regular expression for every value, any number can be chosen.
     """
 
     name: str
@@ -28,7 +27,6 @@ class Variable:
     query: str
     regex: str = ""
     all: str | None = None
-    several: bool = True
 
     def json(self) -> Json:
         every: Json = {"selected": True, "text": ["All"], "value": ["$__all"]}
@@ -42,7 +40,7 @@ class Variable:
             "regex": self.regex,
             "refresh": 2,  # with the time range: what is new is there
             "sort": 1,
-            "multi": self.all is not None and self.several,
+            "multi": self.all is not None,
             "includeAll": self.all is not None,
             "allValue": self.all,
             "current": {} if self.all is None else every,

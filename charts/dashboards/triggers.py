@@ -207,7 +207,7 @@ TRIGGERS: Final = Dashboard(
     uid="cemesh-triggers",
     title="cemesh: triggers",
     description="For those who own triggers: what has become of their events, and why some wait.",
-    of='job="$job",trigger=~"$trigger"',
+    of=f'{_IN_NAMESPACE},trigger=~"$trigger"',
     variables=[
         Variable(name="job", label="Mesh", query="label_values(cemesh_build_info, job)"),
         Variable(
@@ -216,13 +216,12 @@ TRIGGERS: Final = Dashboard(
             query='label_values(cemesh_trigger_state{job="$job"}, trigger)',
             regex="/^([^\\/]+)\\//",
             all="[^/]+",
-            several=False,  # as what is chosen stands in the next one's `all`
         ),
         Variable(
             name="trigger",
             label="Trigger",
             query=f"label_values(cemesh_trigger_state{{{_IN_NAMESPACE}}}, trigger)",
-            all="$namespace/.+",
+            all=".+",
         ),
     ],
     rows=[_WHY, _DONE, _ATTEMPTS, DURATIONS],

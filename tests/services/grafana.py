@@ -57,6 +57,7 @@ def board(file: Path) -> Board:
 
 CHOSEN: Final[Mapping[str, str]] = {
     "job": "cemesh",
+    "namespace": "[^/]+",
     "trigger": ".+",
     "broker": ".*",
     "__rate_interval": "1m",
