@@ -14,6 +14,7 @@ import pytest
 
 from charts.dashboards import FILES
 from tests.e2e.manifests import broker, event, manifest, steady, trigger
+from tests.services.alertrules import RULES
 from tests.services.grafana import Target, board, query
 from tests.services.mesh import HOST, RunningMesh
 from tests.services.mesh import trigger as told_of
@@ -22,7 +23,6 @@ from tests.services.subscribers import Request, Script, Subscriber, reply
 
 BROKER = "default/default"
 ROOT = Path(__file__).parents[2]
-RULES = ROOT / "charts" / "alerts" / "cemesh.rules.yaml"
 PAGE = ROOT / "docs" / "monitoring.md"
 SOON = 30.0
 

@@ -14,9 +14,9 @@ from charts.dashboards import FILES, text
 from charts.dashboards.links import FROM_ROW
 from charts.dashboards.panels import Kind
 from charts.dashboards.states import SOURCE_STATES, TRIGGER_STATES
+from tests.services.alertrules import RUNBOOKS, alerts, fired, run
 from tests.services.grafana import Panel, asked, board
 from tests.services.promql import Metric, metrics, problems
-from tests.unit.test_alerts import RUNBOOKS, alerts, fired, run
 
 BOARDS = sorted(FILES)
 CHOSEN = re.compile(r"\$\{?(\w+)")
