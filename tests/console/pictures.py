@@ -17,6 +17,7 @@ from typing import Final
 
 from playwright.async_api import Browser, Page, Route, async_playwright
 
+from broker.admin.models import StatusDocument
 from broker.event import Event
 from tests.console.opening import open_console
 from tests.services.chromium import find
@@ -40,7 +41,7 @@ _PAGES: Final[Mapping[str, tuple[str, str]]] = {
     "triggers": ("triggers", "tbody tr:has-text('paused')"),
     "trigger": ("trigger?name=shop/shipping", ".latency tbody tr"),
     "events": ("events?trigger=shop/shipping", "tbody tr:has-text('order-')"),
-    "story": (f"story?id={_ORDER}", "main :text('shop/shipping')"),
+    "story": (f"story?id={_ORDER}", "main :text('went into the broker')"),
     "deadletters": ("deadletters?broker=shop/orders", "tbody tr:has-text('409')"),
 }
 
@@ -61,13 +62,14 @@ async def shop(folder: Path) -> AsyncIterator[RunningMesh]:
             path = "/api/v1/triggers/shop/reports/pause"
             await mesh.request("POST", path, body=why, port=mesh.admin_port)
             await mesh.send_all("shop/orders", [_order(number) for number in range(1030, 1043)])
-            await mesh.until(
-                lambda status: (
-                    sum(each.dead_lettered for broker in status.brokers for each in broker.triggers)
-                    > 1
-                )
-            )
+            await mesh.until(_is_over)
             yield mesh
+
+
+def _is_over(status: StatusDocument) -> bool:
+    triggers = [each for broker in status.brokers for each in broker.triggers]
+    waiting = [each for each in triggers if each.waiting and each.state == "running"]
+    return not waiting and sum(each.dead_lettered for each in triggers) > 1
 
 
 def _shipping(request: Request) -> int:
