@@ -1,1 +1,1 @@
-"""The Helm chart of the mesh."""
+"""What a mesh is run and watched with: dashboards, alerts, and the Helm chart to come."""
