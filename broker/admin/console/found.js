@@ -72,7 +72,11 @@ export async function found(root, query, signal) {
 
   function choice(name, options) {
     const chosen = query.get(name) ?? "";
-    return h("select", null, options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+    return h(
+      "select",
+      null,
+      options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
+    );
   }
 
   function asked() {
@@ -107,8 +111,15 @@ export async function found(root, query, signal) {
     const isAsked = Object.values(asked()).some(Boolean);
     nothing.replaceChildren(
       isAsked
-        ? empty("Nothing is known of such an event", "It never came here, or is older than what is kept, or the words above are not just as in the event.")
-        : empty("Nothing is known yet", "Each event that comes in is noted, and what each trigger makes of it.", h("a", { class: "button", href: href("send") }, "Send an event")),
+        ? empty(
+            "Nothing is known of such an event",
+            "It never came here, or is older than what is kept, or the words above are not just as in the event.",
+          )
+        : empty(
+            "Nothing is known yet",
+            "Each event that comes in is noted, and what each trigger makes of it.",
+            h("a", { class: "button", href: href("send") }, "Send an event"),
+          ),
     );
     grid.update(rows);
     older.hidden = next === null;
@@ -124,5 +135,9 @@ function outcomes(row) {
   for (const { outcome } of row.triggers) if (outcome) counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
   const order = ["dead-lettered", "parked", "waiting", "delivered"].filter((each) => counts.has(each));
   if (!order.length) return h("span", { class: "muted" }, "none yet");
-  return h("span", { class: "badges" }, order.map((each) => badge(counts.get(each) > 1 ? `${counts.get(each)} ${each}` : each, KINDS[each])));
+  return h(
+    "span",
+    { class: "badges" },
+    order.map((each) => badge(counts.get(each) > 1 ? `${counts.get(each)} ${each}` : each, KINDS[each])),
+  );
 }

@@ -14,15 +14,38 @@ export async function letter(root, id, broker, signal) {
   const told = await get(own, signal);
   const payload = await bytes(`${own}/payload`, signal);
   const { data, data_base64: encoded, ...attributes } = told.event;
-  const list = href("deadletters", { broker, trigger: told.trigger, reason: told.why.reason, status: told.why.status ?? "none" });
+  const list = href("deadletters", {
+    broker,
+    trigger: told.trigger,
+    reason: told.why.reason,
+    status: told.why.status ?? "none",
+  });
   const trouble = h("div");
   const event = h("section", { class: "card", "aria-label": "The event" });
   const redrive = button("Redrive", asItIs, "primary");
   const edit = button("Edit and redrive…", editing);
-  const actions = h("div", { class: "bar" }, told.trigger ? [redrive, edit] : null, link("story", { id: attributes.id, source: attributes.source }, "Its story", { class: "button" }), h("a", { class: "button", href: list }, "Others of this cause"));
+  const actions = h(
+    "div",
+    { class: "bar" },
+    told.trigger ? [redrive, edit] : null,
+    link("story", { id: attributes.id, source: attributes.source }, "Its story", { class: "button" }),
+    h("a", { class: "button", href: list }, "Others of this cause"),
+  );
   root.append(
-    h("section", { class: "card", "aria-label": "Why it was given up" }, h("h2", null, "Why it was given up"), refusal(told)),
-    ...(told.trigger ? [] : [notice("info", "This is no event that a trigger gave up, but what a source was given, or what others wrote. It cannot be redriven.")]),
+    h(
+      "section",
+      { class: "card", "aria-label": "Why it was given up" },
+      h("h2", null, "Why it was given up"),
+      refusal(told),
+    ),
+    ...(told.trigger
+      ? []
+      : [
+          notice(
+            "info",
+            "This is no event that a trigger gave up, but what a source was given, or what others wrote. It cannot be redriven.",
+          ),
+        ]),
     actions,
     trouble,
     event,
@@ -30,7 +53,11 @@ export async function letter(root, id, broker, signal) {
   looking();
 
   function looking() {
-    event.replaceChildren(h("h2", null, "The event"), attributesView(attributes), payloadView(payload.length ? { bytes: payload } : null));
+    event.replaceChildren(
+      h("h2", null, "The event"),
+      attributesView(attributes),
+      payloadView(payload.length ? { bytes: payload } : null),
+    );
     actions.hidden = false;
   }
 
@@ -39,8 +66,25 @@ export async function letter(root, id, broker, signal) {
     const send = h("button", { class: "primary" }, "Redrive as edited");
     event.replaceChildren(
       h("h2", null, "The event that is redriven instead"),
-      h("small", null, "The dead letter stays until the edited event is stored. It goes to the same trigger alone."),
-      h("form", { class: "editing", onsubmit: (submitted) => (submitted.preventDefault(), asEdited(form.event(), send)) }, form.element, h("div", { class: "actions" }, send, button("Cancel", () => (trouble.replaceChildren(), looking())))),
+      h(
+        "small",
+        null,
+        "The dead letter stays until the edited event is stored. It goes to the same trigger alone.",
+      ),
+      h(
+        "form",
+        {
+          class: "editing",
+          onsubmit: (submitted) => (submitted.preventDefault(), asEdited(form.event(), send)),
+        },
+        form.element,
+        h(
+          "div",
+          { class: "actions" },
+          send,
+          button("Cancel", () => (trouble.replaceChildren(), looking())),
+        ),
+      ),
     );
     actions.hidden = true;
     event.querySelector("input").focus();
@@ -87,6 +131,11 @@ function refusal({ trigger, buriedAt, why }) {
       h("dt", null, "Given up"),
       h("dd", null, time(buriedAt)),
     ),
-    body ? [h("h3", null, "What was answered"), h("pre", { class: "said", tabindex: 0, "aria-label": "The answer" }, body)] : null,
+    body
+      ? [
+          h("h3", null, "What was answered"),
+          h("pre", { class: "said", tabindex: 0, "aria-label": "The answer" }, body),
+        ]
+      : null,
   ];
 }

@@ -17,29 +17,71 @@ export async function letters(root, query, broker, signal) {
   const selected = new Set();
   let rows = [];
   let next = "";
-  const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown", onchange: () => select(rows, all.checked) });
+  const all = h("input", {
+    type: "checkbox",
+    "aria-label": "Select all that are shown",
+    onchange: () => select(rows, all.checked),
+  });
   const grid = table({
     label: "Dead letters, the oldest first",
     columns: [
-      { name: "chosen", title: all, width: "3rem", cell: (row) => h("input", { type: "checkbox", checked: selected.has(row.id), "aria-label": `Select ${row.event.id}`, onchange: (event) => select([row], event.target.checked) }) },
+      {
+        name: "chosen",
+        title: all,
+        width: "3rem",
+        cell: (row) =>
+          h("input", {
+            type: "checkbox",
+            checked: selected.has(row.id),
+            "aria-label": `Select ${row.event.id}`,
+            onchange: (event) => select([row], event.target.checked),
+          }),
+      },
       { name: "at", title: "Given up", width: "9rem", cell: (row) => time(row.buriedAt) },
       { name: "type", title: "Type", cell: (row) => row.event.type },
       { name: "id", title: "Id", cell: (row) => row.event.id },
       { name: "source", title: "Source", wide: true, cell: (row) => row.event.source },
-      { name: "attempts", title: "Attempts", width: "5.5rem", numeric: true, wide: true, cell: (row) => count(row.why.attempts) },
+      {
+        name: "attempts",
+        title: "Attempts",
+        width: "5.5rem",
+        numeric: true,
+        wide: true,
+        cell: (row) => count(row.why.attempts),
+      },
     ],
     rows,
     key: (row) => row.id,
     onOpen: (row) => (location.hash = href("deadletters", { broker, id: row.id })),
-    none: empty("No dead letters of this cause", "They were redriven, here or by somebody else.", link("deadletters", { broker }, "All causes", { class: "button" })),
+    none: empty(
+      "No dead letters of this cause",
+      "They were redriven, here or by somebody else.",
+      link("deadletters", { broker }, "All causes", { class: "button" }),
+    ),
   });
   const more = button("Show more", () => read(WANTED));
   const trouble = h("div");
   const redrive = redriving({ broker, label, ids, done: again, signal });
   root.append(
-    h("div", { class: "card" }, h("p", { class: "said" }, h("strong", null, cause.reason)), h("p", { class: "muted" }, cause.trigger ? ["of ", link("trigger", { name: cause.trigger }, cause.trigger)] : "of no trigger: what a source was given, or what others wrote")),
+    h(
+      "div",
+      { class: "card" },
+      h("p", { class: "said" }, h("strong", null, cause.reason)),
+      h(
+        "p",
+        { class: "muted" },
+        cause.trigger
+          ? ["of ", link("trigger", { name: cause.trigger }, cause.trigger)]
+          : "of no trigger: what a source was given, or what others wrote",
+      ),
+    ),
     trouble,
-    cause.trigger ? redrive : notice("info", "These are no events that a trigger could get, and cannot be redriven. Look at one to see what it is."),
+    cause.trigger
+      ? redrive
+      : notice(
+          "info",
+          "These are no events that a trigger could get, and cannot be redriven. Look at one to see what it is.",
+        ),
     grid,
     h("div", { class: "actions" }, more),
   );

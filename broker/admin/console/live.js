@@ -25,8 +25,18 @@ export function live(root, query, brokers, signal) {
   let paused = false;
   let fresh = true;
 
-  const choice = h("select", { "aria-label": "Broker", onchange: restart }, brokers.map((each) => h("option", { value: each, selected: each === broker }, each)));
-  const text = h("input", { value: filter, class: "mono cesql", spellcheck: "false", placeholder: "type = 'order.placed' AND subject LIKE 'eu/%'", "aria-describedby": "fault" });
+  const choice = h(
+    "select",
+    { "aria-label": "Broker", onchange: restart },
+    brokers.map((each) => h("option", { value: each, selected: each === broker }, each)),
+  );
+  const text = h("input", {
+    value: filter,
+    class: "mono cesql",
+    spellcheck: "false",
+    placeholder: "type = 'order.placed' AND subject LIKE 'eu/%'",
+    "aria-describedby": "fault",
+  });
   const fault = h("pre", { id: "fault", class: "fault", role: "alert", hidden: true });
   const pause = button("Pause", () => hold(!paused));
   const said = h("p", { class: "about", role: "status" });
@@ -47,7 +57,15 @@ export function live(root, query, brokers, signal) {
     onOpen: open,
     none: nothing,
   });
-  const form = h("form", { class: "bar filtering", onsubmit: restart }, choice, field("Filter (CESQL)", text), h("button", null, "Filter"), pause, button("Clear", clear));
+  const form = h(
+    "form",
+    { class: "bar filtering", onsubmit: restart },
+    choice,
+    field("Filter (CESQL)", text),
+    h("button", null, "Filter"),
+    pause,
+    button("Clear", clear),
+  );
   root.append(form, fault, trouble, said, h("div", { class: "split stream" }, grid, details));
   const drawing = setInterval(draw, DRAWN_EVERY);
   signal.addEventListener("abort", () => clearInterval(drawing), { once: true });
@@ -57,7 +75,11 @@ export function live(root, query, brokers, signal) {
     event?.preventDefault();
     broker = choice.value;
     filter = text.value.trim();
-    history.replaceState(null, "", href("events", { view: "live", broker: broker === brokers[0] ? null : broker, filter }));
+    history.replaceState(
+      null,
+      "",
+      href("events", { view: "live", broker: broker === brokers[0] ? null : broker, filter }),
+    );
     clear();
     hold(false);
     follow();
@@ -68,8 +90,16 @@ export function live(root, query, brokers, signal) {
     following = new AbortController();
     nothing.replaceChildren(
       filter
-        ? empty("Nothing has passed the filter yet", "Only events for which it is true are shown, from now on.", button("Without a filter", () => ((text.value = ""), restart())))
-        : empty("Nothing has come yet", "Events are shown here as the broker stores them, from now on.", h("a", { class: "button", href: href("send", { broker }) }, "Send an event")),
+        ? empty(
+            "Nothing has passed the filter yet",
+            "Only events for which it is true are shown, from now on.",
+            button("Without a filter", () => ((text.value = ""), restart())),
+          )
+        : empty(
+            "Nothing has come yet",
+            "Events are shown here as the broker stores them, from now on.",
+            h("a", { class: "button", href: href("send", { broker }) }, "Send an event"),
+          ),
     );
     const mine = AbortSignal.any([signal, following.signal]);
     wrong(null);
@@ -79,7 +109,9 @@ export function live(root, query, brokers, signal) {
         trouble.replaceChildren();
         await lines(`/api/v1/brokers/${broker}/tail${search}`, keep, mine);
         if (mine.aborted) return;
-        trouble.replaceChildren(notice("warn", "The stream ended. It is followed again as soon as the mesh answers."));
+        trouble.replaceChildren(
+          notice("warn", "The stream ended. It is followed again as soon as the mesh answers."),
+        );
       } catch (error) {
         if (mine.aborted) return;
         if (error.status === 400) return wrong(error.message);
@@ -132,11 +164,16 @@ export function live(root, query, brokers, signal) {
     fresh = false;
     if (came === 0) return void (said.textContent = `Follows ${broker}.`);
     const taken = perSecond("broker", broker, "accepted");
-    const many = came > Math.min(news.length, KEPT) ? `the newest ${count(Math.min(news.length, KEPT))} of ${count(came)}` : count(came);
+    const many =
+      came > Math.min(news.length, KEPT)
+        ? `the newest ${count(Math.min(news.length, KEPT))} of ${count(came)}`
+        : count(came);
     const of = filter ? " that passed the filter" : "";
     const also = taken === null ? "" : `; the broker takes ${rate(taken)}`;
     const later = came - (news.at(-1)?.number ?? 0);
-    const held = later ? `${count(later)} more have come since, and are not shown` : "nothing more has come since";
+    const held = later
+      ? `${count(later)} more have come since, and are not shown`
+      : "nothing more has come since";
     said.textContent = paused ? `Paused: ${held}.` : `Shows ${many}${of}${also}.`;
   }
 
@@ -144,7 +181,13 @@ export function live(root, query, brokers, signal) {
     hold(true); // what is looked at does not run away
     const { attributes, payload } = parsed(row);
     details.replaceChildren(
-      h("header", { class: "bar" }, h("h2", null, "The event"), link("story", { id: attributes.id, source: attributes.source }, "Its story"), h("span", { class: "actions end" }, button("Close", closeAndReturn, "quiet"))),
+      h(
+        "header",
+        { class: "bar" },
+        h("h2", null, "The event"),
+        link("story", { id: attributes.id, source: attributes.source }, "Its story"),
+        h("span", { class: "actions end" }, button("Close", closeAndReturn, "quiet")),
+      ),
       attributesView(attributes),
       payloadView(payload),
     );

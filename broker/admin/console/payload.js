@@ -27,7 +27,8 @@ function unpacked(encoded) {
 /** @param {Uint8Array} bytes @returns {string} base64 */
 export function packed(bytes) {
   let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  for (let at = 0; at < bytes.length; at += 8192)
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   return btoa(text);
 }
 
@@ -42,7 +43,10 @@ export function textOf(bytes) {
 
 /** Show the attributes of an event. @param {Record<string, any>} attributes */
 export function attributesView(attributes) {
-  const shown = Object.entries(attributes).map(([name, value]) => [h("dt", null, name), h("dd", { class: "said" }, String(value))]);
+  const shown = Object.entries(attributes).map(([name, value]) => [
+    h("dt", null, name),
+    h("dd", { class: "said" }, String(value)),
+  ]);
   return h("dl", { class: "facts" }, shown);
 }
 
@@ -55,7 +59,11 @@ export function payloadView(payload) {
   return h(
     "div",
     null,
-    h("pre", { class: "said", tabindex: 0, "aria-label": "Payload" }, cut ? text.slice(0, SHOWN) : indented(text)),
+    h(
+      "pre",
+      { class: "said", tabindex: 0, "aria-label": "Payload" },
+      cut ? text.slice(0, SHOWN) : indented(text),
+    ),
     cut ? h("small", null, `The first ${count(SHOWN)} of ${count(text.length)} characters.`) : null,
   );
 }

@@ -22,12 +22,25 @@ const PACES = [
  * @returns {HTMLElement & {update: () => void}}
  */
 export function redriving({ broker, label, ids, done, signal }) {
-  const pace = h("select", { "aria-label": "Pace" }, PACES.map(([value, text]) => h("option", { value }, text)));
+  const pace = h(
+    "select",
+    { "aria-label": "Pace" },
+    PACES.map(([value, text]) => h("option", { value }, text)),
+  );
   const start = button("", begin, "primary");
   const stop = button("Stop", () => running?.abort(), "danger");
   const bar = h("progress", { "aria-label": "Redriven" });
   const said = h("p", { role: "status" });
-  const progress = h("div", { class: "card redriving", hidden: true }, h("div", { class: "bar" }, bar, said, stop), h("small", null, "This page redrives them: when it is left or closed, it stops, and the rest stays where it is."));
+  const progress = h(
+    "div",
+    { class: "card redriving", hidden: true },
+    h("div", { class: "bar" }, bar, said, stop),
+    h(
+      "small",
+      null,
+      "This page redrives them: when it is left or closed, it stops, and the rest stays where it is.",
+    ),
+  );
   const result = h("div");
   const element = h("div", { class: "page" }, h("div", { class: "bar" }, start, pace), progress, result);
   let running = null;
@@ -41,7 +54,12 @@ export function redriving({ broker, label, ids, done, signal }) {
       const wanted = await ids();
       const many = wanted.length === 1 ? "1 dead letter" : `${count(wanted.length)} dead letters`;
       if (!wanted.length) result.replaceChildren(notice("info", "There are none any more."));
-      else if (await confirm(`Redrive ${many}? Each goes to the trigger that gave it up, with all its attempts.`, { yes: "Redrive" })) await run(wanted);
+      else if (
+        await confirm(`Redrive ${many}? Each goes to the trigger that gave it up, with all its attempts.`, {
+          yes: "Redrive",
+        })
+      )
+        await run(wanted);
     } catch (error) {
       if (!signal.aborted) result.replaceChildren(notice("bad", error.message));
     } finally {

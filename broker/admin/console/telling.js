@@ -21,10 +21,21 @@ export function passage(trigger, story) {
   return h(
     "section",
     { class: "card passage", "aria-label": trigger.name },
-    h("header", { class: "bar" }, h("h3", null, link("trigger", { name: trigger.name }, trigger.name)), badge(word, kind)),
+    h(
+      "header",
+      { class: "bar" },
+      h("h3", null, link("trigger", { name: trigger.name }, trigger.name)),
+      badge(word, kind),
+    ),
     h("p", null, inWords(trigger)),
     state(trigger),
-    trigger.clauses.length && !trigger.outcome ? h("ul", { class: "clauses" }, trigger.clauses.map((each) => h("li", { class: "mono said" }, each.text))) : null,
+    trigger.clauses.length && !trigger.outcome
+      ? h(
+          "ul",
+          { class: "clauses" },
+          trigger.clauses.map((each) => h("li", { class: "mono said" }, each.text)),
+        )
+      : null,
     trigger.steps.length ? steps(trigger, story) : null,
   );
 }
@@ -36,20 +47,41 @@ function inWords(trigger) {
     case "delivered":
       return trigger.attempts > 1 ? `Delivered after ${attempts}.` : "Delivered at the first attempt.";
     case "waiting":
-      return [trigger.attempts ? `Waits after ${attempts}` : "Waits for its first attempt", trigger.until ? [" until ", time(trigger.until)] : null, reason ?? "."];
+      return [
+        trigger.attempts ? `Waits after ${attempts}` : "Waits for its first attempt",
+        trigger.until ? [" until ", time(trigger.until)] : null,
+        reason ?? ".",
+      ];
     case "parked":
       return ["Parked after ", attempts, ", until an operator retries or skips it", reason ?? "."];
     case "dead-lettered":
-      return [`Given up after ${attempts}`, reason ?? "", ". ", link("deadletters", { trigger: trigger.name }, "Dead letters of this trigger")];
+      return [
+        `Given up after ${attempts}`,
+        reason ?? "",
+        ". ",
+        link("deadletters", { trigger: trigger.name }, "Dead letters of this trigger"),
+      ];
     default:
       if (trigger.matches === false) return "Its filter keeps the event out:";
-      return trigger.matches ? "Its filter lets the event through; nothing more is noted yet." : "The event is not kept any more, so that its filter cannot be asked.";
+      return trigger.matches
+        ? "Its filter lets the event through; nothing more is noted yet."
+        : "The event is not kept any more, so that its filter cannot be asked.";
   }
 }
 
 function state(trigger) {
-  if (!trigger.state || trigger.state === "running" || trigger.outcome === "delivered" || trigger.matches === false) return null;
-  return h("p", { class: "warn" }, `The trigger is ${trigger.state} now${trigger.why ? `: ${trigger.why}` : "."}`);
+  if (
+    !trigger.state ||
+    trigger.state === "running" ||
+    trigger.outcome === "delivered" ||
+    trigger.matches === false
+  )
+    return null;
+  return h(
+    "p",
+    { class: "warn" },
+    `The trigger is ${trigger.state} now${trigger.why ? `: ${trigger.why}` : "."}`,
+  );
 }
 
 function steps(trigger, story) {
@@ -57,7 +89,11 @@ function steps(trigger, story) {
     "details",
     { "data-of": `${story.source} ${trigger.name}`, open: trigger.outcome !== "delivered" },
     h("summary", null, `${trigger.steps.length} ${trigger.steps.length === 1 ? "step" : "steps"}`),
-    h("ol", { class: "steps" }, trigger.steps.map((each) => h("li", null, each.step === "attempt" ? attempt(each) : decision(each)))),
+    h(
+      "ol",
+      { class: "steps" },
+      trigger.steps.map((each) => h("li", null, each.step === "attempt" ? attempt(each) : decision(each))),
+    ),
   );
 }
 
@@ -67,11 +103,20 @@ function attempt(step) {
   const answer = step.reason ?? (step.status === null ? "" : `answered ${step.status}`);
   const what = step.untried ? "not tried" : `attempt ${step.number}`;
   return [
-    h("p", { class: "bar" }, time(step.at), h("strong", null, step.to === "subscriber" ? what : `${what} at the dead-letter sink`), badge(step.verdict, VERDICTS[step.verdict]), h("span", { class: "muted" }, duration(step.seconds))),
+    h(
+      "p",
+      { class: "bar" },
+      time(step.at),
+      h("strong", null, step.to === "subscriber" ? what : `${what} at the dead-letter sink`),
+      badge(step.verdict, VERDICTS[step.verdict]),
+      h("span", { class: "muted" }, duration(step.seconds)),
+    ),
     h("p", { class: "said" }, answer, h("span", { class: "muted" }, ` by ${step.destination}`)),
     step.reply ? h("p", null, "Replied with ", link("story", step.reply, step.reply.id)) : null,
     step.bodyText ? h("pre", { class: "said", "aria-label": "The answer" }, step.bodyText) : null,
-    step.headers.length ? h("p", { class: "muted said" }, step.headers.map(([name, value]) => `${name}: ${value}`).join(", ")) : null,
+    step.headers.length
+      ? h("p", { class: "muted said" }, step.headers.map(([name, value]) => `${name}: ${value}`).join(", "))
+      : null,
     step.trace ? h("p", { class: "muted mono" }, `trace ${step.trace}`) : null,
   ];
 }
@@ -86,7 +131,13 @@ const BECAME = {
 
 function decision(step) {
   return [
-    h("p", { class: "bar" }, time(step.at), h("strong", null, BECAME[step.became]), step.until ? h("span", null, "until ", time(step.until)) : null),
+    h(
+      "p",
+      { class: "bar" },
+      time(step.at),
+      h("strong", null, BECAME[step.became]),
+      step.until ? h("span", null, "until ", time(step.until)) : null,
+    ),
     step.reason ? h("p", { class: "said" }, step.reason) : null,
   ];
 }

@@ -24,10 +24,24 @@ export async function show(root, query, signal) {
     root.append(heading("Dead letters", back("All causes")), place);
     await letters(place, query, broker, signal);
   } else {
-    const choice = h("select", { "aria-label": "Broker", onchange: () => (location.hash = href("deadletters", { broker: choice.value })) }, brokers.map(({ name }) => h("option", { value: name, selected: name === broker }, name)));
+    const choice = h(
+      "select",
+      {
+        "aria-label": "Broker",
+        onchange: () => (location.hash = href("deadletters", { broker: choice.value })),
+      },
+      brokers.map(({ name }) => h("option", { value: name, selected: name === broker }, name)),
+    );
     root.append(heading("Dead letters", brokers.length > 1 ? choice : broker), place);
     if (broker) await causes(place, broker, query.get("trigger"), signal);
-    else place.append(empty("This mesh has no broker", "Declare a Broker in its manifests.", link("manifests", {}, "To the manifests", { class: "button" })));
+    else
+      place.append(
+        empty(
+          "This mesh has no broker",
+          "Declare a Broker in its manifests.",
+          link("manifests", {}, "To the manifests", { class: "button" }),
+        ),
+      );
   }
 }
 
@@ -47,22 +61,94 @@ async function causes(root, broker, trigger, signal) {
   const grid = table({
     label: "Causes, those with the most dead letters first",
     columns: [
-      { name: "count", title: "Events", width: "5.5rem", numeric: true, by: (row) => row.count, cell: (row) => count(row.count) },
-      { name: "status", title: "Status", width: "5.5rem", wide: true, by: (row) => row.status, cell: (row) => (row.status === null ? h("span", { class: "muted" }, "none") : badge(String(row.status), "bad")) },
-      { name: "reason", title: "Reason", by: (row) => row.reason, cell: (row) => h("span", { title: row.reason }, row.reason) },
-      { name: "trigger", title: "Trigger", by: (row) => row.trigger, cell: (row) => (row.trigger ? link("trigger", { name: row.trigger }, row.trigger) : h("span", { class: "muted" }, "none")) },
-      { name: "first", title: "First", width: "9rem", wide: true, by: (row) => row.first, cell: (row) => time(row.first) },
-      { name: "last", title: "Last", width: "9rem", wide: true, by: (row) => row.last, cell: (row) => time(row.last) },
+      {
+        name: "count",
+        title: "Events",
+        width: "5.5rem",
+        numeric: true,
+        by: (row) => row.count,
+        cell: (row) => count(row.count),
+      },
+      {
+        name: "status",
+        title: "Status",
+        width: "5.5rem",
+        wide: true,
+        by: (row) => row.status,
+        cell: (row) =>
+          row.status === null ? h("span", { class: "muted" }, "none") : badge(String(row.status), "bad"),
+      },
+      {
+        name: "reason",
+        title: "Reason",
+        by: (row) => row.reason,
+        cell: (row) => h("span", { title: row.reason }, row.reason),
+      },
+      {
+        name: "trigger",
+        title: "Trigger",
+        by: (row) => row.trigger,
+        cell: (row) =>
+          row.trigger
+            ? link("trigger", { name: row.trigger }, row.trigger)
+            : h("span", { class: "muted" }, "none"),
+      },
+      {
+        name: "first",
+        title: "First",
+        width: "9rem",
+        wide: true,
+        by: (row) => row.first,
+        cell: (row) => time(row.first),
+      },
+      {
+        name: "last",
+        title: "Last",
+        width: "9rem",
+        wide: true,
+        by: (row) => row.last,
+        cell: (row) => time(row.last),
+      },
     ],
     rows: [],
     key: (row) => JSON.stringify([row.trigger, row.reason, row.status]),
-    onOpen: (row) => (location.hash = href("deadletters", { broker, trigger: row.trigger, reason: row.reason, status: row.status ?? "none" })),
+    onOpen: (row) =>
+      (location.hash = href("deadletters", {
+        broker,
+        trigger: row.trigger,
+        reason: row.reason,
+        status: row.status ?? "none",
+      })),
     none: trigger
-      ? empty(`No dead letters of ${trigger}`, "It has given up no event that is still here.", link("deadletters", { broker }, "Those of all triggers", { class: "button" }))
-      : empty("No dead letters", "What a trigger gives up, and no dead-letter sink takes, is kept here until it is redriven."),
+      ? empty(
+          `No dead letters of ${trigger}`,
+          "It has given up no event that is still here.",
+          link("deadletters", { broker }, "Those of all triggers", { class: "button" }),
+        )
+      : empty(
+          "No dead letters",
+          "What a trigger gives up, and no dead-letter sink takes, is kept here until it is redriven.",
+        ),
   });
-  const redrive = redriving({ broker, label: () => (trigger ? `Redrive all of ${trigger}` : "Redrive all"), ids, done: read, signal });
-  root.append(h("div", { class: "bar" }, about, button("Look again", read, "quiet"), trigger ? link("deadletters", { broker }, "Those of all triggers") : null), trouble, redrive, grid);
+  const redrive = redriving({
+    broker,
+    label: () => (trigger ? `Redrive all of ${trigger}` : "Redrive all"),
+    ids,
+    done: read,
+    signal,
+  });
+  root.append(
+    h(
+      "div",
+      { class: "bar" },
+      about,
+      button("Look again", read, "quiet"),
+      trigger ? link("deadletters", { broker }, "Those of all triggers") : null,
+    ),
+    trouble,
+    redrive,
+    grid,
+  );
   await read();
 
   async function read() {
@@ -70,7 +156,9 @@ async function causes(root, broker, trigger, signal) {
       const told = await get(`${path}/causes`, signal);
       const rows = told.causes.filter((each) => trigger === null || each.trigger === trigger);
       const many = rows.reduce((sum, each) => sum + each.count, 0);
-      about.textContent = many ? `${count(many)} for ${count(rows.length)} ${rows.length === 1 ? "cause" : "causes"}${trigger ? `, all of ${trigger}` : ""}` : "";
+      about.textContent = many
+        ? `${count(many)} for ${count(rows.length)} ${rows.length === 1 ? "cause" : "causes"}${trigger ? `, all of ${trigger}` : ""}`
+        : "";
       redrive.hidden = !rows.some((each) => each.trigger);
       grid.update(rows);
       trouble.replaceChildren();

@@ -9,15 +9,31 @@ const EVERY = 2; // seconds
 
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {AbortSignal} signal */
 export async function show(root, query, signal) {
-  const search = h("input", { type: "search", value: query.get("q") ?? "", placeholder: "Kind, name or file", "aria-label": "Search the objects", oninput: draw });
+  const search = h("input", {
+    type: "search",
+    value: query.get("q") ?? "",
+    placeholder: "Kind, name or file",
+    "aria-label": "Search the objects",
+    oninput: draw,
+  });
   const about = h("span", { role: "status" });
   const problems = h("div", { class: "page" });
   const grid = table({
     label: "The objects that run",
     columns: [
       { name: "kind", title: "Kind", width: "8rem", by: (row) => row.kind, cell: (row) => row.kind },
-      { name: "name", title: "Name", by: (row) => row.name, cell: (row) => h("span", { title: row.name }, row.name) },
-      { name: "place", title: "Declared in", by: place, cell: (row) => h("span", { class: "mono", title: place(row) }, place(row).slice(folder.length)) },
+      {
+        name: "name",
+        title: "Name",
+        by: (row) => row.name,
+        cell: (row) => h("span", { title: row.name }, row.name),
+      },
+      {
+        name: "place",
+        title: "Declared in",
+        by: place,
+        cell: (row) => h("span", { class: "mono", title: place(row) }, place(row).slice(folder.length)),
+      },
     ],
     rows: [],
     key: (row) => `${row.kind} ${row.name}`,
@@ -30,7 +46,9 @@ export async function show(root, query, signal) {
   root.append(heading("Manifests", about, search), trouble, problems, grid);
   let objects = [];
   let folder = ""; // which all files are in
-  await poll("/api/v1/manifests", EVERY, keep, signal, (error) => trouble.replaceChildren(notice("bad", error.message)));
+  await poll("/api/v1/manifests", EVERY, keep, signal, (error) =>
+    trouble.replaceChildren(notice("bad", error.message)),
+  );
 
   function keep(told) {
     trouble.replaceChildren();
@@ -44,7 +62,9 @@ export async function show(root, query, signal) {
 
   function draw() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = objects.filter((each) => words.every((word) => `${each.kind} ${each.name} ${each.file}`.toLowerCase().includes(word)));
+    const found = objects.filter((each) =>
+      words.every((word) => `${each.kind} ${each.name} ${each.file}`.toLowerCase().includes(word)),
+    );
     const files = new Set(objects.map((each) => each.file)).size;
     about.textContent = `${count(objects.length)} objects in ${count(files)} ${files === 1 ? "file" : "files"}`;
     grid.update(found);
@@ -74,14 +94,27 @@ function refusal(problems) {
   return h(
     "section",
     { class: "card", "aria-label": "The last change was refused" },
-    notice("bad", h("strong", null, "The last change was refused."), " What runs is what the files said before. Mend them, and it is taken up at once."),
+    notice(
+      "bad",
+      h("strong", null, "The last change was refused."),
+      " What runs is what the files said before. Mend them, and it is taken up at once.",
+    ),
     list(errors),
     errors.length < problems.length ? list(problems.filter((each) => each.severity !== "error")) : null,
   );
 }
 
 function doubts(warnings) {
-  return h("section", { class: "card", "aria-label": "What is doubtful" }, h("h2", null, `${count(warnings.length)} ${warnings.length === 1 ? "warning" : "warnings"} about what runs`), list(warnings));
+  return h(
+    "section",
+    { class: "card", "aria-label": "What is doubtful" },
+    h(
+      "h2",
+      null,
+      `${count(warnings.length)} ${warnings.length === 1 ? "warning" : "warnings"} about what runs`,
+    ),
+    list(warnings),
+  );
 }
 
 /** @param {any[]} problems */
@@ -93,7 +126,14 @@ function list(problems) {
       h(
         "li",
         null,
-        h("p", { class: "bar" }, badge(each.severity, each.severity === "error" ? "bad" : "warn"), each.file ? h("code", null, each.line === null ? each.file : `${each.file}:${each.line}`) : null, h("strong", null, each.subject), each.path ? h("code", null, each.path) : null),
+        h(
+          "p",
+          { class: "bar" },
+          badge(each.severity, each.severity === "error" ? "bad" : "warn"),
+          each.file ? h("code", null, each.line === null ? each.file : `${each.file}:${each.line}`) : null,
+          h("strong", null, each.subject),
+          each.path ? h("code", null, each.path) : null,
+        ),
         h("p", { class: "said" }, each.message),
       ),
     ),

@@ -13,19 +13,45 @@ const BEGINS = '{\n  "hello": "world"\n}';
 
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {AbortSignal} signal */
 export async function show(root, query, signal) {
-  root.append(heading("Send an event", "It goes through the same checks as at the data port, and to all triggers that match."));
+  root.append(
+    heading(
+      "Send an event",
+      "It goes through the same checks as at the data port, and to all triggers that match.",
+    ),
+  );
   const brokers = await brokersOf(signal);
   if (signal.aborted) return;
   if (!brokers.length) {
-    root.append(empty("This mesh has no broker", "Declare a Broker in its manifests: events go in there.", h("a", { class: "button", href: href("manifests") }, "To the manifests")));
+    root.append(
+      empty(
+        "This mesh has no broker",
+        "Declare a Broker in its manifests: events go in there.",
+        h("a", { class: "button", href: href("manifests") }, "To the manifests"),
+      ),
+    );
     return;
   }
-  const choice = h("select", { "aria-label": "Broker" }, brokers.map((each) => h("option", { value: each, selected: each === query.get("broker") }, each)));
+  const choice = h(
+    "select",
+    { "aria-label": "Broker" },
+    brokers.map((each) => h("option", { value: each, selected: each === query.get("broker") }, each)),
+  );
   const form = editor({
-    attributes: { specversion: "1.0", type: query.get("type") ?? "com.example.hello", source: "/console", id: newId(), datacontenttype: "application/json" },
+    attributes: {
+      specversion: "1.0",
+      type: query.get("type") ?? "com.example.hello",
+      source: "/console",
+      id: newId(),
+      datacontenttype: "application/json",
+    },
     payload: new TextEncoder().encode(BEGINS),
   });
-  const access = h("input", { placeholder: "Bearer …", "aria-label": "Authorization", autocomplete: "off", spellcheck: "false" });
+  const access = h("input", {
+    placeholder: "Bearer …",
+    "aria-label": "Authorization",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const asking = field("Authorization", access, "The broker asks who sends.");
   asking.hidden = true;
   const result = h("div", { role: "status", class: "page" });
@@ -37,7 +63,13 @@ export async function show(root, query, signal) {
       field("Broker", choice),
       form.element,
       asking,
-      h("div", { class: "actions" }, send, button("Who would get it?", explaining), button("New id", () => form.set("id", newId()), "quiet")),
+      h(
+        "div",
+        { class: "actions" },
+        send,
+        button("Who would get it?", explaining),
+        button("New id", () => form.set("id", newId()), "quiet"),
+      ),
     ),
     result,
   );
@@ -48,7 +80,13 @@ export async function show(root, query, signal) {
     try {
       const headers = access.value ? { ...STRUCTURED, Authorization: access.value } : STRUCTURED;
       const { broker, events } = await post(`/api/v1/brokers/${choice.value}/send`, form.event(), headers);
-      result.replaceChildren(notice("info", `Stored by ${broker}: `, events.map((each) => link("story", each, `the story of ${each.id}`))));
+      result.replaceChildren(
+        notice(
+          "info",
+          `Stored by ${broker}: `,
+          events.map((each) => link("story", each, `the story of ${each.id}`)),
+        ),
+      );
       form.set("id", newId());
     } catch (error) {
       if (error.status === 401) asking.hidden = false;
@@ -67,10 +105,45 @@ export async function show(root, query, signal) {
         h(
           "section",
           { class: "card", "aria-label": "Who would get it" },
-          h("h2", null, matching.length ? `${count(matching.length)} of ${count(triggers.length)} triggers would get it` : `None of ${count(triggers.length)} triggers would get it`),
-          h("ul", { class: "clauses" }, matching.map((each) => h("li", null, badge("matches", "good"), " ", link("trigger", { name: each.name }, each.name)))),
+          h(
+            "h2",
+            null,
+            matching.length
+              ? `${count(matching.length)} of ${count(triggers.length)} triggers would get it`
+              : `None of ${count(triggers.length)} triggers would get it`,
+          ),
+          h(
+            "ul",
+            { class: "clauses" },
+            matching.map((each) =>
+              h("li", null, badge("matches", "good"), " ", link("trigger", { name: each.name }, each.name)),
+            ),
+          ),
           others.length
-            ? h("details", { open: !matching.length }, h("summary", null, `${count(others.length)} would not${others.length > SHOWN ? `, of whom ${SHOWN} are shown` : ""}`), h("ul", { class: "clauses" }, others.slice(0, SHOWN).map((each) => h("li", { class: "said" }, link("trigger", { name: each.name }, each.name), " ", h("span", { class: "mono" }, each.clauses.map((clause) => clause.text).join("; "))))))
+            ? h(
+                "details",
+                { open: !matching.length },
+                h(
+                  "summary",
+                  null,
+                  `${count(others.length)} would not${others.length > SHOWN ? `, of whom ${SHOWN} are shown` : ""}`,
+                ),
+                h(
+                  "ul",
+                  { class: "clauses" },
+                  others
+                    .slice(0, SHOWN)
+                    .map((each) =>
+                      h(
+                        "li",
+                        { class: "said" },
+                        link("trigger", { name: each.name }, each.name),
+                        " ",
+                        h("span", { class: "mono" }, each.clauses.map((clause) => clause.text).join("; ")),
+                      ),
+                    ),
+                ),
+              )
             : null,
         ),
       );

@@ -13,11 +13,29 @@ const EVERY = 2000; // milliseconds, while something is still to come
 export async function show(root, query, signal) {
   const id = query.get("id") ?? "";
   const source = query.get("source");
-  const wanted = h("input", { type: "search", value: id, placeholder: "Event id", "aria-label": "Event id", spellcheck: "false" });
+  const wanted = h("input", {
+    type: "search",
+    value: id,
+    placeholder: "Event id",
+    "aria-label": "Event id",
+    spellcheck: "false",
+  });
   const place = h("div", { class: "page" });
-  root.append(heading("The story of an event", h("form", { class: "bar", role: "search", onsubmit: find }, wanted, h("button", null, "Tell it"))), place);
+  root.append(
+    heading(
+      "The story of an event",
+      h("form", { class: "bar", role: "search", onsubmit: find }, wanted, h("button", null, "Tell it")),
+    ),
+    place,
+  );
   if (!id) {
-    place.append(empty("Which event?", "Give its id above, or choose one from the list.", h("a", { class: "button", href: href("events", { view: "known" }) }, "Known events")));
+    place.append(
+      empty(
+        "Which event?",
+        "Give its id above, or choose one from the list.",
+        h("a", { class: "button", href: href("events", { view: "known" }) }, "Known events"),
+      ),
+    );
     return wanted.focus();
   }
   const path = `/api/v1/story?${new URLSearchParams(source ? { id, source } : { id })}`;
@@ -54,7 +72,10 @@ export async function show(root, query, signal) {
   /** Draw it anew; what was unfolded stays so. */
   function draw({ stories }) {
     const unfolded = new Set([...place.querySelectorAll("details[open]")].map((each) => each.dataset.of));
-    const several = stories.length > 1 ? [notice("info", `${stories.length} sources have sent an event with this id.`)] : [];
+    const several =
+      stories.length > 1
+        ? [notice("info", `${stories.length} sources have sent an event with this id.`)]
+        : [];
     place.replaceChildren(...several, ...stories.map(one));
     for (const each of place.querySelectorAll("details")) each.open ||= unfolded.has(each.dataset.of);
   }
@@ -63,19 +84,36 @@ export async function show(root, query, signal) {
 function goesOn(story) {
   const began = Math.max(...story.accepted.map((each) => new Date(each.at)), 0);
   const isNew = Date.now() - began < 30_000;
-  return story.triggers.some((each) => each.outcome === "waiting" || (each.outcome === null && each.matches && isNew));
+  return story.triggers.some(
+    (each) => each.outcome === "waiting" || (each.outcome === null && each.matches && isNew),
+  );
 }
 
 function one(story) {
   const others = story.triggers.filter((each) => verdict(each).word === "not matched");
-  const told = story.triggers.filter((each) => !others.includes(each)).sort((one, other) => rank(one) - rank(other));
+  const told = story.triggers
+    .filter((each) => !others.includes(each))
+    .sort((one, other) => rank(one) - rank(other));
   return h(
     "article",
     { class: "story" },
-    h("section", { class: "card", "aria-label": "In short" }, h("h2", { class: "said" }, story.event?.type ?? "Event", " ", h("span", { class: "mono" }, story.id)), h("p", { class: "short" }, inShort(story)), origins(story)),
+    h(
+      "section",
+      { class: "card", "aria-label": "In short" },
+      h("h2", { class: "said" }, story.event?.type ?? "Event", " ", h("span", { class: "mono" }, story.id)),
+      h("p", { class: "short" }, inShort(story)),
+      origins(story),
+    ),
     told.map((each) => passage(each, story)),
     others.length ? unmatched(others, story) : null,
-    h("section", { class: "card", "aria-label": "The event" }, h("h2", null, "The event"), story.event ? attributesView(story.event) : h("p", { class: "muted" }, `Its attributes are not shown: ${story.eventMissing}.`)),
+    h(
+      "section",
+      { class: "card", "aria-label": "The event" },
+      h("h2", null, "The event"),
+      story.event
+        ? attributesView(story.event)
+        : h("p", { class: "muted" }, `Its attributes are not shown: ${story.eventMissing}.`),
+    ),
   );
 }
 
@@ -97,15 +135,42 @@ function inShort(story) {
 }
 
 function origins(story) {
-  const came = story.accepted.map((each) => [h("dt", null, "Accepted"), h("dd", null, time(each.at), ` by ${each.broker}, ${ORIGINS[each.origin.kind]} `, h("span", { class: "said" }, each.origin.who))]);
+  const came = story.accepted.map((each) => [
+    h("dt", null, "Accepted"),
+    h(
+      "dd",
+      null,
+      time(each.at),
+      ` by ${each.broker}, ${ORIGINS[each.origin.kind]} `,
+      h("span", { class: "said" }, each.origin.who),
+    ),
+  ]);
   return h(
     "dl",
     { class: "facts" },
     h("dt", null, "Source"),
     h("dd", { class: "said" }, story.source),
-    came.length ? came : [h("dt", null, "Accepted"), h("dd", { class: "muted" }, "Not noted: it came in by another process, or no sample was taken of it.")],
+    came.length
+      ? came
+      : [
+          h("dt", null, "Accepted"),
+          h(
+            "dd",
+            { class: "muted" },
+            "Not noted: it came in by another process, or no sample was taken of it.",
+          ),
+        ],
     story.replyTo ? [h("dt", null, "Reply to"), h("dd", null, to(story.replyTo))] : null,
-    story.replies.length ? [h("dt", null, "Replies"), h("dd", null, story.replies.map((each) => [to(each), " "]))] : null,
+    story.replies.length
+      ? [
+          h("dt", null, "Replies"),
+          h(
+            "dd",
+            null,
+            story.replies.map((each) => [to(each), " "]),
+          ),
+        ]
+      : null,
   );
 }
 
@@ -128,8 +193,11 @@ function unmatched(triggers, story) {
   return h(
     "details",
     { class: "card", "data-of": `others ${story.source}`, ontoggle: unfold },
-    h("summary", null, `${count(triggers.length)} more ${triggers.length === 1 ? "trigger does" : "triggers do"} not match it`),
+    h(
+      "summary",
+      null,
+      `${count(triggers.length)} more ${triggers.length === 1 ? "trigger does" : "triggers do"} not match it`,
+    ),
     place,
   );
 }
-
