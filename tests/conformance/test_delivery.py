@@ -143,8 +143,12 @@ class Bench:
         attempts: int = 0,
         condemned: Refusal | None = None,
         subscriber: str | None = None,
+        then: DeliveryPolicy | None = None,
     ) -> list[Step]:
-        """Take steps until the claim is done with, waiting for nothing in between."""
+        """Take steps until the claim is done with, waiting for nothing in between.
+
+        All but the first are by the policy ``then``, if that is given.
+        """
         delivery = self.delivery(subscriber=subscriber)
         claim = Claim(
             event=event,
@@ -161,6 +165,9 @@ class Bench:
             if not isinstance(step, Deferred):
                 return taken
             claim = replace(claim, attempts=step.attempts, condemned=step.condemned)
+            if then is not None:
+                self.policy = then
+                delivery = self.delivery(subscriber=subscriber)
 
     async def end(self, event: Event = EVENT) -> Step:
         return (await self.steps(event))[-1]
@@ -327,7 +334,7 @@ async def test_no_answer_is_retried(bench: Bench, script: Script) -> None:
     bench.policy = replace(POLICY, timeout=timedelta(milliseconds=100))
     bench.answers(script, *bench.replacing(script), 200)
 
-    assert (await bench.steps())[-1] == DELIVERED
+    assert (await bench.steps(then=POLICY))[-1] == DELIVERED
     assert [each.verdict for each in bench.watch.attempts] == [Verdict.RETRY, Verdict.DELIVERED]
 
 
