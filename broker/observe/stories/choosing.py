@@ -61,8 +61,11 @@ def _leads_to(entry: Entry) -> Outcome | None:
 
 def chooser(wanted: Wanted, places: Mapping[str, int]) -> Callable[[Row], bool]:
     """Return what tells whether a row is of an entry that is wanted, as `matches` does."""
-    asked = (wanted.source, wanted.id, wanted.type)
-    alike = [(2 + n, places.get(text, NONE)) for n, text in enumerate(asked) if text is not None]
+    alike: list[tuple[int, object]] = []
+    if wanted.id is not None:
+        alike.append((3, wanted.id.encode("utf-8", "replace")))
+    asked = ((2, wanted.source), (4, wanted.type))
+    alike += [(column, places.get(text, NONE)) for column, text in asked if text is not None]
     since = None if wanted.since is None else microseconds(wanted.since)
     before = None if wanted.before is None else microseconds(wanted.before)
     triggers: set[int] | None = None
@@ -88,7 +91,7 @@ def chooser(wanted: Wanted, places: Mapping[str, int]) -> Callable[[Row], bool]:
     def is_wanted(row: Row) -> bool:
         at = row[1]
         return (
-            all(row[column] == place for column, place in alike)
+            all(row[column] == value for column, value in alike)
             and (since is None or at >= since)
             and (before is None or at < before)
             and is_of(row)

@@ -25,7 +25,7 @@ _FEW: Final = 16
 def entries_of(file: sqlite3.Connection, ids: Collection[str]) -> list[Entry]:
     """Return all entries of events with these ids, in order of time."""
     wanted = set(ids)
-    keys = {key_of(each) for each in wanted}
+    keys = {key_of(each.encode("utf-8", "replace")) for each in wanted}
     words = [word_of(key) for key in keys] if len(keys) <= _FEW else None
     blocks = [
         block
@@ -89,7 +89,10 @@ def _blocks(file: sqlite3.Connection, wanted: Wanted) -> Iterator[tuple[int, byt
         conditions.append(("first < ?", [microseconds(wanted.before)]))
     if wanted.outcome is not None:
         conditions.append(("flags & ?", [FLAGS[wanted.outcome]]))
-    texts = [each for each in (wanted.id, wanted.source, wanted.type) if each is not None]
+    if wanted.id is not None:
+        word = word_of(key_of(wanted.id.encode("utf-8", "replace")))
+        conditions.append(("instr(keys, ?)", [word]))
+    texts = [each for each in (wanted.source, wanted.type) if each is not None]
     conditions += [_has_any_of([each]) for each in texts]
     if wanted.triggers is not None and len(wanted.triggers) < _FEW:
         conditions.append(_has_any_of([*wanted.triggers, *filter(None, [wanted.broker])]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -12,9 +12,9 @@ from broker.observe.stories.format import (
     ACCEPTED,
     ATTEMPT,
     NONE,
+    STRUCTS,
     TO,
     VERDICTS,
-    WIDTHS,
     Row,
     moment,
 )
@@ -30,7 +30,7 @@ from broker.ports.stories import (
 )
 
 _unpack_names: Final = msgspec.msgpack.Decoder(list[str]).decode
-_unpack_rows: Final = msgspec.msgpack.Decoder(tuple[list[int], list[bytes]]).decode
+_unpack_rows: Final = msgspec.msgpack.Decoder(tuple[bytes, list[bytes]]).decode
 
 
 class Rows:
@@ -38,13 +38,13 @@ class Rows:
 
     def __init__(self, names: bytes, rows: bytes) -> None:
         self._names = _unpack_names(names)
-        self._numbers, self._bodies = _unpack_rows(rows)
+        self._written, self._bodies = _unpack_rows(rows)
 
     def of(self, ids: Collection[str]) -> Iterator[Entry]:
         """Return the entries of events with these ids."""
-        places = {place for place, name in enumerate(self._names) if name in ids}
+        wanted = {each.encode("utf-8", "replace") for each in ids}
         for row in self._rows():
-            if row[3] in places:
+            if row[3] in wanted:
                 yield self._entry(row)
 
     def found(self, wanted: Wanted) -> Iterator[Found]:
@@ -56,14 +56,18 @@ class Rows:
         for row in self._rows():
             if is_wanted(row):
                 names = self._names
-                yield Found(at=moment(row[1]), source=names[row[2]], id=names[row[3]])
+                yield Found(at=moment(row[1]), source=names[row[2]], id=row[3].decode())
 
     def _rows(self) -> Iterator[Row]:
-        numbers, at = self._numbers, 0
-        while at < len(numbers):
-            end = at + WIDTHS[numbers[at]]
-            yield numbers[at:end]
+        written, at = self._written, 0
+        while at < len(written):
+            form = STRUCTS[written[at]]
+            row: list[Any] = [*form.unpack_from(written, at)]
+            at += form.size
+            end = at + row[3]
+            row[3] = written[at:end]
             at = end
+            yield row
 
     def _entry(self, row: Row) -> Entry:
         if row[0] == ACCEPTED:
@@ -78,7 +82,7 @@ class Rows:
         return AcceptedEntry(
             at=moment(at),
             source=names[source],
-            id=names[event],
+            id=event.decode(),
             type=names[of_type],
             broker=names[broker],
             origin=Origin(
@@ -95,7 +99,7 @@ class Rows:
         return AttemptEntry(
             at=moment(at),
             source=names[source],
-            id=names[event],
+            id=event.decode(),
             type=names[of_type],
             accepted_at=moment(accepted_at),
             trigger=names[trigger],
@@ -119,7 +123,7 @@ class Rows:
         return DecisionEntry(
             at=moment(at),
             source=names[source],
-            id=names[event],
+            id=event.decode(),
             type=names[of_type],
             trigger=names[trigger],
             became=cast("Became", names[became]),

@@ -19,6 +19,7 @@ from broker.observe.stories.format import (
     FLAGS,
     MICROSECOND,
     NONE,
+    STRUCTS,
     TO,
     Block,
     key_of,
@@ -33,6 +34,8 @@ _ALL: Final = 1 << 32
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
+_ACCEPTED_ROW, _ATTEMPT_ROW, _DECISION_ROW = (each.pack for each in STRUCTS)
+
 _SECRET: Final = frozenset({b"set-cookie", b"authorization", b"www-authenticate", b"cookie"})
 """Headers of answers whose values nobody needs to see who looks a delivery up."""
 
@@ -46,15 +49,14 @@ class Writing:
 
     def __init__(self, sample: float) -> None:
         self._bound = round(sample * _ALL)
-        self._ids: dict[str, None] = {}
+        self._keys = array("I")
         self._names: dict[str, int] = {}
-        # One list of numbers: a list for each row would be one more thing to look for garbage in.
-        self._rows: list[int] = []
+        self._rows = bytearray()
         self._bodies: list[bytes] = []
         self._headers: dict[tuple[tuple[bytes, bytes], ...], int] = {}
         self._ways: dict[tuple[str, str, str], tuple[int, int, int]] = {}
         self._flags = 0
-        self._times: list[int] = []
+        self._times = array("q")
         self._origins: dict[tuple[str, str, str], tuple[int, ...]] = {}
 
     @property
@@ -64,27 +66,34 @@ class Writing:
 
     def accepted(self, at: float, broker: str, event: Event, origin: Origin) -> None:
         attributes = event.attributes
-        if self._bound != _ALL and not self._is_sampled(attributes["id"]):
+        name = attributes["id"].encode()
+        key = key_of(name)
+        if key >= self._bound:
             return
-        name, time = self._name, int(at * 1e6)
+        self._keys.append(key)
+        time, place = int(at * 1e6), self._place
         self._times.append(time)
-        self._rows += (
+        self._rows += _ACCEPTED_ROW(
             ACCEPTED,
             time,
-            name(attributes["source"]),
-            self._id(attributes["id"]),
-            name(attributes["type"]),
+            place(attributes["source"]),
+            len(name),
+            place(attributes["type"]),
             *self._origin(broker, origin),
         )
+        self._rows += name
 
     def attempt(self, made: Attempt) -> None:
         answer, verdict, attributes = made.answer, made.verdict, made.event.attributes
+        name = attributes["id"].encode()
+        key = key_of(name)
         is_good = verdict is Verdict.DELIVERED
         if is_good:
-            if self._bound != _ALL and made.number == 1 and not self._is_sampled(attributes["id"]):
+            if key >= self._bound and made.number == 1:
                 return
             self._flags |= FLAGS["delivered"]
-        name, time = self._name, int(made.began * 1e6)
+        self._keys.append(key)
+        time, place = int(made.began * 1e6), self._place
         self._times.append(time)
         reply: Event | None = None
         untried = 0
@@ -92,12 +101,12 @@ class Writing:
             reason, reply = answer.note, answer.reply
         else:
             reason, untried = answer.reason, int(answer.untried)
-        self._rows += (
+        self._rows += _ATTEMPT_ROW(
             ATTEMPT,
             time,
-            name(attributes["source"]),
-            self._id(attributes["id"]),
-            name(attributes["type"]),
+            place(attributes["source"]),
+            len(name),
+            place(attributes["type"]),
             (made.accepted_at - EPOCH) // MICROSECOND,
             *self._way(made),
             made.number,
@@ -106,14 +115,15 @@ class Writing:
             NONE if answer.status is None else answer.status,
             self._header_text(answer) if answer.headers else NONE,
             self._body(answer.body) if answer.body else NONE,
-            NONE if reason is None else name(reason),
-            NONE if reply is None else name(reply.source),
-            NONE if reply is None else name(reply.id),
+            NONE if reason is None else place(reason),
+            NONE if reply is None else place(reply.source),
+            NONE if reply is None else place(reply.id),
             untried,
-            NONE if made.trace is None else name(made.trace),
+            NONE if made.trace is None else place(made.trace),
         )
+        self._rows += name
 
-    def decision(  # one for each column
+    def decision(
         self,
         at: float,
         event: Event,
@@ -125,20 +135,23 @@ class Writing:
         reason: str | None,
     ) -> None:
         self._flags |= FLAG_OF[became]
-        name, time = self._name, int(at * 1e6)
+        name = event.id.encode()
+        self._keys.append(key_of(name))
+        time, place = int(at * 1e6), self._place
         self._times.append(time)
-        self._rows += (
+        self._rows += _DECISION_ROW(
             DECISION,
             time,
-            name(event.source),
-            self._id(event.id),
-            name(event.type),
-            name(trigger),
-            name(became),
+            place(event.source),
+            len(name),
+            place(event.type),
+            place(trigger),
+            place(became),
             NONE if delay is None else time + delay // MICROSECOND,
             attempts,
-            NONE if reason is None else name(reason),
+            NONE if reason is None else place(reason),
         )
+        self._rows += name
 
     def block(self) -> Block | None:
         """Return what has been written, None where that is nothing. Takes a few milliseconds."""
@@ -148,35 +161,23 @@ class Writing:
             first=min(self._times),
             last=max(self._times),
             flags=self._flags,
-            keys=array("I", map(key_of, self._ids)).tobytes(),
+            keys=array("I", set(self._keys)).tobytes(),
             names=_packed(self._names),
-            rows=_pack((self._rows, self._bodies)),
+            rows=_pack((bytes(self._rows), self._bodies)),
         )
 
-    def _is_sampled(self, id: str) -> bool:
-        return key_of(id) < self._bound
-
-    def _id(self, id: str) -> int:
-        self._ids[id] = None
-        return self._names.setdefault(id, len(self._names))
-
-    def _name(self, text: str) -> int:
+    def _place(self, text: str) -> int:
         return self._names.setdefault(text, len(self._names))
 
     def _origin(self, broker: str, origin: Origin) -> tuple[int, ...]:
         """Return the broker, how the event came there, by whom, and the event it is a reply to."""
-        name, kind, who, cause = self._name, origin.kind, origin.who, origin.cause
+        place, kind, who, cause = self._place, origin.kind, origin.who, origin.cause
         if cause is not None:
-            return name(broker), name(kind), name(who), name(cause[0]), name(cause[1])
+            return place(broker), place(kind), place(who), place(cause[0]), place(cause[1])
         known = self._origins.get((broker, kind, who))
         if known is None:
-            known = self._origins[broker, kind, who] = (
-                name(broker),
-                name(kind),
-                name(who),
-                NONE,
-                NONE,
-            )
+            known = place(broker), place(kind), place(who), NONE, NONE
+            self._origins[broker, kind, who] = known
         return known
 
     def _way(self, made: Attempt) -> tuple[int, int, int]:
@@ -184,15 +185,15 @@ class Writing:
         way = made.trigger, made.to, made.destination
         known = self._ways.get(way)
         if known is None:
-            shown = self._name(without_credentials(made.destination))
-            known = self._ways[way] = self._name(made.trigger), TO.index(made.to), shown
+            shown = self._place(without_credentials(made.destination))
+            known = self._ways[way] = self._place(made.trigger), TO.index(made.to), shown
         return known
 
     def _header_text(self, answer: Answer) -> int:
         headers = tuple(answer.headers)
         known = self._headers.get(headers)
         if known is None:
-            known = self._headers[headers] = self._name(_text_of(headers))
+            known = self._headers[headers] = self._place(_text_of(headers))
         return known
 
     def _body(self, body: bytes) -> int:
