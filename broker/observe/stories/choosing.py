@@ -78,14 +78,14 @@ def chooser(wanted: Wanted, places: Mapping[str, int]) -> Callable[[Row], bool]:
         if triggers is None:
             return True
         if row[0] == ACCEPTED:
-            return row[5] == broker
+            return bool(row[5] == broker)
         return row[6 if row[0] == ATTEMPT else 5] in triggers
 
     def leads_to_it(row: Row) -> bool:
         if wanted.outcome is None:
             return True
         if wanted.outcome == "delivered":
-            return row[0] == ATTEMPT and row[7] == row[11] == 0
+            return bool(row[0] == ATTEMPT and row[7] == row[11] == 0)
         return row[0] == DECISION and row[6] in leads
 
     def is_wanted(row: Row) -> bool:
