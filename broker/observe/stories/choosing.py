@@ -61,11 +61,9 @@ def _leads_to(entry: Entry) -> Outcome | None:
 
 def chooser(wanted: Wanted, places: Mapping[str, int]) -> Callable[[Row], bool]:
     """Return what tells whether a row is of an entry that is wanted, as `matches` does."""
-    alike: list[tuple[int, object]] = []
-    if wanted.id is not None:
-        alike.append((3, wanted.id.encode("utf-8", "replace")))
-    asked = ((2, wanted.source), (4, wanted.type))
-    alike += [(column, places.get(text, NONE)) for column, text in asked if text is not None]
+    name = None if wanted.id is None else wanted.id.encode("utf-8", "replace")
+    source = None if wanted.source is None else places.get(wanted.source, NONE)
+    of = None if wanted.type is None else places.get(wanted.type, NONE)
     since = None if wanted.since is None else microseconds(wanted.since)
     before = None if wanted.before is None else microseconds(wanted.before)
     triggers: set[int] | None = None
@@ -79,19 +77,21 @@ def chooser(wanted: Wanted, places: Mapping[str, int]) -> Callable[[Row], bool]:
             return True
         if row[0] == ACCEPTED:
             return bool(row[5] == broker)
-        return row[6 if row[0] == ATTEMPT else 5] in triggers
+        return row[8 if row[0] == ATTEMPT else 5] in triggers
 
     def leads_to_it(row: Row) -> bool:
         if wanted.outcome is None:
             return True
         if wanted.outcome == "delivered":
-            return bool(row[0] == ATTEMPT and row[7] == row[11] == 0)
+            return bool(row[0] == ATTEMPT and row[9] == row[11] == 0)
         return row[0] == DECISION and row[6] in leads
 
     def is_wanted(row: Row) -> bool:
-        at = row[1]
+        at, column = row[1], source_in(row)
         return (
-            all(row[column] == value for column, value in alike)
+            (name is None or row[2] == name)
+            and (source is None or row[column] == source)
+            and (of is None or row[column + 1] == of)
             and (since is None or at >= since)
             and (before is None or at < before)
             and is_of(row)
@@ -99,3 +99,8 @@ def chooser(wanted: Wanted, places: Mapping[str, int]) -> Callable[[Row], bool]:
         )
 
     return is_wanted
+
+
+def source_in(row: Row) -> int:
+    """Return where a row has its source; the type is behind it."""
+    return 6 if row[0] == ATTEMPT else 3

@@ -6,11 +6,11 @@ nothing is kept of what is otherwise gone at once, so that the processor's cache
 are for. Whether a block has anything of an event is told by its keys, 32 bits of a hash for each
 id, without reading its rows.
 
-    accepted  kind, at, source, length of the id, type, broker, origin, who, cause's source and id
-    attempt   kind, at, source, length of the id, type, accepted at, trigger, to, destination,
-              number, microseconds, verdict, status, headers, body, reason, reply's source and id,
+    accepted  kind, at, length of the id, source, type, broker, origin, who, cause's source and id
+    attempt   kind, at, length of the id, accepted at, number, microseconds, source, type, trigger,
+              to, destination, verdict, status, headers, body, reason, reply's source and id,
               untried, trace
-    decision  kind, at, source, length of the id, type, trigger, became, until, attempts, reason
+    decision  kind, at, length of the id, source, type, trigger, became, until, attempts, reason
 
 Times are in microseconds since 1970; -1 stands for what is not there.
 """
@@ -28,10 +28,18 @@ from zlib import crc32
 from broker.ports.stories import Became, Outcome
 
 ACCEPTED, ATTEMPT, DECISION = range(3)
-STRUCTS: Final = (
-    Struct("<BqiIiiiiii"),
-    Struct("<BqiIiqiBiiqBiiiiiiBi"),
-    Struct("<BqiIiiiqii"),
+HEAD, ARRIVAL, TIMES, WAY, ANSWER, DECISION_ROW = (
+    "<BqI",
+    "iiiiiii",
+    "qiq",
+    "iiiBi",
+    "BiiiiiiBi",
+    "iiiiqii",
+)
+"""What rows are put together from."""
+
+STRUCTS: Final = tuple(
+    Struct(HEAD + rest) for rest in (ARRIVAL, TIMES + WAY + ANSWER, DECISION_ROW)
 )
 """The numbers of each kind."""
 

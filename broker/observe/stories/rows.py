@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from broker.observe.stories.choosing import chooser
+from broker.observe.stories.choosing import chooser, source_in
 from broker.observe.stories.format import (
     ACCEPTED,
     ATTEMPT,
@@ -44,7 +44,7 @@ class Rows:
         """Return the entries of events with these ids."""
         wanted = {each.encode("utf-8", "replace") for each in ids}
         for row in self._rows():
-            if row[3] in wanted:
+            if row[2] in wanted:
                 yield self._entry(row)
 
     def found(self, wanted: Wanted) -> Iterator[Found]:
@@ -56,7 +56,9 @@ class Rows:
         for row in self._rows():
             if is_wanted(row):
                 names = self._names
-                yield Found(at=moment(row[1]), source=names[row[2]], id=row[3].decode())
+                yield Found(
+                    at=moment(row[1]), source=names[row[source_in(row)]], id=row[2].decode()
+                )
 
     def _rows(self) -> Iterator[Row]:
         written, at = self._written, 0
@@ -64,8 +66,8 @@ class Rows:
             form = STRUCTS[written[at]]
             row: list[Any] = [*form.unpack_from(written, at)]
             at += form.size
-            end = at + row[3]
-            row[3] = written[at:end]
+            end = at + row[2]
+            row[2] = written[at:end]
             at = end
             yield row
 
@@ -77,7 +79,7 @@ class Rows:
         return self._decision(row)
 
     def _accepted(self, row: Row) -> AcceptedEntry:
-        _, at, source, event, of_type, broker, kind, who, cause_source, cause_id = row
+        _, at, event, source, of_type, broker, kind, who, cause_source, cause_id = row
         names = self._names
         return AcceptedEntry(
             at=moment(at),
@@ -93,8 +95,9 @@ class Rows:
         )
 
     def _attempt(self, row: Row) -> AttemptEntry:
-        _, at, source, event, of_type, accepted_at, trigger, to, destination, *answer = row
-        number, micros, verdict, status, headers, body, reason, *reply, untried, trace = answer
+        _, at, event, accepted_at, number, micros, *way = row
+        source, of_type, trigger, to, destination, verdict, *answer = way
+        status, headers, body, reason, *reply, untried, trace = answer
         names = self._names
         return AttemptEntry(
             at=moment(at),
@@ -118,7 +121,7 @@ class Rows:
         )
 
     def _decision(self, row: Row) -> DecisionEntry:
-        _, at, source, event, of_type, trigger, became, until, attempts, reason = row
+        _, at, event, source, of_type, trigger, became, until, attempts, reason = row
         names = self._names
         return DecisionEntry(
             at=moment(at),

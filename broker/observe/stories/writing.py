@@ -5,22 +5,28 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Final
+from struct import Struct
+from typing import Any, Final
 
 import msgspec
 
 from broker.event import Event
 from broker.observe.stories.format import (
     ACCEPTED,
+    ANSWER,
+    ARRIVAL,
     ATTEMPT,
     DECISION,
+    DECISION_ROW,
     EPOCH,
     FLAG_OF,
     FLAGS,
+    HEAD,
     MICROSECOND,
     NONE,
-    STRUCTS,
+    TIMES,
     TO,
+    WAY,
     Block,
     key_of,
 )
@@ -34,7 +40,13 @@ _ALL: Final = 1 << 32
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
-_ACCEPTED_ROW, _ATTEMPT_ROW, _DECISION_ROW = (each.pack for each in STRUCTS)
+_HEAD: Final = Struct(HEAD).pack
+_ARRIVAL: Final = Struct(f"<{ARRIVAL}").pack
+_TIMES: Final = Struct(f"<{TIMES}").pack
+_WAY: Final = Struct(f"<{WAY}").pack
+_ANSWER: Final = Struct(f"<{ANSWER}").pack
+_DECISION: Final = Struct(f"<{DECISION_ROW}").pack
+_VERDICTS: Final = tuple(Verdict)
 
 _SECRET: Final = frozenset({b"set-cookie", b"authorization", b"www-authenticate", b"cookie"})
 """Headers of answers whose values nobody needs to see who looks a delivery up."""
@@ -50,14 +62,16 @@ class Writing:
     def __init__(self, sample: float) -> None:
         self._bound = round(sample * _ALL)
         self._keys = array("I")
+        self._times = array("q")
         self._names: dict[str, int] = {}
         self._rows = bytearray()
         self._bodies: list[bytes] = []
-        self._headers: dict[tuple[tuple[bytes, bytes], ...], int] = {}
-        self._ways: dict[tuple[str, str, str], tuple[int, int, int]] = {}
         self._flags = 0
-        self._times = array("q")
-        self._origins: dict[tuple[str, str, str], tuple[int, ...]] = {}
+        # What many rows have in common, as it is written.
+        self._arrivals: dict[tuple[str, str, str, str, str], bytes] = {}
+        self._ways: dict[tuple[str, str, str, str, str], bytes] = {}
+        self._answers: dict[tuple[Any, ...], bytes] = {}
+        self._headers: dict[tuple[tuple[bytes, bytes], ...], int] = {}
 
     @property
     def count(self) -> int:
@@ -70,58 +84,35 @@ class Writing:
         key = key_of(name)
         if key >= self._bound:
             return
+        time = int(at * 1e6)
         self._keys.append(key)
-        time, place = int(at * 1e6), self._place
         self._times.append(time)
-        self._rows += _ACCEPTED_ROW(
-            ACCEPTED,
-            time,
-            place(attributes["source"]),
-            len(name),
-            place(attributes["type"]),
-            *self._origin(broker, origin),
-        )
-        self._rows += name
+        arrival = attributes["source"], attributes["type"], broker, origin.kind, origin.who
+        told = self._arrivals.get(arrival) if origin.cause is None else None
+        told = told or self._arrival(arrival, origin.cause)
+        self._rows += b"%b%b%b" % (_HEAD(ACCEPTED, time, len(name)), told, name)
 
     def attempt(self, made: Attempt) -> None:
-        answer, verdict, attributes = made.answer, made.verdict, made.event.attributes
+        attributes, answer = made.event.attributes, made.answer
         name = attributes["id"].encode()
         key = key_of(name)
-        is_good = verdict is Verdict.DELIVERED
+        is_good = made.verdict is Verdict.DELIVERED
         if is_good:
             if key >= self._bound and made.number == 1:
                 return
             self._flags |= FLAGS["delivered"]
+        time = int(made.began * 1e6)
         self._keys.append(key)
-        time, place = int(made.began * 1e6), self._place
         self._times.append(time)
-        reply: Event | None = None
-        untried = 0
-        if isinstance(answer, Accepted):
-            reason, reply = answer.note, answer.reply
-        else:
-            reason, untried = answer.reason, int(answer.untried)
-        self._rows += _ATTEMPT_ROW(
-            ATTEMPT,
-            time,
-            place(attributes["source"]),
-            len(name),
-            place(attributes["type"]),
-            (made.accepted_at - EPOCH) // MICROSECOND,
-            *self._way(made),
-            made.number,
-            int(made.seconds * 1e6),
-            0 if is_good else 1 if verdict is Verdict.RETRY else 2,
-            NONE if answer.status is None else answer.status,
-            self._header_text(answer) if answer.headers else NONE,
-            self._body(answer.body) if answer.body else NONE,
-            NONE if reason is None else place(reason),
-            NONE if reply is None else place(reply.source),
-            NONE if reply is None else place(reply.id),
-            untried,
-            NONE if made.trace is None else place(made.trace),
+        way = attributes["source"], attributes["type"], made.trigger, made.to, made.destination
+        is_plain = is_good and not answer.body and made.trace is None
+        self._rows += b"%b%b%b%b%b" % (
+            _HEAD(ATTEMPT, time, len(name)),
+            _TIMES((made.accepted_at - EPOCH) // MICROSECOND, made.number, int(made.seconds * 1e6)),
+            self._ways.get(way) or self._way(way),
+            self._plain(answer) if is_plain else self._answer(made),
+            name,
         )
-        self._rows += name
 
     def decision(
         self,
@@ -139,11 +130,9 @@ class Writing:
         self._keys.append(key_of(name))
         time, place = int(at * 1e6), self._place
         self._times.append(time)
-        self._rows += _DECISION_ROW(
-            DECISION,
-            time,
+        self._rows += _HEAD(DECISION, time, len(name))
+        self._rows += _DECISION(
             place(event.source),
-            len(name),
             place(event.type),
             place(trigger),
             place(became),
@@ -169,31 +158,66 @@ class Writing:
     def _place(self, text: str) -> int:
         return self._names.setdefault(text, len(self._names))
 
-    def _origin(self, broker: str, origin: Origin) -> tuple[int, ...]:
-        """Return the broker, how the event came there, by whom, and the event it is a reply to."""
-        place, kind, who, cause = self._place, origin.kind, origin.who, origin.cause
-        if cause is not None:
-            return place(broker), place(kind), place(who), place(cause[0]), place(cause[1])
-        known = self._origins.get((broker, kind, who))
-        if known is None:
-            known = place(broker), place(kind), place(who), NONE, NONE
-            self._origins[broker, kind, who] = known
-        return known
+    def _arrival(
+        self, arrival: tuple[str, str, str, str, str], cause: tuple[str, str] | None
+    ) -> bytes:
+        """Return source, type, broker, how it came there, by whom, and what a reply is to."""
+        to = (NONE, NONE) if cause is None else map(self._place, cause)
+        told = _ARRIVAL(*map(self._place, arrival), *to)
+        if cause is None:
+            self._arrivals[arrival] = told
+        return told
 
-    def _way(self, made: Attempt) -> tuple[int, int, int]:
-        """Return the trigger, to which of its destinations, and that without credentials."""
-        way = made.trigger, made.to, made.destination
-        known = self._ways.get(way)
-        if known is None:
-            shown = self._place(without_credentials(made.destination))
-            known = self._ways[way] = self._place(made.trigger), TO.index(made.to), shown
-        return known
+    def _way(self, way: tuple[str, str, str, str, str]) -> bytes:
+        """Return source, type, trigger, which of its destinations, and that as it may be told."""
+        source, of, trigger, to, destination = way
+        place = self._place
+        told = self._ways[way] = _WAY(
+            place(source),
+            place(of),
+            place(trigger),
+            TO.index(to),
+            place(without_credentials(destination)),
+        )
+        return told
 
-    def _header_text(self, answer: Answer) -> int:
-        headers = tuple(answer.headers)
-        known = self._headers.get(headers)
+    def _plain(self, answer: Answer) -> bytes:
+        """Return a good answer that says no more than its head does."""
+        if not isinstance(answer, Accepted) or answer.reply is not None:
+            return self._of_answer(answer, 0, None)
+        key = answer.status, answer.note, *answer.headers
+        return self._answers.get(key) or self._answers.setdefault(
+            key, self._of_answer(answer, 0, None)
+        )
+
+    def _answer(self, made: Attempt) -> bytes:
+        return self._of_answer(made.answer, _VERDICTS.index(made.verdict), made.trace)
+
+    def _of_answer(self, answer: Answer, verdict: int, trace: str | None) -> bytes:
+        place = self._place
+        reply: Event | None = None
+        untried = 0
+        if isinstance(answer, Accepted):
+            reason, reply = answer.note, answer.reply
+        else:
+            reason, untried = answer.reason, int(answer.untried)
+        return _ANSWER(
+            verdict,
+            NONE if answer.status is None else answer.status,
+            self._header_text(answer.headers) if answer.headers else NONE,
+            self._body(answer.body) if answer.body else NONE,
+            NONE if reason is None else place(reason),
+            NONE if reply is None else place(reply.source),
+            NONE if reply is None else place(reply.id),
+            untried,
+            NONE if trace is None else place(trace),
+        )
+
+    def _header_text(self, headers: Headers) -> int:
+        key = tuple(headers)
+        known = self._headers.get(key)
         if known is None:
-            known = self._headers[headers] = self._place(_text_of(headers))
+            known = self._headers[key] = self._place(_text_of(headers))
         return known
 
     def _body(self, body: bytes) -> int:
