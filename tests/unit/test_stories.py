@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from broker.event import Event
 from broker.observe.stories import journal, reading
 from broker.observe.stories.choosing import matches
 from broker.observe.stories.journal import Journal, Keeping
+from broker.observe.stories.recorder import Recorder
 from broker.observe.stories.rows import Rows
 from broker.observe.stories.telling import by_event, stories_of_triggers
 from broker.observe.stories.writing import Writing
@@ -123,6 +125,24 @@ async def test_a_reply_is_found_with_what_it_is_to(kept: Journal) -> None:
 
     assert isinstance(entry, AcceptedEntry)
     assert entry.origin == origin
+
+
+@pytest.mark.parametrize("good", [Accepted(status=204), Accepted(status=204, note="odd")])
+async def test_answers_that_are_alike_are_told_apart_where_they_are_not(
+    kept: Journal, good: Accepted
+) -> None:
+    trace = attempt(TRIGGER, event=event("1"), answer=good)._replace(trace="00-1")
+    answers = [Accepted(status=200), good, good, replace(good, body=b"x"), Accepted(status=200)]
+    kept.recorder.attempted(trace)
+    for answer in answers:
+        kept.recorder.attempted(attempt(TRIGGER, event=event("1"), answer=answer))
+
+    found = [each for each in await kept.of(["1"]) if isinstance(each, AttemptEntry)]
+
+    assert sorted(
+        (each.status, each.reason, each.body, each.trace) for each in found[1:]
+    ) == sorted((each.status, each.note, each.body, None) for each in answers)
+    assert (found[0].status, found[0].trace) == (204, "00-1")
 
 
 async def test_what_traces_know_of_an_origin_is_no_matter_of_stories(kept: Journal) -> None:
@@ -396,25 +416,33 @@ entries = st.lists(
 )
 
 
+async def written(made: Sequence[tuple[int, str, str, str, str, int]]) -> Writing:
+    """Return a block of these entries, by their kinds."""
+    blocks: list[Writing] = []
+    recorder = Recorder(blocks.append)
+    for kind, number, source, of, name, seconds in made:
+        each, at = event(number, source=source, type=of), LATELY + seconds
+        if kind == 0:
+            with pytest.MonkeyPatch.context() as then:
+                then.setattr(time, "time", lambda at=at: at)
+                recorder.accepted(name, [each], SENDER, None)
+        elif kind <= 4:
+            verdict = (*Verdict, Verdict.DELIVERED)[kind - 1]
+            tried = attempt(name, verdict, event=each)._replace(began=at)
+            recorder.attempted(tried._replace(to="dead-letter sink") if kind == 4 else tried)
+        else:
+            became = BECAME[kind - 5]
+            recorder._writing.decision(at, each, name, became, delay=None, attempts=1, reason=None)
+    recorder.flush()
+    [block] = blocks
+    return block
+
+
 @given(entries, wanteds)
 def test_what_is_found_by_rows_is_what_entries_say(
     made: Sequence[tuple[int, str, str, str, str, int]], wanted: Wanted
 ) -> None:
-    written = Writing(1.0)
-    for kind, number, source, of, name, seconds in made:
-        each, at = event(number, source=source, type=of), LATELY + seconds
-        if kind == 0:
-            written.accepted(at, name, each, SENDER)
-        elif kind <= 4:
-            verdict = [Verdict.DELIVERED, Verdict.RETRY, Verdict.GIVE_UP, Verdict.DELIVERED][
-                kind - 1
-            ]
-            tried = attempt(name, verdict, event=each)._replace(began=at)
-            written.attempt(tried._replace(to="dead-letter sink") if kind == 4 else tried)
-        else:
-            became = BECAME[kind - 5]
-            written.decision(at, each, name, became, delay=None, attempts=1, reason=None)
-    block = written.block()
+    block = asyncio.run(written(made)).block()
     assert block is not None
     rows = Rows(block.names, block.rows)
 
