@@ -145,6 +145,25 @@ async def test_answers_that_are_alike_are_told_apart_where_they_are_not(
     assert (found[0].status, found[0].trace) == (204, "00-1")
 
 
+async def test_of_what_others_say_so_much_is_kept_as_does_no_harm(kept: Journal) -> None:
+    long = [(b"x-one", b"1"), (b"x-long", b"x" * 5_000)]
+    answer = Refused(reason="r" * 5_000, status=500, headers=long)
+    longer = replace(answer, headers=long[1:])
+    kept.recorder.attempted(attempt(TRIGGER, Verdict.RETRY, event=event("2"), answer=longer))
+    kept.recorder.attempted(attempt(TRIGGER, Verdict.RETRY, event=event(), answer=answer))
+    kept.recorder.decided(TRIGGER, claim(event()), Buried(why=replace(WHY, reason="w" * 5_000)))
+
+    tried, buried = await kept.of(["1"])
+
+    assert isinstance(tried, AttemptEntry)
+    assert isinstance(buried, DecisionEntry)
+    assert tried.headers == [("x-one", "1")]
+    assert (tried.reason, buried.reason) == ("r" * 1_024, "w" * 1_024)
+    other = await only(kept, "2")
+    assert isinstance(other, AttemptEntry)
+    assert other.headers == []
+
+
 async def test_what_traces_know_of_an_origin_is_no_matter_of_stories(kept: Journal) -> None:
     accept(kept, event(), origin=SENDER._replace(arrival=Arrival(0.0, [None], None)))
 

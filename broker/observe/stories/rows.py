@@ -143,5 +143,5 @@ class Rows:
 
 
 def _headers_of(text: str) -> list[tuple[str, str]]:
-    pairs = (line.partition(":") for line in text.split("\n"))
+    pairs = (line.partition(":") for line in text.split("\n") if line)
     return [(name, value) for name, _, value in pairs]

@@ -32,6 +32,9 @@ from broker.ports.stories import Became
 from broker.urls import without_credentials
 
 _BODY: Final = 1_024
+_REASON: Final = 1_024
+_HEADERS: Final = 4_096
+"""Bytes and characters that are kept of each: what others say must not fill the memory."""
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
@@ -97,7 +100,7 @@ class Writing:
             place(became),
             NONE if delay is None else time + delay // MICROSECOND,
             attempts,
-            NONE if reason is None else place(reason),
+            NONE if reason is None else place(reason[:_REASON]),
         )
         self.rows += name
 
@@ -157,7 +160,7 @@ class Writing:
             NONE if answer.status is None else answer.status,
             self._header_text(answer.headers) if answer.headers else NONE,
             self._body(answer.body) if answer.body else NONE,
-            NONE if reason is None else place(reason),
+            NONE if reason is None else place(reason[:_REASON]),
             NONE if reply is None else place(reply.source),
             NONE if reply is None else place(reply.id),
             untried,
@@ -188,4 +191,7 @@ def _packed(names: Iterable[str]) -> bytes:
 
 def _text_of(headers: Headers) -> str:
     told = ((name, b"***" if name in _SECRET else value) for name, value in headers)
-    return "\n".join(f"{name.decode('latin-1')}:{value.decode('latin-1')}" for name, value in told)
+    lines = [f"{name.decode('latin-1')}:{value.decode('latin-1')}" for name, value in told]
+    while sum(map(len, lines)) > _HEADERS:
+        lines.pop()
+    return "\n".join(lines)
