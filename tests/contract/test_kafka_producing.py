@@ -329,6 +329,20 @@ async def test_an_outage_is_told_then_at_once_and_is_over_by_itself(
             producing.check()
 
 
+async def test_what_an_outage_refuses_is_not_sent_any_more(kafka_server: KafkaServer) -> None:
+    with kafka_server:
+        topic = await new_topic(kafka_server.address)
+        async with Producing(options(kafka_server.address)) as producing:
+            await producing.append(topic, [record("before")])
+            producer = producing._producers.current
+            kafka_server.kill()
+
+            with pytest.raises(ChannelUnavailable):
+                await producing.append(topic, [record("refused")])
+
+            assert producer._sender.sender_task.done()
+
+
 async def test_a_full_buffer_refuses_more_and_takes_more_once_it_is_empty(
     kafka_server: KafkaServer,
 ) -> None:

@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from broker.channels.kafka.connecting import ANSWER_WITHIN, at, open_producer
 from broker.channels.kafka.settings import ClientOptions
-from broker.connections.kafka import close_producer
+from broker.connections.kafka import close_producer, ended
 from broker.errors import ChannelUnavailable
 
 _TRIES_EVERY: Final = 0.5
 _REPLACED_EVERY: Final = 0.1
 _CLOSES_WITHIN: Final = timedelta(seconds=1)
+_ABANDONED_WITHIN: Final = 3.0
 
 _log: Final = logging.getLogger("cemesh.channel")
 
@@ -51,7 +52,7 @@ class Producers:
         self._on_opened = on_opened
         self._on_outage = on_outage
         self._replace = asyncio.Event()
-        self._given_up: list[tuple[Any, timedelta]] = []
+        self._given_up: list[Any] = []
 
     async def run(self, group: asyncio.TaskGroup) -> None:
         """Open a producer, and another whenever the current one is given up.
@@ -75,19 +76,29 @@ class Producers:
             self.tried.set()
             await self._replace.wait()
             self._replace.clear()
-            for each, grace in self._given_up:
-                group.create_task(close_producer(each, grace=grace))
+            for each in self._given_up:
+                group.create_task(close_producer(each, grace=ANSWER_WITHIN))
             self._given_up.clear()
             await asyncio.sleep(_REPLACED_EVERY)
 
-    def give_up(self, producer: Any, *, grace: timedelta = ANSWER_WITHIN) -> None:  # noqa: ANN401 - aiokafka has no types
+    def give_up(self, producer: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         """Send no more by this producer, but let what is on its way arrive, for a while."""
         if producer is None or producer is not self.current:
             return
         self.current = None
         self.opened.clear()
         self._replace.set()
-        self._given_up.append((producer, grace))
+        self._given_up.append(producer)
+
+    async def abandon(self) -> None:
+        """Return once nothing is sent any more by the current producer, nor on its way."""
+        producer, self.current = self.current, None
+        self.opened.clear()
+        if producer is not None:
+            try:
+                await ended(close_producer(producer, grace=timedelta(0)), grace=_ABANDONED_WITHIN)
+            finally:
+                self._replace.set()
 
     def missed(self, error: ChannelUnavailable) -> None:
         """Note that Kafka cannot be used."""
@@ -98,7 +109,7 @@ class Producers:
 
     async def close(self) -> None:
         """Close what is open, once `run` has been cancelled."""
-        left = [self.current, *(each for each, _ in self._given_up)]
+        left = [self.current, *self._given_up]
         self.current = None
         for producer in left:
             if producer is not None:

@@ -333,7 +333,8 @@ class Producing:
         try:
             await check_reachable(self._options, within=_PROBED_WITHIN)
         except ChannelUnavailable as error:
-            self._producers.give_up(self._producers.current, grace=timedelta(0))
+            # First, so that what is refused then is not stored should Kafka be back at once.
+            await self._producers.abandon()
             self._producers.missed(error)
             return
         for lane, batch in batches:
