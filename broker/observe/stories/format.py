@@ -84,9 +84,12 @@ class Block(NamedTuple):
     rows: bytes
 
 
-def key_of(id: bytes) -> int:
-    """Return the word that stands for this id, in UTF-8, among a block's keys."""
-    return crc32(id)
+key_of: Final = crc32
+"""Returns the word that stands for an id, in UTF-8, among a block's keys."""
+
+pack_head: Final = Struct(HEAD).pack
+pack_times: Final = Struct(f"<{TIMES}").pack
+"""Pack what every row begins with, and what follows of an attempt."""
 
 
 def keys_in(words: bytes) -> array[int]:

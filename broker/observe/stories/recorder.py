@@ -6,9 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from struct import Struct
 from typing import Final
-from zlib import crc32
 
 from broker.event import Event
 from broker.observe.stories.format import (
@@ -16,9 +14,10 @@ from broker.observe.stories.format import (
     ATTEMPT,
     EPOCH,
     FLAGS,
-    HEAD,
     MICROSECOND,
-    TIMES,
+    key_of,
+    pack_head,
+    pack_times,
 )
 from broker.observe.stories.writing import Writing
 from broker.ports import (
@@ -36,8 +35,6 @@ from broker.ports import (
 )
 from broker.ports.stories import Became
 
-_HEAD: Final = Struct(HEAD).pack
-_TIMES: Final = Struct(f"<{TIMES}").pack
 _DELIVERED: Final = FLAGS["delivered"]
 _ALL: Final = 1 << 32
 
@@ -70,7 +67,7 @@ class Recorder(Unwatched):
         for event in events:
             attributes = event.attributes
             name = attributes["id"].encode()
-            key = crc32(name)
+            key = key_of(name)
             if key >= self._bound:
                 continue
             writing.keys.append(key)
@@ -78,14 +75,14 @@ class Recorder(Unwatched):
             arrival = attributes["source"], attributes["type"], broker, origin.kind, origin.who
             told = writing.arrivals.get(arrival) if origin.cause is None else None
             told = told or writing.arrival(arrival, origin.cause)
-            writing.rows += _HEAD(ACCEPTED, now, len(name)) + told + name
+            writing.rows += pack_head(ACCEPTED, now, len(name)) + told + name
         if self._timer is None or len(writing.times) >= _BLOCK:
             self._hand_on_in_time()
 
     def attempted(self, attempt: Attempt) -> None:
         writing, attributes, answer = self._writing, attempt.event.attributes, attempt.answer
         name = attributes["id"].encode()
-        key = crc32(name)
+        key = key_of(name)
         is_good = attempt.verdict is Verdict.DELIVERED
         if is_good:
             if key >= self._bound and attempt.number == 1:
@@ -100,8 +97,8 @@ class Recorder(Unwatched):
         if isinstance(answer, Accepted) and answer.reply is None and not answer.body:
             plain = answer.status, answer.note, attempt.trace, *answer.headers
         writing.rows += (
-            _HEAD(ATTEMPT, began, len(name))
-            + _TIMES(
+            pack_head(ATTEMPT, began, len(name))
+            + pack_times(
                 (attempt.accepted_at - EPOCH) // MICROSECOND,
                 attempt.number,
                 int(attempt.seconds * 1e6),

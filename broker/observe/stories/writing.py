@@ -17,14 +17,13 @@ from broker.observe.stories.format import (
     DECISION,
     DECISION_ROW,
     FLAG_OF,
-    HEAD,
     MICROSECOND,
     NONE,
-    TIMES,
     TO,
     WAY,
     Block,
     key_of,
+    pack_head,
 )
 from broker.ports import Accepted, Attempt, Verdict
 from broker.ports.sinks import Headers
@@ -38,9 +37,7 @@ _HEADERS: Final = 4_096
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
-_HEAD: Final = Struct(HEAD).pack
 _ARRIVAL: Final = Struct(f"<{ARRIVAL}").pack
-_TIMES: Final = Struct(f"<{TIMES}").pack
 _WAY: Final = Struct(f"<{WAY}").pack
 _ANSWER: Final = Struct(f"<{ANSWER}").pack
 _DECISION: Final = Struct(f"<{DECISION_ROW}").pack
@@ -92,7 +89,7 @@ class Writing:
         self.keys.append(key_of(name))
         time, place = int(at * 1e6), self._place
         self.times.append(time)
-        self.rows += _HEAD(DECISION, time, len(name))
+        self.rows += pack_head(DECISION, time, len(name))
         self.rows += _DECISION(
             place(event.source),
             place(event.type),
