@@ -5,6 +5,7 @@ Names are camelCase on the wire, times RFC 3339. A field that is None is sent as
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Final
 
 from msgspec import Struct
@@ -24,3 +25,12 @@ class ProblemDetails(Struct, frozen=True, kw_only=True):
     status: int
     detail: str
     type: str = "about:blank"
+
+
+def told(body: bytes) -> tuple[str, str | None]:
+    """Return bytes as base64, and as text where they are UTF-8."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = None
+    return b64encode(body).decode(), text

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Raw
 
-from broker.admin.models.base import Document
+from broker.admin.models.base import Document, told
 from broker.codecs.json import encode_event
 from broker.ports import Cause, DeadLetter, Refusal
 from broker.status import Redriven
@@ -36,16 +35,13 @@ class RefusalDocument(RefusalSummary, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, why: Refusal) -> RefusalDocument:
-        try:
-            text = why.body.decode()
-        except UnicodeDecodeError:
-            text = None
+        body, text = told(why.body)
         return cls(
             destination=why.destination,
             reason=why.reason,
             status=why.status,
             attempts=why.attempts,
-            body=b64encode(why.body).decode(),
+            body=body,
             body_text=text,
         )
 

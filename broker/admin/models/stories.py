@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from broker.admin.models.base import Document
+from broker.admin.models.base import Document, told
 from broker.admin.models.events import ClauseDocument
 from broker.event import Value
 from broker.observe.stories.telling import TriggerStory
@@ -71,10 +70,7 @@ class AttemptDocument(Document, frozen=True, kw_only=True, tag_field="step", tag
 
     @classmethod
     def of(cls, entry: AttemptEntry) -> AttemptDocument:
-        try:
-            text = entry.body.decode()
-        except UnicodeDecodeError:
-            text = None
+        body, text = told(entry.body)
         return cls(
             at=entry.at,
             to=entry.to,
@@ -84,7 +80,7 @@ class AttemptDocument(Document, frozen=True, kw_only=True, tag_field="step", tag
             verdict=entry.verdict,
             status=entry.status,
             headers=entry.headers,
-            body=b64encode(entry.body).decode(),
+            body=body,
             body_text=text,
             reason=entry.reason,
             reply=None if entry.reply is None else EventName.of(entry.reply),
