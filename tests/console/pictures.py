@@ -20,7 +20,7 @@ from playwright.async_api import Browser, Page, Route, async_playwright
 from broker.admin.models import StatusDocument
 from broker.event import Event
 from tests.console.opening import open_console
-from tests.services.chromium import find
+from tests.services.chromium import PROGRAM
 from tests.services.mesh import RunningMesh
 from tests.services.missing import Missing
 from tests.services.subscribers import Request, Subscriber
@@ -136,7 +136,7 @@ async def _with_port(route: Route) -> None:
 
 
 async def _write() -> None:
-    program = find()
+    program = PROGRAM.find()
     if isinstance(program, Missing):
         sys.exit(program.reason)
     with tempfile.TemporaryDirectory() as folder:

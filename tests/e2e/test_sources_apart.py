@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlencode
 
 import pytest
 
@@ -41,22 +39,6 @@ async def states(meshes: Sequence[RunningMesh], *wanted: str) -> Sequence[Runnin
             found = {each.state: mesh for each, mesh in zip(told, meshes, strict=True)}
             await asyncio.sleep(0.1)
     return [found[state] for state in wanted]
-
-
-@pytest.fixture(params=["kafka", "rabbitmq"])
-def channel(request: pytest.FixtureRequest) -> str:
-    """Return the URL of a channel that no other test has."""
-    address: str = request.getfixturevalue(request.param)
-    if request.param == "rabbitmq":
-        return address
-    name = f"apart-{uuid.uuid4()}-{{{{ .Name }}}}"
-    config = {
-        "default.topic.partitions": "3",
-        "default.topic.replication.factor": "1",
-        "brokers.topic.template": name,
-        "triggers.consumergroup.template": name,
-    }
-    return f"kafka://{address}?{urlencode(config)}"
 
 
 async def test_of_two_processes_one_pings_and_the_other_when_that_is_killed(

@@ -6,11 +6,9 @@ import asyncio
 import json
 import re
 import subprocess
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
@@ -216,22 +214,6 @@ async def test_whatever_process_had_an_event_its_story_is_told(running_mesh: Mes
                 assert await outcomes(mesh, each) == {"default/all": "delivered"}
             files = [each.name for each in mesh.data_dir.glob("stories-*.db")]
             assert sorted(files) == ["stories-0.db", "stories-1.db", "stories-2.db"]
-
-
-@pytest.fixture(params=["kafka", "rabbitmq"])
-def channel(request: pytest.FixtureRequest) -> str:
-    """Return the URL of a channel that no other test has."""
-    address: str = request.getfixturevalue(request.param)
-    if request.param == "rabbitmq":
-        return address
-    name = f"stories-{uuid.uuid4()}-{{{{ .Name }}}}"
-    config = {
-        "default.topic.partitions": "3",
-        "default.topic.replication.factor": "1",
-        "brokers.topic.template": name,
-        "triggers.consumergroup.template": name,
-    }
-    return f"kafka://{address}?{urlencode(config)}"
 
 
 async def test_of_parts_that_run_apart_each_tells_what_it_knows(

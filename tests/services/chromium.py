@@ -8,8 +8,6 @@ of what it may load and run.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
@@ -18,14 +16,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from tests.services import apt
-from tests.services.locks import locked
-from tests.services.missing import Missing
-from tests.services.run import asks
+from tests.services.programs import Program
 
-_PACKAGE: Final = "chromium"
-_LOCK: Final = Path(tempfile.gettempdir(), "cemesh-chromium.lock")
-_FOUND: Final = pytest.StashKey[Path | Missing]()
+PROGRAM: Final = Program(name="chromium", package="chromium", purpose="look at the console")
 _DEADLINE: Final = 30_000  # milliseconds
 _WIDE: Final = 1280
 _HIGH: Final = 800
@@ -65,30 +58,8 @@ async def chromium_browser(chromium: Path) -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 def chromium(pytestconfig: pytest.Config) -> Path:
     """Return the program."""
-    found = pytestconfig.stash.get(_FOUND, None) or find()
-    if isinstance(found, Missing):
-        pytest.skip(found.reason)
-    return found
+    return PROGRAM.of(pytestconfig)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Installing may take longer than a test may.
-    if any(asks(each, "chromium") for each in session.items):
-        session.config.stash[_FOUND] = find()
-
-
-def find() -> Path | Missing:
-    """Return the program; its package is installed if need be."""
-    failure = None
-    if shutil.which("chromium") is None:
-        with locked(_LOCK):  # whoever comes second waits for whoever installs it
-            if shutil.which("chromium") is None:
-                with tempfile.TemporaryDirectory() as kept:
-                    failure = apt.install(_PACKAGE, Path(kept))
-    found = shutil.which("chromium")
-    if found is not None:
-        return Path(found)
-    return Missing(
-        reason=f"no Chromium to look at the console with ({failure}). "
-        f"Install it (`sudo apt-get install {_PACKAGE}`)"
-    )
+    PROGRAM.look(session)
