@@ -1,7 +1,6 @@
 """ApiServerSource: what becomes of the objects of a Kubernetes cluster.
 
-Reading order: ``spec`` → ``access`` → ``client`` → ``collections`` → ``api`` →
-``objects`` → ``places`` → ``following`` → ``source``.
+Reading order: ``spec`` → ``objects`` → ``places`` → ``following`` → ``source``.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from broker.connections.kubernetes import api
+from broker.connections.kubernetes.access import Access
+from broker.connections.kubernetes.collections import Collection, Object
+from broker.connections.kubernetes.metadata import Meta, meta_of
+from broker.connections.kubernetes.refusals import Gone
 from broker.errors import UpstreamUnavailable
-from sources.apiserver import api
-from sources.apiserver.access import Access
-from sources.apiserver.collections import Collection, Object
-from sources.apiserver.objects import Fate, Meta, is_owned, meta_of, remains
+from sources.apiserver.objects import Fate, is_owned, remains
 from sources.apiserver.places import Place
-from sources.apiserver.refusals import Gone
 from sources.apiserver.spec import ObjectType
 
 _log: Final = logging.getLogger("cemesh.sources.apiserver")

@@ -6,46 +6,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from broker.errors import UpstreamUnavailable
+from broker.connections.kubernetes.collections import Collection, Object
+from broker.connections.kubernetes.metadata import Meta, meta_of
 from broker.event import Event
 from broker.formats import is_time
-from sources.apiserver.collections import Collection, Object
 from sources.apiserver.spec import ObjectType
 
 Fate = Literal["add", "update", "delete"]
 Mode = Literal["Reference", "Resource"]
 
 _PART: Final = {"Reference": "ref", "Resource": "resource"}
-
-
-class _Owner(msgspec.Struct, frozen=True, rename="camel"):
-    api_version: str = ""
-    kind: str = ""
-    controller: bool = False
-
-
-class Meta(msgspec.Struct, frozen=True, rename="camel"):
-    """What is asked for of the metadata of an object."""
-
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    creation_timestamp: str | None = None
-    owner_references: list[_Owner] = []
-
-    @property
-    def key(self) -> str:
-        """What this object has and no other, not even a later one with its name."""
-        return self.uid or f"{self.namespace}/{self.name}"
-
-
-def meta_of(found: Object) -> Meta:
-    """Return the object's metadata; raises `UpstreamUnavailable` where there is none."""
-    try:
-        return msgspec.convert(found.get("metadata"), Meta)
-    except msgspec.ValidationError as error:
-        raise UpstreamUnavailable(f"the API server sends what is no object: {error}") from None
 
 
 def is_owned(found: Object, owner: ObjectType) -> bool:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
+from broker.connections.kubernetes.collections import Collection
+from broker.connections.kubernetes.metadata import Meta
 from broker.ports import Json
-from sources.apiserver.collections import Collection
-from sources.apiserver.objects import Meta
 
 _log: Final = logging.getLogger("cemesh.sources.apiserver")
 

@@ -10,19 +10,20 @@ from typing import ClassVar, Final
 
 import msgspec
 
+from broker.connections.kubernetes import api
+from broker.connections.kubernetes.access import Access, in_cluster
+from broker.connections.kubernetes.collections import Collection
+from broker.connections.kubernetes.kubeconfig import by_kubeconfig
+from broker.connections.kubernetes.metadata import meta_of
+from broker.connections.kubernetes.refusals import Busy
 from broker.errors import InvalidEvent, UpstreamUnavailable
 from broker.event import Event
 from broker.manifest.filters import all_of
 from broker.passing import pass_on
 from broker.ports import Emitter, SourceContext
-from sources.apiserver import api
-from sources.apiserver.access import Access, in_cluster
-from sources.apiserver.collections import Collection
 from sources.apiserver.following import Follower, Told
-from sources.apiserver.kubeconfig import by_kubeconfig
-from sources.apiserver.objects import event_id, event_of, meta_of
+from sources.apiserver.objects import event_id, event_of
 from sources.apiserver.places import Places
-from sources.apiserver.refusals import Busy
 from sources.apiserver.spec import ApiServerSpec, Resource
 
 _SAVES_EVERY: Final = 1.0
@@ -89,7 +90,10 @@ class ApiServerSource:
 
         followed: dict[Collection, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as tasks:
-            named = [(each, *await api.plural_of(access, each)) for each in self._spec.resources]
+            named = [
+                (each, *await api.plural_of(access, each.api_version, each.kind))
+                for each in self._spec.resources
+            ]
             # It begins when the first are followed: what is kept is what is followed then.
             tasks.create_task(self._keep(places))
             while True:

@@ -12,11 +12,12 @@ from typing import cast
 import pytest
 
 from broker.channels.memory_stores import MemoryCheckpoints
+from broker.connections.kubernetes import api, client
+from broker.connections.kubernetes.access import in_cluster
 from broker.event import Event
 from broker.ports import Emitter
 from cemesh.testing import RunningSource, running
-from sources.apiserver import ApiServerSource, ApiServerSpec, api, client, following, source
-from sources.apiserver.access import in_cluster
+from sources.apiserver import ApiServerSource, ApiServerSpec, following, source
 from tests.services.apiserver import TOKEN, ApiServer
 from tests.services.certificates import make_certificates
 from tests.services.mesh import HOST, free_port

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from broker.connections.kubernetes.access import Access, in_cluster
+from broker.connections.kubernetes.kubeconfig import by_kubeconfig
 from broker.errors import UpstreamUnavailable
 from broker.manifest import load
 from sources.apiserver import ApiServerSpec
-from sources.apiserver.access import Access, in_cluster
-from sources.apiserver.kubeconfig import by_kubeconfig
 from sources.apiserver.spec import LabelSelector
 from tests.services.certificates import make_certificates
 

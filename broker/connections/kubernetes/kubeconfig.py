@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
+from broker.connections.kubernetes.access import Access, text_in, tls, token_in
 from broker.errors import UpstreamUnavailable
-from sources.apiserver.access import Access, text_in, tls, token_in
 
 
 def _kebab(name: str) -> str:

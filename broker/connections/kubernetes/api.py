@@ -10,12 +10,11 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from broker.connections.kubernetes.access import Access
+from broker.connections.kubernetes.client import Answer, asked
+from broker.connections.kubernetes.collections import Collection, Object, root
+from broker.connections.kubernetes.refusals import Gone, expect_ok, fault_of, rule_of
 from broker.errors import UpstreamUnavailable
-from sources.apiserver.access import Access
-from sources.apiserver.client import Answer, asked
-from sources.apiserver.collections import Collection, Object, root
-from sources.apiserver.refusals import Gone, expect_ok, fault_of, rule_of
-from sources.apiserver.spec import ObjectType
 
 _PAGE: Final = 500
 _LARGEST_PAGE: Final = 256 << 20
@@ -70,9 +69,12 @@ _types: Final = msgspec.json.Decoder(_Types)
 _change: Final = msgspec.json.Decoder(Change)
 
 
-async def plural_of(access: Access, type: ObjectType) -> tuple[str, bool]:
-    """Return what objects of the type are called in paths, and whether they are in namespaces."""
-    path = root(type.api_version)
+async def plural_of(access: Access, api_version: str, kind: str) -> tuple[str, bool]:
+    """Return what objects of the kind are called in paths, and whether they are in namespaces.
+
+    Raises `UpstreamUnavailable`, also where there is no such kind.
+    """
+    path = root(api_version)
     async with asked(access, path) as answer:
         if answer.status == 404:
             found: Sequence[_Type] = ()
@@ -80,10 +82,10 @@ async def plural_of(access: Access, type: ObjectType) -> tuple[str, bool]:
             await expect_ok(answer, "reading which kinds there are")
             found = _decoded(_types, await answer.body(most=_LARGEST_OBJECT), path).resources or ()
     for each in found:
-        if each.kind == type.kind and "/" not in each.name:  # what has one is a part of objects
+        if each.kind == kind and "/" not in each.name:  # what has one is a part of objects
             return each.name, each.namespaced
     raise UpstreamUnavailable(
-        f"the API server has no kind {type.kind} in {type.api_version}: is its "
+        f"the API server has no kind {kind} in {api_version}: is its "
         "CustomResourceDefinition installed, and apiVersion what `kubectl api-resources` says?"
     )
 

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from broker.connections.kubernetes.client import Answer
+from broker.connections.kubernetes.collections import Collection, Object
 from broker.errors import UpstreamUnavailable
-from sources.apiserver.client import Answer
-from sources.apiserver.collections import Collection, Object
 
 _LONGEST_PAUSE: Final = 60.0
 

@@ -7,13 +7,14 @@ import socket
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from broker.connections import faults
+from broker.connections.kubernetes.access import Access
 from broker.errors import UpstreamUnavailable
-from sources.apiserver.access import Access
 
 _CONNECTS_WITHIN: Final = 10.0
 _ANSWERS_WITHIN: Final = 60.0
@@ -117,11 +118,24 @@ class Answer:
         self._complete = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What is sent to the API server, and what it is."""
+
+    content: bytes
+    type: str = "application/json"
+
+
 @asynccontextmanager
 async def asked(
-    access: Access, path: str, query: Mapping[str, str] | None = None
+    access: Access,
+    path: str,
+    query: Mapping[str, str] | None = None,
+    *,
+    method: str = "GET",
+    body: Body | None = None,
 ) -> AsyncIterator[Answer]:
-    """Yield the answer to a GET of that path, whatever its status is; close it afterwards.
+    """Yield the answer to a request for that path, whatever its status is; close it afterwards.
 
     Raises `UpstreamUnavailable` in words, from within the context as well.
     """
@@ -135,12 +149,14 @@ async def asked(
     }
     if token:
         head["Authorization"] = f"Bearer {token}"
-    request = f"GET {url.raw_path_qs} HTTP/1.1\r\n"
+    if body is not None:
+        head |= {"Content-Type": body.type, "Content-Length": str(len(body.content))}
+    request = f"{method} {url.raw_path_qs} HTTP/1.1\r\n"
     request += "".join(f"{name}: {value}\r\n" for name, value in head.items()) + "\r\n"
     reader, writer = await _connected(access)
     try:
         answer = Answer(f"the API server at {access.url.origin()}", reader)
-        writer.write(request.encode("latin-1"))
+        writer.write(request.encode("latin-1") + (b"" if body is None else body.content))
         await answer.head()
         yield answer
     finally:
