@@ -1,0 +1,65 @@
+"""The kinds that the chart brings along, and what its files say of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker import plugins
+from broker.manifest.kinds import BINDING_KIND, wanted_versions
+from charts.crds.files import LIST, files
+from charts.crds.kinds import KINDS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def in_the_docs() -> set[str]:
+    """Return the kinds of the mesh's groups that the documentation shows."""
+    shown = r"apiVersion: *\S*(?:knative|cemesh)\.dev/\S+\nkind: *(\w+)"
+    found = {kind for page in DOCS.rglob("*.md") for kind in re.findall(shown, page.read_text())}
+    return {kind for kind in found if wanted_versions(kind)}
+
+
+@pytest.mark.parametrize("file", sorted(files()), ids=lambda file: file.name)
+def test_a_file_of_the_chart_is_what_the_code_says(file: Path) -> None:
+    assert file.read_text() == files()[file], "python -m charts.crds --write"
+
+
+def test_every_kind_that_the_mesh_runs_is_there() -> None:
+    kinds = [each.kind for each in KINDS]
+
+    run = plugins.source_kinds() | plugins.sink_kinds() | in_the_docs()
+    assert sorted(kinds) == sorted(run - {BINDING_KIND})
+
+
+def test_no_two_kinds_have_the_same_name_in_a_group() -> None:
+    names = [(each.group, name) for each in KINDS for name in (each.plural_name, each.singular)]
+
+    assert len({*names}) == len(names)
+
+
+def test_the_rules_name_every_kind_and_the_statuses_that_are_written() -> None:
+    listed: Mapping[str, Any] = yaml.safe_load(LIST.read_text())
+
+    def named(rules: str) -> set[str]:
+        return {
+            f"{resource}.{group}"
+            for rule in listed["rules"][rules]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+        }
+
+    assert named("read") == {each["crd"] for each in listed["kinds"]}
+    assert named("status") == {
+        f"{each['plural']}/status.{each['group']}" for each in listed["kinds"] if each["status"]
+    }
+    assert {verb for rule in listed["rules"]["read"] for verb in rule["verbs"]} == {
+        "get",
+        "list",
+        "watch",
+    }
