@@ -159,12 +159,15 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """An object of the manifests, and where it stands. ``line`` is counted from 1."""
+    """An object of the manifests, and where it stands. ``line`` is counted from 1.
+
+    What is an object of a cluster stands in no file.
+    """
 
     kind: str
     key: str
-    file: Path
-    line: int
+    file: Path | None
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,8 +191,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """All that should run, by ``namespace/name`` (sources by ``Kind namespace/name``)."""
+    """All that should run, by ``namespace/name`` (sources by ``Kind namespace/name``).
+
+    ``held`` are triggers that are there and cannot run as they are now: nothing is delivered to
+    them, and their place in the broker's channel is kept for when they can.
+    """
 
     brokers: Mapping[str, Broker] = field(default_factory=dict)
     triggers: Mapping[str, Trigger] = field(default_factory=dict)
     sources: Mapping[str, Source] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()

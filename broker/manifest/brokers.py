@@ -84,7 +84,7 @@ def _access(annotations: Mapping[str, str], place: Place, referred: Referred) ->
     if key not in referred.secrets:
         if place.report.complete:
             hint = did_you_mean(key, referred.secrets)
-            place.error(f"no Secret '{key}' in these files{hint}")
+            place.error(f"no Secret '{key}' in {place.report.where}{hint}")
         return None
     secret, at_secret = referred.secrets[key]
     return None if secret is None else access(secret, at_secret)

@@ -147,7 +147,7 @@ def _missing(kind: str, key: str, known: Collection[str], place: Place, unless: 
     """Report that an object is missing; doubtful is what may be, ``unless`` says why."""
     if not place.report.complete:
         return
-    message = f"no {kind} '{key}' in these files{did_you_mean(key, known)}"
+    message = f"no {kind} '{key}' in {place.report.where}{did_you_mean(key, known)}"
     if unless is None:
         place.error(message)
     else:

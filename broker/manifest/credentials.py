@@ -28,10 +28,19 @@ Found = Mapping[str, tuple[str, Place]]
 
 
 class SecretReader:
-    """The Secrets of the files, by ``namespace/name``: None where one is there, but wrong."""
+    """The Secrets of the manifests, by ``namespace/name``: None where one is there, but wrong.
 
-    def __init__(self, secrets: Mapping[str, tuple[SecretObject | None, Place]]) -> None:
+    ``where`` is what is said of where they are looked for.
+    """
+
+    def __init__(
+        self,
+        secrets: Mapping[str, tuple[SecretObject | None, Place]],
+        *,
+        where: str = "these files",
+    ) -> None:
         self._secrets = secrets
+        self._where = where
 
     def read(self, ref: SecretRef, place: Place) -> tuple[Found, Place] | None:
         """Return what the Secret has that ``ref``, at ``place``, names, and where it stands.
@@ -42,7 +51,7 @@ class SecretReader:
         if key not in self._secrets:
             if place.report.complete:
                 hint = did_you_mean(key, self._secrets)
-                place.at("name").error(f"no Secret '{key}' in these files{hint}")
+                place.at("name").error(f"no Secret '{key}' in {place.report.where}{hint}")
             return None
         secret, at_secret = self._secrets[key]
         return None if secret is None else (texts(secret, at_secret), at_secret)
@@ -52,7 +61,7 @@ class SecretReader:
         whole = f"{namespace}/{name}"
         if whole not in self._secrets:
             hint = did_you_mean(whole, self._secrets)
-            raise ValueError(f"no Secret '{whole}' in these files{hint}")
+            raise ValueError(f"no Secret '{whole}' in {self._where}{hint}")
         secret, at_secret = self._secrets[whole]
         values = {} if secret is None else texts(secret, at_secret)
         if key not in values:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -19,20 +19,49 @@ from broker.trigger import SinkObject, Target
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NOT_IN_A_URL: Final = re.compile(r"[^!-~]")
+CLUSTER_DOMAIN: Final = "cluster.local"
 _BROKER_GROUP: Final = "eventing.knative.dev"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where an object of a cluster takes events, as it says itself (Knative's Addressable)."""
+
+    url: str
+    ca_certs: str | None = None
+    audience: str | None = None
+
+
+Lookup = Callable[[Reference, str], "Address | str | None"]
+"""Return the address of the object that a reference names, seen from that namespace.
+
+Or, in words, what it lacks; or None where that object is not to be looked up.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """How what is not in the manifests is found.
+
+    ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it. A cluster has
+    ``domain``, and a ``look_up`` where it can be asked.
+    """
+
+    resolve: Mapping[str, str] = field(default_factory=dict)
+    domain: str = CLUSTER_DOMAIN
+    look_up: Lookup | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
     """What destinations may refer to.
 
-    ``brokers`` are the keys of the brokers in the files, ``resolve`` maps
-    ``Kind/namespace/name`` to the URL that stands for it, ``schemes`` can be sent to. ``sinks`` are
-    those of the files, by ``Kind namespace/name``: None where one is there, but wrong.
+    ``brokers`` are the keys of the brokers in the manifests, ``schemes`` can be sent to. ``sinks``
+    are those of the manifests, by ``Kind namespace/name``: None where one is there, but wrong.
     """
 
     brokers: Collection[str]
-    resolve: Mapping[str, str]
+    elsewhere: Elsewhere
     schemes: Collection[str]
     sinks: Mapping[str, SinkObject | None]
 
@@ -46,21 +75,28 @@ class Directory:
         elsewhere = sorted(space for space, _, other in here if other == name)
         if not hint and elsewhere:
             hint = f" (there is one in the namespace '{elsewhere[0]}')"
-        place.error(f"no Broker '{name}' in the namespace '{namespace}' of these files{hint}")
+        place.error(
+            f"no Broker '{name}' in the namespace '{namespace}' of {place.report.where}{hint}"
+        )
 
 
 def target(destination: Destination, place: Place, directory: Directory) -> Target | None:
     """Return where ``destination`` leads, or report why it leads nowhere and return None."""
     if (found := _sink(destination, place, directory)) is not None:
         return found[0]
-    url = _url(destination, place, directory)
+    address = _address(destination, place, directory)
     if destination.ca_certs is not None:
         fault = _pem_fault(destination.ca_certs)
         if fault:
             place.at("CACerts").error(fault)
-    if url is None:
+    if address is None:
         return None
-    return Target(url=url, ca_certs=destination.ca_certs, audience=destination.audience)
+    authorities = [each for each in (address.ca_certs, destination.ca_certs) if each]
+    return Target(
+        url=address.url,
+        ca_certs="\n".join(authorities) or None,
+        audience=destination.audience or address.audience,
+    )
 
 
 def _sink(
@@ -71,7 +107,7 @@ def _sink(
     if ref is None or not is_sink(ref.kind):
         return None
     key = f"{ref.namespace or place.object.namespace}/{ref.name}"
-    if f"{ref.kind}/{key}" in directory.resolve:
+    if f"{ref.kind}/{key}" in directory.elsewhere.resolve:
         return None
     at_ref = place.at("ref")
     try:
@@ -90,54 +126,63 @@ def _sink(
             place.at(name).error(f"means nothing to a {ref.kind}, which says all of it itself")
     name = f"{ref.kind} {key}"
     if name not in directory.sinks and place.report.complete:
-        at_ref.error(f"no {name} in these files{did_you_mean(name, directory.sinks)}")
+        at_ref.error(f"no {name} in {place.report.where}{did_you_mean(name, directory.sinks)}")
     found = directory.sinks.get(name)
     return (None if found is None else Target(url=found.url, sink=found),)
 
 
-def _url(destination: Destination, place: Place, directory: Directory) -> str | None:
+def _address(destination: Destination, place: Place, directory: Directory) -> Address | None:
     ref, uri = destination.ref, destination.uri
     if ref is None:
-        return None if uri is None else _checked(uri, place.at("uri"), directory)
+        url = None if uri is None else _checked(uri, place.at("uri"), directory)
+        return None if url is None else Address(url=url)
     if uri is not None and _SCHEME.match(uri):
         place.at("uri").error("absolute URI is not allowed when 'ref' is present")
         return None
-    base = _address(ref, place.at("ref"), directory)
+    base = _of_object(ref, place.at("ref"), directory)
     if base is None or uri is None:
         return base
-    if urlsplit(base).scheme not in ("http", "https"):
-        place.at("uri").error(f"cannot be joined to {base}, which takes no path")
+    if urlsplit(base.url).scheme not in ("http", "https"):
+        place.at("uri").error(f"cannot be joined to {base.url}, which takes no path")
         return None
     try:
-        joined = urljoin(base, uri)
+        joined = urljoin(base.url, uri)
     except ValueError:
         place.at("uri").error(f"'{uri}' is not a URL")
         return None
-    return _checked(joined, place.at("uri"), directory)
+    url = _checked(joined, place.at("uri"), directory)
+    return None if url is None else replace(base, url=url)
 
 
-def _address(ref: Reference, place: Place, directory: Directory) -> str | None:
-    """Return the URL of the object that ``ref`` names."""
+def _of_object(ref: Reference, place: Place, directory: Directory) -> Address | None:
+    """Return the address of the object that ``ref`` names."""
+    elsewhere = directory.elsewhere
     namespace = ref.namespace or place.object.namespace
     key = f"{namespace}/{ref.name}"
-    override = directory.resolve.get(f"{ref.kind}/{key}")
-    if override is not None:
-        return _checked(override, place, directory)
-    group = ref.api_version.rpartition("/")[0]
-    match ref.kind:
-        case "Broker" if group == _BROKER_GROUP:
-            directory.require_broker(key, place)
-            return f"broker://{key}"
-        case "Broker":
+    url = elsewhere.resolve.get(f"{ref.kind}/{key}")
+    if url is None and ref.kind == "Broker":
+        if ref.api_version.rpartition("/")[0] != _BROKER_GROUP:
             place.at("apiVersion").error(f"a Broker is of {_BROKER_GROUP}/v1")
-        case "Service":
-            return f"http://{ref.name}.{namespace}.svc.cluster.local"
-        case kind:
+            return None
+        directory.require_broker(key, place)
+        return Address(url=f"broker://{key}")
+    found = None
+    if url is None and elsewhere.look_up is not None:
+        found = elsewhere.look_up(ref, namespace)
+    if isinstance(found, str):
+        place.error(found)
+        return None
+    if found is None:
+        if url is None and ref.kind == "Service":
+            return Address(url=f"http://{ref.name}.{namespace}.svc.{elsewhere.domain}")
+        if url is None:
             place.error(
-                f"the address of a {kind} is not known here; say "
-                f"--resolve {kind}/{key}=URL, or use 'uri'"
+                f"the address of a {ref.kind} is not known here; say "
+                f"--resolve {ref.kind}/{key}=URL, or use 'uri'"
             )
-    return None
+            return None
+        found = Address(url=url)
+    return found if _checked(found.url, place, directory) else None
 
 
 def _checked(url: str, place: Place, directory: Directory) -> str | None:

@@ -35,11 +35,16 @@ class Object:
         return f"{self.kind} {self.key}" if self.name else self.kind
 
     @property
-    def file(self) -> Path:
+    def file(self) -> Path | None:
         return self.document.file
 
-    def line(self, loc: Loc = ()) -> int:
+    def line(self, loc: Loc = ()) -> int | None:
         return self.document.line(self.root + loc)
+
+    @property
+    def where(self) -> str:
+        """Where it stands, in words: in a file, or in no file but a cluster."""
+        return "the cluster" if self.file is None else f"{self.file}:{self.line()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,9 @@ class Policies:
         key = f"{place.object.namespace}/{name}"
         if key not in self.asked and place.report.complete:
             hint = did_you_mean(key, self.asked)
-            place.at(notes.DELIVERY_POLICY).error(f"no DeliveryPolicy '{key}' in these files{hint}")
+            place.at(notes.DELIVERY_POLICY).error(
+                f"no DeliveryPolicy '{key}' in {place.report.where}{hint}"
+            )
         return self.asked.get(key)
 
 

@@ -31,11 +31,12 @@ class Report:
     """The problems found so far, of all files.
 
     ``complete`` turns False once a file could not be read to its end: what is missing from
-    the files may then stand in that one.
+    the files may then stand in that one. ``where`` is what is said of where objects are looked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, where: str = "these files") -> None:
         self.complete = True
+        self.where = where
         self._errors: list[Problem] = []
         self._warnings: list[Problem] = []
         self._places: dict[object, list[Loc]] = {}

@@ -69,7 +69,7 @@ def _broker(shape: SourceObject, place: Place, directory: Directory) -> str | No
     if sink is None:
         return None
     if not sink.url.startswith("broker://"):
-        place.error(f"a source emits into a Broker of these files; {sink.url} is none")
+        place.error(f"a source emits into a Broker of {place.report.where}; {sink.url} is none")
         return None
     return sink.url.removeprefix("broker://")
 

@@ -89,7 +89,7 @@ def warn_of_twins(triggers: Iterable[Trigger], places: Mapping[str, Place]) -> N
                 place = places[twin.key].object
                 places[each.key].at("spec", "subscriber").warn(
                     f"gets every event of this trigger from Trigger {twin.key} already "
-                    f"({place.file}:{place.line()}), and so all of them twice"
+                    f"({place.where}), and so all of them twice"
                 )
 
 

@@ -214,7 +214,7 @@ def _case(shape: CaseShape, place: Place, tested: _Tested | None) -> Case | None
     wanted, named = _expectations(shape, place, tested)
     if name is None or event is None:
         return None
-    line = place.object.line(place.loc)
+    line = place.object.line(place.loc) or 0
     return Case(name=name, line=line, event=event, wanted=wanted, named=named)
 
 
@@ -226,7 +226,7 @@ def _event(shape: CaseShape, place: Place) -> Event | None:
         return event_of(shape.event, place.at("event"))
     if shape.event is not None:
         place.at("eventFile").error("excludes 'event'")
-    return event_in(place.object.file.parent / shape.event_file, place.at("eventFile"))
+    return event_in((place.object.file or Path()).parent / shape.event_file, place.at("eventFile"))
 
 
 def _expectations(

@@ -58,14 +58,17 @@ class Tree:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """One YAML document. Lines are counted from 1; a field's line is where its name stands."""
+    """One YAML document. Lines are counted from 1; a field's line is where its name stands.
 
-    file: Path
-    first_line: int
+    What stands in no file has no ``file`` and no lines.
+    """
+
+    file: Path | None
+    first_line: int | None
     value: Json
     tree: Tree | None
 
-    def line(self, loc: Loc) -> int:
+    def line(self, loc: Loc) -> int | None:
         """Return the line of the place, or of the closest one above it that exists."""
         line, tree = self.first_line, self.tree
         for part in loc:

@@ -223,8 +223,9 @@ class Mesh(Running):
     async def _let_go(self, run: TriggerRun) -> None:
         """End a run that was replaced or removed, once what it has under way is done."""
         await run.leave(self._drain_timeout)
-        if not self._runs(run.trigger.key, run.channel):
-            await _take_off(run.trigger.key, run.channel)
+        key = run.trigger.key
+        if key not in self._desired.held and not self._runs(key, run.channel):
+            await _take_off(key, run.channel)
 
     async def _take_off_the_gone(self) -> None:
         """Take off the triggers that left the files while no mesh ran."""
@@ -232,7 +233,7 @@ class Mesh(Running):
         for each in self._brokers.values():
             for trigger in await each.channel.triggers():
                 here = self._runs(trigger, each.channel) or (trigger, each.channel) in leaving
-                if not here:
+                if not here and trigger not in self._desired.held:
                     await _take_off(trigger, each.channel)
 
     async def drain(self) -> None:

@@ -26,6 +26,7 @@ def of_parts(desired: Desired, parts: frozenset[Part]) -> Desired:
         brokers=desired.brokers,
         triggers=desired.triggers if Part.DISPATCHER in parts else {},
         sources=sources,
+        held=desired.held,
     )
 
 

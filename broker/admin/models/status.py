@@ -132,17 +132,23 @@ class ManifestProblem(Document, frozen=True, kw_only=True):
 
 
 class DeclaredDocument(Document, frozen=True, kw_only=True):
-    """An object of the manifests, and where it stands. ``line`` is counted from 1."""
+    """An object of the manifests, and where it stands. ``line`` is counted from 1.
+
+    What is an object of a cluster has neither file nor line.
+    """
 
     kind: str
     name: str
-    file: str
-    line: int
+    file: str | None
+    line: int | None
 
     @classmethod
     def of(cls, declared: Declared) -> DeclaredDocument:
         return cls(
-            kind=declared.kind, name=declared.key, file=str(declared.file), line=declared.line
+            kind=declared.kind,
+            name=declared.key,
+            file=None if declared.file is None else str(declared.file),
+            line=declared.line,
         )
 
 
