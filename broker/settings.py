@@ -54,6 +54,25 @@ class StorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesSettings:
+    """Which objects of a cluster are run, and how the cluster is talked to.
+
+    Those of all ``namespaces`` where none is named; of brokers those of these ``classes``, or of
+    all that the mesh knows; of the kinds that are not to be ``left`` to others. ``address`` is the
+    URL at which the data port is reached within the cluster, ``lease`` the name of the Lease whose
+    holder writes statuses, or None for one that tells the part. ``kubeconfig`` is the file that
+    says which cluster is meant, or None within one.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    address: str | None = None
+    lease: str | None = None
+    kubeconfig: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of ``cemesh run``, and of the commands that run a part of the mesh.
 
@@ -61,6 +80,7 @@ class Settings:
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
     ``allow``, ``proxy``, ``no_proxy`` and ``ca_certs`` are those of `Network`.
+    ``kubernetes`` says which objects of a cluster are run beside those in ``paths``, if any are.
     ``workers`` is the number of processes that take events, this one among them. ``audit_log`` is
     the file in which changes are noted, too.
     """
@@ -87,6 +107,8 @@ class Settings:
     log_level: LogLevel = "info"
     audit_log: Path | None = None
     stories: StorySettings = StorySettings()
+    kubernetes: KubernetesSettings | None = None
+    cluster_domain: str = "cluster.local"
 
     @property
     def data(self) -> str:
