@@ -3,13 +3,14 @@
 {{- $root := .root -}}
 {{- $values := $root.Values -}}
 {{- $taker := eq .component (include "cemesh.taker" $root) -}}
+{{- $deliverer := eq .component (include "cemesh.deliverer" $root) -}}
 - name: CEMESH_ADMIN_HOST
-  value: "0.0.0.0"
+  value: {{ $values.listen | quote }}
 - name: CEMESH_ADMIN_PORT
   value: "8081"
 {{- if $taker }}
 - name: CEMESH_HOST
-  value: "0.0.0.0"
+  value: {{ $values.listen | quote }}
 - name: CEMESH_PORT
   value: "8080"
 - name: CEMESH_MAX_EVENT_SIZE
@@ -29,38 +30,95 @@
 - name: CEMESH_PATHS
   value: /etc/cemesh/manifests
 {{- end }}
-{{- with include "cemesh.channelSecret" $root | fromYaml }}
-- name: CEMESH_CHANNEL
-  valueFrom:
-    secretKeyRef:
-      name: {{ .name }}
-      key: {{ .key }}
+{{- with include "cemesh.channel.env" $root }}
+{{ . }}
 {{- end }}
 {{- with $values.options.resolve }}
 - name: CEMESH_RESOLVE
   value: {{ join " " . | quote }}
 {{- end }}
-{{- if ne .component "sources" }}
-{{- with $values.options.allowDestination }}
-- name: CEMESH_ALLOW_DESTINATION
-  value: {{ join " " . | quote }}
+{{- if $deliverer }}
+{{- include "cemesh.env.delivery" $root }}
 {{- end }}
+{{- if or $taker $deliverer }}
 - name: CEMESH_DRAIN_TIMEOUT
   value: {{ printf "%vs" $values.options.drainTimeoutSeconds | quote }}
 {{- end }}
+- name: CEMESH_STORIES_DIR
+  value: /var/lib/cemesh/stories
+- name: CEMESH_STORIES_AGE
+  value: {{ $values.stories.age | quote }}
+- name: CEMESH_STORIES_SIZE
+  value: {{ $values.stories.size | quote }}
+- name: CEMESH_STORIES_SAMPLE
+  value: {{ $values.stories.sample | quote }}
 - name: CEMESH_LOG_FORMAT
   value: {{ $values.options.logFormat }}
 - name: CEMESH_LOG_LEVEL
   value: {{ $values.options.logLevel }}
+{{- if $values.auditLog.enabled }}
+- name: CEMESH_AUDIT_LOG
+  value: /var/log/cemesh/audit.jsonl
+{{- end }}
 {{- if eq $values.mode "split" }}
 # `cemesh event` in any pod asks all of them.
 - name: CEMESH_ADMIN_ALSO
-  value: {{ printf "%s-parts.%s.svc:8081" (include "cemesh.fullname" $root) $root.Release.Namespace }}
+  value: {{ include "cemesh.fullname" $root }}-parts.{{ $root.Release.Namespace }}.svc:8081
 {{- end }}
+{{- include "cemesh.env.tls" . }}
 {{- include "cemesh.env.kubernetes" . }}
+{{- with concat $values.pod.extraEnv ((index $values.components .component).extraEnv | default list) }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
-{{/* The options that read the objects of the cluster. */}}
+{{/* What deliveries are given. */}}
+{{- define "cemesh.env.delivery" -}}
+{{- with .Values.options.allowDestination }}
+- name: CEMESH_ALLOW_DESTINATION
+  value: {{ join " " . | quote }}
+{{- end }}
+{{- with .Values.proxy }}
+{{- if .existingSecret.name }}
+- name: CEMESH_PROXY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret.name }}
+      key: {{ .existingSecret.key }}
+{{- else if .url }}
+- name: CEMESH_PROXY
+  value: {{ .url | quote }}
+{{- end }}
+{{- if and (or .url .existingSecret.name) .noProxy }}
+- name: CEMESH_NO_PROXY
+  value: {{ join " " .noProxy | quote }}
+{{- end }}
+{{- end }}
+{{- if include "cemesh.trust" . }}
+- name: CEMESH_CA_CERTS
+  value: /etc/cemesh/trust/{{ .Values.trust.key }}
+{{- end }}
+{{- end -}}
+
+{{/* The certificates of the mesh's own ports: `root`, `component`. */}}
+{{- define "cemesh.env.tls" -}}
+{{- with .root.Values.tls }}
+{{- if and .secretName (eq $.component (include "cemesh.taker" $.root)) }}
+- name: CEMESH_TLS_CERT
+  value: /etc/cemesh/tls/tls.crt
+- name: CEMESH_TLS_KEY
+  value: /etc/cemesh/tls/tls.key
+{{- end }}
+{{- if .adminSecretName }}
+- name: CEMESH_ADMIN_TLS_CERT
+  value: /etc/cemesh/admin-tls/tls.crt
+- name: CEMESH_ADMIN_TLS_KEY
+  value: /etc/cemesh/admin-tls/tls.key
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The options that read the objects of the cluster: `root`, `component`. */}}
 {{- define "cemesh.env.kubernetes" -}}
 {{- with .root.Values.kubernetes }}
 {{- if .enabled }}

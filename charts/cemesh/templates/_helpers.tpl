@@ -32,12 +32,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
 {{/*
-The `metadata` of an object in the release's namespace, of `root`, `name`, and where given a
-`component` and `annotations` of its own.
+The `metadata` of an object: `root`, `name`, and where given a `component`, `annotations`, and a `namespace`
+other than the release's, or `cluster` for what is in none.
 */}}
 {{- define "cemesh.metadata" -}}
 name: {{ .name }}
+{{- if not .cluster }}
 namespace: {{ .namespace | default .root.Release.Namespace }}
+{{- end }}
 labels:
   {{- include "cemesh.labels" .root | nindent 2 }}
   {{- with .component }}
@@ -74,9 +76,17 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* The port of the data port's Service. */}}
+{{- define "cemesh.servicePort" -}}
+{{- empty .Values.tls.secretName | ternary .Values.service.port .Values.service.tlsPort -}}
+{{- end -}}
+
 {{/* Where the data port is reached within the cluster. */}}
 {{- define "cemesh.address" -}}
-http://{{ include "cemesh.fullname" . }}-ingress.{{ .Release.Namespace }}.svc.cluster.local
+{{- $port := include "cemesh.servicePort" . | int -}}
+{{- $scheme := empty .Values.tls.secretName | ternary "http" "https" -}}
+{{- $usual := eq $port (eq $scheme "http" | ternary 80 443) -}}
+{{ $scheme }}://{{ include "cemesh.fullname" . }}-ingress.{{ .Release.Namespace }}.svc.cluster.local{{ if not $usual }}:{{ $port }}{{ end }}
 {{- end -}}
 
 {{/* Not empty where something else decides how many pods a component has: `root`, `component`. */}}

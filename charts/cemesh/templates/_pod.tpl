@@ -7,29 +7,36 @@
 metadata:
   # Not the chart's version: a change of it alone is no reason to start pods anew.
   labels:
-    {{- with merge (dict) $values.pod.labels $values.commonLabels }}
+    {{- with merge (dict) ($own.labels | default dict) $values.pod.labels $values.commonLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
     {{- include "cemesh.selector" $root | nindent 4 }}
     app.kubernetes.io/component: {{ .component }}
   annotations:
     kubectl.kubernetes.io/default-container: cemesh
-    {{- with $values.pod.annotations }}
+    {{- if include "cemesh.channel.made" $root }}
+    # A variable is not watched, as files are.
+    checksum/channel: {{ $values.channel.url | sha256sum }}
+    {{- end }}
+    {{- with merge (dict) ($own.annotations | default dict) $values.pod.annotations $values.commonAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
   serviceAccountName: {{ include "cemesh.serviceAccount" . }}
-  automountServiceAccountToken: {{ $values.kubernetes.enabled }}
+  automountServiceAccountToken: {{ or $values.kubernetes.enabled $values.serviceAccount.automount }}
   enableServiceLinks: false
-  terminationGracePeriodSeconds: {{ add $values.options.drainTimeoutSeconds 15 }}
+  # What is under way is given its time, and there is time left to let go of the channel.
+  terminationGracePeriodSeconds: {{ add $values.options.drainTimeoutSeconds ($own.preStopSeconds | default 0) 15 }}
   {{- with concat $values.global.imagePullSecrets $values.image.pullSecrets | uniq }}
   imagePullSecrets:
     {{- range . }}
     - name: {{ . }}
     {{- end }}
   {{- end }}
-  {{- with $values.pod.priorityClassName }}
-  priorityClassName: {{ . }}
+  {{- include "cemesh.placing" . | nindent 2 }}
+  {{- with $values.pod.hostAliases }}
+  hostAliases:
+    {{- toYaml . | nindent 4 }}
   {{- end }}
   securityContext:
     {{- toYaml $values.pod.securityContext | nindent 4 }}
@@ -40,6 +47,10 @@ spec:
       args: [{{ eq .component "mesh" | ternary "run" .component }}]
       env:
         {{- include "cemesh.env" . | nindent 8 }}
+      {{- with concat $values.pod.extraEnvFrom ($own.extraEnvFrom | default list) }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       ports:
         {{- if $taker }}
         - name: http
@@ -52,27 +63,55 @@ spec:
       resources:
         {{- toYaml $own.resources | nindent 8 }}
       {{- include "cemesh.probes" $root | nindent 6 }}
+      {{- if $own.preStopSeconds }}
+      # Requests go on coming until every node knows that the pod is to stop.
+      lifecycle:
+        preStop:
+          sleep:
+            seconds: {{ $own.preStopSeconds }}
+      {{- end }}
       volumeMounts:
         {{- include "cemesh.mounts" . | nindent 8 }}
   volumes:
     {{- include "cemesh.volumes" . | nindent 4 }}
 {{- end -}}
 
-{{/* A start may read a long log and connect to a channel: it has two minutes. */}}
+{{/* Ready is who can store events. A start may read a long log, so it has two minutes. */}}
 {{- define "cemesh.probes" -}}
+{{- $scheme := empty .Values.tls.adminSecretName | ternary "HTTP" "HTTPS" -}}
 startupProbe:
-  httpGet: {path: /healthz, port: admin}
+  httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 60
 readinessProbe:
-  httpGet: {path: /readyz, port: admin}
+  httpGet: {path: /readyz, port: admin, scheme: {{ $scheme }}}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  httpGet: {path: /healthz, port: admin}
+  httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
+{{- end -}}
+
+{{/* Where a component's pods run: `root`, `component`. */}}
+{{- define "cemesh.placing" -}}
+{{- $pod := .root.Values.pod -}}
+{{- $own := index .root.Values.components .component -}}
+{{- $placing := dict -}}
+{{- with $own.priorityClassName | default $pod.priorityClassName }}{{ $_ := set $placing "priorityClassName" . }}{{ end -}}
+{{- with merge (dict) ($own.nodeSelector | default dict) $pod.nodeSelector }}{{ $_ := set $placing "nodeSelector" . }}{{ end -}}
+{{- with concat $pod.tolerations ($own.tolerations | default list) }}{{ $_ := set $placing "tolerations" . }}{{ end -}}
+{{- with merge (dict) ($own.affinity | default dict) $pod.affinity }}{{ $_ := set $placing "affinity" . }}{{ end -}}
+{{- if eq .root.Values.mode "split" -}}
+{{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "cemesh.selector" .root | fromYaml) -}}
+{{- $spread := list -}}
+{{- range concat $pod.topologySpreadConstraints ($own.topologySpreadConstraints | default list) -}}
+{{- $spread = append $spread (merge (dict) . (dict "labelSelector" (dict "matchLabels" $selector))) -}}
+{{- end -}}
+{{- with $spread }}{{ $_ := set $placing "topologySpreadConstraints" . }}{{ end -}}
+{{- end -}}
+{{- with $placing }}{{ toYaml . }}{{ end -}}
 {{- end -}}

@@ -1,0 +1,48 @@
+{{/*
+What a component may do in the namespaces whose objects it reads, as a list of rules: `root`, `component`. All
+read what the mesh is described by. A status is written by the component that knows it.
+*/}}
+{{- define "cemesh.rules" -}}
+{{- $kubernetes := .root.Values.kubernetes -}}
+{{- $kinds := .root.Files.Get "files/kinds.yaml" | fromYaml -}}
+{{- $rules := list -}}
+{{- if $kubernetes.enabled -}}
+{{- $rules = concat $kinds.rules.read (include "cemesh.rules.core" .root | fromYamlArray) -}}
+{{- $sorts := get (dict
+  "mesh" (list "broker" "trigger" "config" "policy" "source" "sink")
+  "ingress" (list "broker")
+  "dispatcher" (list "trigger" "config" "policy" "sink")
+  "sources" (list "source")) .component -}}
+{{- $groups := dict -}}
+{{- range $kinds.kinds -}}
+{{- if and .status (has .sort $sorts) -}}
+{{- $_ := set $groups .group (append (get $groups .group | default list) (printf "%s/status" .plural)) -}}
+{{- end -}}
+{{- end -}}
+{{- range $group, $resources := $groups -}}
+{{- $rules = append $rules (dict "apiGroups" (list $group) "resources" ($resources | sortAlpha) "verbs" (list "get" "patch" "update")) -}}
+{{- end -}}
+{{- end -}}
+{{- if has .component (list "mesh" "sources") -}}
+{{- if $kubernetes.enabled -}}
+{{/* The pods of ContainerSources. */}}
+{{- $rules = append $rules (dict "apiGroups" (list "apps") "resources" (list "deployments")
+  "verbs" (list "get" "list" "watch" "create" "update" "patch" "delete")) -}}
+{{- end -}}
+{{- $rules = concat $rules .root.Values.rbac.sourcesRules -}}
+{{- end -}}
+{{- toYaml $rules -}}
+{{- end -}}
+
+{{/* What objects of the mesh refer to. */}}
+{{- define "cemesh.rules.core" -}}
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch]
+  {{- with .Values.kubernetes.secrets }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
+{{- end -}}
