@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import yaml
 
+from charts.crds.definitions import definition
 from charts.crds.kinds import KINDS, Kind
 from charts.crds.rules import rules
 
-FOLDER: Final = Path(__file__).parents[1] / "cemesh" / "files"
-LIST: Final = FOLDER / "kinds.yaml"
+_FOLDER: Final = Path(__file__).parents[1] / "cemesh" / "files"
+LIST: Final = _FOLDER / "kinds.yaml"
+DEFINITIONS: Final = _FOLDER / "crds"
 
 _MADE: Final = "# Made by `python -m charts.crds --write`: change that, not this.\n"
 _ABOUT_LIST: Final = f"""\
@@ -34,7 +36,11 @@ _ABOUT_LIST: Final = f"""\
 
 def files() -> Mapping[Path, str]:
     """Return file → what it is to have."""
-    return {LIST: _text(_ABOUT_LIST, {"rules": rules(), "kinds": [*map(_listed, KINDS)]})}
+    listed = {"rules": rules(), "kinds": [*map(_listed, KINDS)]}
+    definitions = {
+        DEFINITIONS / f"{kind.definition}.yaml": _text(_MADE, definition(kind)) for kind in KINDS
+    }
+    return {LIST: _text(_ABOUT_LIST, listed), **definitions}
 
 
 def _listed(kind: Kind) -> dict[str, Any]:
@@ -50,4 +56,12 @@ def _listed(kind: Kind) -> dict[str, Any]:
 
 
 def _text(comment: str, value: Mapping[str, Any]) -> str:
-    return comment + yaml.safe_dump(dict(value), sort_keys=False, width=100)
+    dumped = yaml.dump(dict(value), Dumper=_Plain, sort_keys=False, width=120)
+    return comment + dumped
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what stands in several places in each of them."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
