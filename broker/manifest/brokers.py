@@ -16,6 +16,7 @@ from broker.trigger import EXTERNAL_TOPIC, Access, Broker
 
 _CHANNELS: Final[Mapping[str, str | None]] = {
     "MTChannelBasedBroker": None,
+    "cemesh": None,  # beside Knative, which would run the brokers of its own classes as well
     "Kafka": "kafka",
     "KafkaNamespaced": "kafka",
     "RabbitMQBroker": "amqp",

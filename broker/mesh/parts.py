@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from broker.errors import InvalidManifest, Problem, UnknownBroker
@@ -94,13 +95,20 @@ def _emit_nowhere(broker: str) -> Emit:
 
 
 def refuse_unshared(desired: Desired, parts: frozenset[Part], resources: Resources) -> None:
-    """Raise `InvalidManifest` where parts run apart and a broker's channel is of one process.
+    """Raise `InvalidManifest` where parts run apart and a broker's channel is of one process."""
+    problems = unshared(desired, parts, resources)
+    if problems:
+        raise InvalidManifest(problems)
+
+
+def unshared(desired: Desired, parts: frozenset[Part], resources: Resources) -> Sequence[Problem]:
+    """Return the brokers whose channel is of one process, where parts run apart.
 
     What the one took in, the other would never deliver.
     """
     if parts == WHOLE:
-        return
-    problems = [
+        return ()
+    return [
         Problem(
             file=None,
             line=None,
@@ -113,5 +121,11 @@ def refuse_unshared(desired: Desired, parts: frozenset[Part], resources: Resourc
         for broker in desired.brokers.values()
         if not resources.is_shared(broker)
     ]
-    if problems:
-        raise InvalidManifest(problems)
+
+
+def refusal(
+    parts: frozenset[Part], *, channel: str | None, options: BackendOptions
+) -> Callable[[Desired], Sequence[Problem]]:
+    """Return what tells which brokers these parts cannot run."""
+    resources = Resources(channel=channel, options=options, emit_to=_emit_nowhere)
+    return lambda desired: unshared(desired, parts, resources)

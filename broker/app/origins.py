@@ -1,0 +1,69 @@
+"""Where the objects come from that a mesh runs: files, or a cluster and files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Protocol, Self
+
+from broker.app.making import options
+from broker.kubernetes.cluster import Cluster
+from broker.manifest import Loaded, changes, load
+from broker.mesh.parts import refusal
+from broker.settings import Settings
+from broker.status import Operated
+
+
+class Origin(Protocol):
+    """To be entered before all else, and left after it."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def load(self) -> Loaded:
+        """Return what is to run now. Raises `InvalidManifest`."""
+        ...
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yield each time that `load` may return something else than it did."""
+        ...
+
+    def told(self, mesh: Operated) -> AbstractAsyncContextManager[None]:
+        """Tell where the objects are how the mesh that runs them fares, while entered."""
+        ...
+
+
+class Files:
+    """Manifests in files, which are watched from now on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._changes = changes(settings.paths)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        pass
+
+    async def load(self) -> Loaded:
+        settings = self._settings
+        return await asyncio.to_thread(
+            load, settings.paths, resolve=settings.resolve, domain=settings.cluster_domain
+        )
+
+    def changes(self) -> AsyncIterator[None]:
+        return self._changes
+
+    def told(self, mesh: Operated) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
+def origin_of(settings: Settings) -> Origin:
+    """Return where the objects come from. Blocks, where those are files, until these are seen."""
+    if settings.kubernetes is None:
+        return Files(settings)
+    refuse = refusal(settings.parts, channel=settings.channel, options=options(settings))
+    return Cluster(settings, refuse=refuse)

@@ -1,0 +1,4 @@
+"""The mesh's objects in a Kubernetes cluster: what runs is read there, and told there.
+
+Reading order: ``kinds`` → ``cluster`` → ``statuses``.
+"""
