@@ -1,6 +1,7 @@
 """What a trigger may ask of its deliveries beyond Knative's DeliverySpec.
 
-Everything here is a frozen value. What is secret is kept out of every `repr`.
+Everything here is a frozen value, but for what a file of authorities holds. What is secret is
+kept out of every `repr`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
+
+from broker.tls import CaFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +143,12 @@ class Network:
     ``allowed`` has names of hosts (``*.example.com`` for all below), addresses and networks in
     CIDR notation. ``loopback`` allows the mesh's own machine. ``proxy`` is the URL of an HTTP
     proxy, which connections go through but those to what ``no_proxy`` has, written as
-    ``allowed`` is. ``ca_certs`` is PEM text of the authorities that all of them trust beside the
-    system's.
+    ``allowed`` is. ``ca_certs`` are authorities that all of them trust beside the system's, as
+    their file has them when a connection is made.
     """
 
     allowed: tuple[str, ...] = ()
     loopback: bool = False
     proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
-    ca_certs: str | None = field(default=None, repr=False)
+    ca_certs: CaFile | None = None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from broker.policy import Network
+from broker.tls import CaFile
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -54,6 +55,19 @@ class StorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """The files, all PEM, by which a port speaks TLS.
+
+    ``certificate`` has the port's own, and those between it and the authority; ``client_ca`` the
+    authorities of clients, who have to show a certificate where it is given.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KubernetesSettings:
     """Which objects of a cluster are run, and how the cluster is talked to.
 
@@ -79,7 +93,8 @@ class Settings:
     ``channel`` is the URL of the default channel, which may hold a password, or None for the
     embedded one in ``data_dir``. ``resolve`` maps ``Kind/namespace/name`` to the URL that stands
     for it. A port of 0 takes any that is free; without the ingress, ``port`` is not listened on.
-    ``allow``, ``proxy``, ``no_proxy`` and ``ca_certs`` are those of `Network`.
+    ``allow``, ``proxy``, ``no_proxy`` and ``ca_certs`` are those of `Network`. A port without
+    ``tls`` speaks plain HTTP.
     ``kubernetes`` says which objects of a cluster are run beside those in ``paths``, if any are.
     ``workers`` is the number of processes that take events, this one among them. ``audit_log`` is
     the file in which changes are noted, too.
@@ -92,12 +107,14 @@ class Settings:
     port: int = 8080
     admin_host: str = "127.0.0.1"
     admin_port: int = 8081
+    tls: TlsFiles | None = None
+    admin_tls: TlsFiles | None = None
     channel: str | None = field(default=None, repr=False)
     resolve: Mapping[str, str] = field(default_factory=dict)
     allow: tuple[str, ...] = ()
     proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
-    ca_certs: str | None = field(default=None, repr=False)
+    ca_certs: CaFile | None = None
     retention_age: timedelta = timedelta(days=7)
     retention_bytes: int = 1 << 30
     max_event_bytes: int = 1 << 20

@@ -1,4 +1,4 @@
-"""The certificates and the private key of a Secret: what is wrong with them, and TLS by them."""
+"""Certificates and private keys in PEM: what is wrong with them, and TLS by them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 _CERTIFICATE: Final = re.compile(
@@ -40,7 +42,8 @@ def certificates_fault(pem: str) -> str | None:
 def pair_fault(certificate: str, key: str, *, names: tuple[str, str]) -> tuple[str, str] | None:
     """Return what is wrong with a certificate, which can be read, and its private key, or None.
 
-    ``names`` are their keys in the Secret; the first part is the one that it is wrong with.
+    ``names`` are those of their files, or their keys in the Secret; the first part is the one that
+    it is wrong with.
     """
     of_certificate, of_key = names
     try:
@@ -63,6 +66,72 @@ def expiries(pem: str) -> list[datetime]:
         with suppress(ValueError, IndexError):  # OpenSSL has read it, but it looks at no times
             found.append(_expiry(ssl.PEM_cert_to_DER_cert(each)))
     return found
+
+
+def serial(pem: str) -> str | None:
+    """Return the serial number of the first certificate, as `openssl x509 -serial` prints it."""
+    first = _CERTIFICATE.search(_ascii(pem))
+    if first is None:
+        return None
+    try:
+        return f"{_serial(ssl.PEM_cert_to_DER_cert(first[0])):02X}"
+    except (ValueError, IndexError):  # as of `expiries`
+        return None
+
+
+@dataclass(slots=True, unsafe_hash=True)
+class CaFile:
+    """A file of certificate authorities in PEM, which is read again when it has changed.
+
+    ``pem`` is the text that was good last. Making one reads the file, and raises ValueError where
+    it is none.
+    """
+
+    path: Path
+    pem: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.pem = self._read()
+
+    def read_again(self) -> bool:
+        """Read it again, and return whether it is another text. Raises ValueError as before."""
+        former, self.pem = self.pem, self._read()
+        return self.pem != former
+
+    def _read(self) -> str:
+        pem = read_pem(self.path)
+        fault = certificates_fault(pem)
+        if fault is not None:
+            raise ValueError(f"{self.path} {fault}")
+        return pem
+
+
+def read_pem(path: Path) -> str:
+    """Return the text of that file; raise ValueError saying why it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def server_context(
+    certificate: str, key: str, clients: str | None, *, demand: bool
+) -> ssl.SSLContext:
+    """Return a context for what accepts connections and speaks HTTP/1.1; nothing may have a fault.
+
+    ``clients`` are the authorities of clients in PEM. Where there are any, a client is asked for a
+    certificate, and the handshake fails by one that none of them vouches for; by none at all, if
+    that is a ``demand``.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    _load_pair(context, certificate, key)
+    if clients is not None:
+        context.load_verify_locations(cadata=_ascii(clients))
+        context.verify_mode = ssl.CERT_REQUIRED if demand else ssl.CERT_OPTIONAL
+    return context
 
 
 @lru_cache(maxsize=256)
@@ -125,17 +194,25 @@ def _hint(pem: str) -> str:
 
 
 def _expiry(certificate: bytes) -> datetime:
-    """Return the notAfter of a certificate in DER (RFC 5280, section 4.1)."""
-    ((_, signed),) = _elements(certificate)
-    (_, to_be_signed), *_ = _elements(signed)
-    _, _, _, (_, validity), *_ = (
-        element for element in _elements(to_be_signed) if element[0] != _VERSION
-    )
+    """Return the notAfter of a certificate in DER."""
+    _, _, _, (_, validity), *_ = _fields(certificate)
     _, (kind, time) = _elements(validity)
     text = time.decode("ascii")
     if kind == _UTC_TIME:
         text = ("19" if text >= "50" else "20") + text
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+
+
+def _serial(certificate: bytes) -> int:
+    (_, number), *_ = _fields(certificate)
+    return int.from_bytes(number, "big", signed=True)
+
+
+def _fields(certificate: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield what is signed of a certificate in DER, without its version (RFC 5280, section 4.1)."""
+    ((_, signed),) = _elements(certificate)
+    (_, to_be_signed), *_ = _elements(signed)
+    return (each for each in _elements(to_be_signed) if each[0] != _VERSION)
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:

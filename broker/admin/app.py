@@ -44,12 +44,15 @@ def admin(
     stories: Stories | None,
     audit: AuditLog,
     set_log_level: SetLevel,
+    known_clients_only: bool = False,
 ) -> Starlette:
     """Return the application of the admin port.
 
     Set ``closing`` when the server is to stop: it ends the streams that clients follow, which
     the server would otherwise wait for. What is sent or edited over it goes through the ``door`` of
     the data port. What is changed by it is in ``audit``; ``stories`` are None where none are kept.
+    Of a client without a certificate, only probes are answered where it is for
+    ``known_clients_only``.
     """
     routes = _Routes(mesh, metrics, closing)
     letters = DeadLetterRoutes(mesh)
@@ -94,7 +97,7 @@ def admin(
             Route(f"{trigger}/parked/skip", parked.skip, methods=["POST"]),
         ],
         middleware=[
-            Middleware(Guard),
+            Middleware(Guard, known_clients_only=known_clients_only),
             Middleware(Audited, audit=audit, reading={f"{broker}/explain"}),
         ],
         exception_handlers={

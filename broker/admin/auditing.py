@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.admin.clients import client_certificate
 from broker.admin.models import USER_HEADER
 from broker.observe.audit import AuditLog, Change, Detail, Outcome, Who
 
@@ -97,6 +98,7 @@ def _who(scope: Scope) -> Who:
     claimed, forwarded = headers.get(USER_HEADER), headers.get(_FORWARDED)
     return Who(
         peer=None if client is None else client[0],
+        certificate=client_certificate(scope),
         claimed=None if claimed is None else unquote(claimed)[:_MOST],
         forwarded=None if forwarded is None else forwarded[:_MOST],
     )

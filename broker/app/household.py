@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Self
 
+from broker.app.certificates import PortCertificate
 from broker.app.making import Made
 from broker.app.serving import Port, served
 from broker.errors import ChannelUnavailable
@@ -71,7 +72,9 @@ class Household:
         await asyncio.gather(*(each.set_log_level(level) for each in self._workers))
 
     @asynccontextmanager
-    async def open(self, listener: socket.socket) -> AsyncIterator[Port]:
+    async def open(
+        self, listener: socket.socket, tls: PortCertificate | None
+    ) -> AsyncIterator[Port]:
         """Take events from whoever comes to the listener, while the context lasts.
 
         Workers beyond those that were asked for only deliver what is left in their shards.
@@ -80,10 +83,10 @@ class Household:
         producers, door = self._made.producers, self._made.door
         linger = self._settings.drain_timeout
         if not others:
-            async with served(producers, listener, linger=linger, door=door) as port:
+            async with served(producers, listener, linger=linger, door=door, tls=tls) as port:
                 yield port
             return
-        async with served(producers, None, linger=linger, door=door) as port:
+        async with served(producers, None, linger=linger, door=door, tls=tls) as port:
             with Connections(listener, port.take, others) as connections:
                 port.on_close(connections.close)
                 yield port

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from starlette.applications import Starlette
 
+from broker.app.certificates import Authorities, PortCertificate, Renewed
 from broker.callbacks import Callbacks
 from broker.channels.shard import Upstream
 from broker.ingress import Door, ingress
@@ -61,6 +62,9 @@ class Made:
     callbacks: Callbacks
     door: Door
     producers: Starlette
+    tls: PortCertificate | None
+    admin_tls: PortCertificate | None
+    renewed: Sequence[Renewed]
 
     @classmethod
     def of(
@@ -72,7 +76,10 @@ class Made:
         processes: int = 1,
         upstream: Upstream | None = None,
     ) -> Self:
-        """Return the one of that ``number`` among so many ``processes``."""
+        """Return the one of that ``number`` among so many ``processes``.
+
+        Raises a `CemeshError` where a certificate is of no use.
+        """
         metrics, callbacks = Metrics(), Callbacks()
         traces = tracing_of(os.environ)
         kept = keeping(settings, processes)
@@ -100,6 +107,12 @@ class Made:
             watch=watch,
             tracer=traces,
         )
+        tls = admin_tls = None
+        if settings.tls is not None and Part.INGRESS in parts:
+            tls = PortCertificate("data", settings.tls, metrics.expiring)
+        if settings.admin_tls is not None and number == 0:
+            admin_tls = PortCertificate("admin", settings.admin_tls, metrics.expiring)
+        trusted = None if settings.ca_certs is None else Authorities(settings.ca_certs)
         return cls(
             mesh=mesh,
             metrics=metrics,
@@ -108,6 +121,9 @@ class Made:
             callbacks=callbacks,
             door=door,
             producers=ingress(door, callbacks=callbacks, receiver=mesh.receiver),
+            tls=tls,
+            admin_tls=admin_tls,
+            renewed=list(filter(None, (tls, admin_tls, trusted))),
         )
 
 

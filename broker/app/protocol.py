@@ -1,18 +1,25 @@
-"""uvicorn's HTTP protocol over httptools, with two things put right.
+"""uvicorn's HTTP protocol over httptools, with three things put right.
 
 * **An offered upgrade is declined, not half accepted.** The parser ends a request that offers
   one (``Upgrade: h2c``, as Java's client and ``curl --http2`` do) at its head: the application
   sees no body, so an event would be stored without its data.
 * **A head is bounded.** uvicorn gathers one of any size before it asks the application.
+* **A client that rests over TLS does not hold the end up.** A connection is closed once the client
+  has agreed to that, and one that rests, as in a pool, does not read.
+
+And the application knows by which certificate a client has proved who it is.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from broker.admin.clients import CLIENT_CERTIFICATE
 
 MAX_HEAD_BYTES: Final = 128 << 10
 """Twice what an event may take on the wire and has to be forwarded (64 KiB, headers included)."""
@@ -22,7 +29,12 @@ _TOO_LARGE: Final = (
     b"content-length: 0\r\nconnection: close\r\n\r\n"
 )
 _LINGER: Final = 1.0
-"""Seconds in which a client that is refused while it sends can still read why."""
+"""Seconds in which a client that is refused while it sends can still read why, and one that rests
+can agree to the end.
+"""
+
+
+_SHORT: Final = {"commonName": "CN", "organizationName": "O", "organizationalUnitName": "OU"}
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -33,6 +45,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower, as uvicorn's
+        super().connection_made(transport)
+        shown = transport.get_extra_info("peercert")
+        if shown:
+            self.app_state = {**self.app_state, CLIENT_CERTIFICATE: _subject(shown)}
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        is_resting = self.transport.is_closing() and not self.transport.get_write_buffer_size()
+        if is_resting and self.transport.get_extra_info("ssl_object") is not None:
+            self.loop.call_later(_LINGER, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -86,6 +110,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._refused = True
         self.transport.write(_TOO_LARGE)
         self.loop.call_later(_LINGER, self.transport.close)
+
+
+def _subject(certificate: dict[str, Any]) -> str:
+    """Return whose it is, by what `ssl` tells of a certificate: ``CN=…, O=…``."""
+    parts = [part for each in certificate.get("subject", ()) for part in each]
+    return ", ".join(f"{_SHORT.get(name, name)}={value}" for name, value in reversed(parts))
 
 
 def _without_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:

@@ -14,6 +14,7 @@ from typing import Final
 import uvloop
 
 from broker.admin.app import admin
+from broker.app.certificates import kept_fresh
 from broker.app.following import Audited, follow, tell
 from broker.app.household import Household
 from broker.app.making import Made, collect_rarely, hurried_interpreter, options
@@ -23,7 +24,7 @@ from broker.manifest import Loaded, changes, load
 from broker.mesh.parts import processes
 from broker.observe.audit import AuditLog
 from broker.observe.logging import configure
-from broker.settings import WHOLE, Part, Settings
+from broker.settings import WHOLE, Part, Settings, TlsFiles
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
@@ -78,6 +79,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         stories=household.stories,
         audit=audit,
         set_log_level=household.set_log_level,
+        known_clients_only=made.admin_tls is not None and made.admin_tls.demands,
     )
     taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []
     async with AsyncExitStack() as running:
@@ -89,20 +91,25 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         admin_port = running.enter_context(listening(settings.admin_host, settings.admin_port))
         await running.enter_async_context(made.mesh)
         await running.enter_async_context(household)
-        await running.enter_async_context(served(operators, admin_port, linger=_OPERATORS_LINGER))
+        await running.enter_async_context(kept_fresh(made.renewed))
+        await running.enter_async_context(
+            served(operators, admin_port, linger=_OPERATORS_LINGER, tls=made.admin_tls)
+        )
         running.callback(closing.set)
         await household.mesh.apply(loaded.desired)
         household.mesh.manifests = loaded.manifests
         if made.stories is not None:  # now that nobody else has the data directory
             await running.enter_async_context(made.stories)
         await audited.started()
-        ports = [await running.enter_async_context(household.open(each)) for each in data_ports]
+        ports = [
+            await running.enter_async_context(household.open(each, made.tls)) for each in data_ports
+        ]
         hurry += [port.break_off for port in ports]
         _welcome(
             settings,
             loaded.desired,
-            [url(each) for each in data_ports],
-            url(admin_port),
+            [url(each, tls=made.tls is not None) for each in data_ports],
+            url(admin_port, tls=made.admin_tls is not None),
             processes=count,
         )
         collect_rarely()
@@ -180,7 +187,7 @@ def _welcome(
     called = [each.path for each in desired.sources.values() if each.receives]
     lines += [f"  call sources at {port}{path}" for port in data_ports for path in called]
     lines += [f"  console         {admin_port}/"]
-    lines += [f"  admin port      {admin_port} (asks nobody who they are)"]
+    lines += [f"  admin port      {admin_port} ({_asked(settings.admin_tls)})"]
     if whole or settings.channel:
         lines += [f"  data            {settings.data}"]
     if Part.DISPATCHER in settings.parts:
@@ -188,6 +195,13 @@ def _welcome(
     lines += ["  Ctrl-C stops it: what is under way is finished, what waits is kept"]
     sys.stderr.writelines(f"{line}\n" for line in lines)
     sys.stderr.flush()
+
+
+def _asked(tls: TlsFiles | None) -> str:
+    """Return whom the admin port answers."""
+    if tls is None or tls.client_ca is None:
+        return "asks nobody who they are"
+    return "asks for a certificate"
 
 
 def _destinations(settings: Settings) -> str:

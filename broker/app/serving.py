@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Final, cast
@@ -13,10 +14,17 @@ from typing import Final, cast
 import uvicorn
 from starlette.applications import Starlette
 
+from broker.app.certificates import PortCertificate
 from broker.app.events import EventProtocol
 from broker.app.protocol import HttpProtocol
 from broker.errors import CemeshError
 from broker.ingress import Door
+from broker.workers.connections import Connections
+
+_log: Final = logging.getLogger("cemesh.tls")
+
+_HANDSHAKE: Final = 15.0
+"""Seconds that a client's handshake may take."""
 
 _KEEP_ALIVE: Final = timedelta(seconds=75)
 """How long a client's connection may rest: longer than clients keep theirs, so that it is they
@@ -48,17 +56,19 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, *, tls: bool = False) -> str:
     """Return the base URL of what listens there."""
+    scheme = "https" if tls else "http"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class Port:
-    """An application that is served."""
+    """An application that is served, by TLS where it has a certificate."""
 
-    def __init__(self, server: _Server) -> None:
+    def __init__(self, server: _Server, tls: PortCertificate | None) -> None:
         self._server = server
+        self._tls = tls
         self._on_close: list[Callable[[], None]] = []
         self._taking: set[asyncio.Task[None]] = set()
 
@@ -73,9 +83,23 @@ class Port:
         return True
 
     async def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):  # the client has gone
-            loop = asyncio.get_running_loop()
-            await loop.connect_accepted_socket(self._server.protocol, connection)
+        loop, tls = asyncio.get_running_loop(), self._tls
+        try:
+            if tls is None:
+                await loop.connect_accepted_socket(self._server.protocol, connection)
+                return
+            _, protocol = await loop.connect_accepted_socket(
+                self._server.protocol,
+                connection,
+                ssl=tls.context,
+                ssl_handshake_timeout=_HANDSHAKE,
+            )
+        except OSError as error:  # the client has gone, or cannot agree with us on TLS
+            _log.debug("connection not taken", extra={"why": str(error)})
+            return
+        if self._server.should_exit:
+            # It came too late to be among those that uvicorn told so.
+            cast("HttpProtocol", protocol).shutdown()
 
     def on_close(self, call: Callable[[], None]) -> None:
         """Have this called when it is to take no more requests."""
@@ -114,21 +138,34 @@ def configured(app: Starlette, *, linger: timedelta, door: Door | None = None) -
 
 @asynccontextmanager
 async def served(
-    app: Starlette, listener: socket.socket | None, *, linger: timedelta, door: Door | None = None
+    app: Starlette,
+    listener: socket.socket | None,
+    *,
+    linger: timedelta,
+    door: Door | None = None,
+    tls: PortCertificate | None = None,
 ) -> AsyncIterator[Port]:
     """Serve the application while the context lasts: to whoever comes to the ``listener``, if any.
 
-    Where there is a ``door``, events go through it, and only the rest to the application. At the
-    end of the context, or when it is closed before, the listener closes, and requests under way
-    have ``linger`` to be answered.
+    Where there is a ``door``, events go through it, and only the rest to the application. With
+    ``tls``, each connection has the certificate as it is when it is accepted. At the end of the
+    context, or when it is closed before, the listener closes, and requests under way have
+    ``linger`` to be answered.
     """
     server = _Server(configured(app, linger=linger, door=door))
     refused: CemeshError | None = None
+    # uvicorn's own listeners have one context for good.
+    by_uvicorn = [] if listener is None or tls is not None else [listener]
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(server.serve(sockets=[listener] if listener else []))
+        tasks.create_task(server.serve(sockets=by_uvicorn))
         await server.ready.wait()
+        port = Port(server, tls)
         try:
-            yield Port(server)
+            with ExitStack() as accepting:
+                if listener is not None and tls is not None:
+                    connections = accepting.enter_context(Connections(listener, port.take, ()))
+                    port.on_close(connections.close)
+                yield port
         except CemeshError as error:
             refused = error  # raised below: the group would wrap it, and nobody would know it
         finally:

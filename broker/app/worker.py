@@ -1,6 +1,7 @@
 """A worker: takes events that the first process hands it, into a shard of its own.
 
-It is told what to run, reads no files, and ends when the first process does.
+It is told what to run, reads no files but those of certificates, and ends when the first process
+does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import replace
 
 import uvloop
 
+from broker.app.certificates import kept_fresh
 from broker.app.making import Made, collect_rarely, hurried_interpreter
 from broker.app.serving import Port, served
 from broker.channels.causes import causes_of
@@ -75,12 +77,14 @@ class _Worker:
             if self._made.stories is not None:
                 await running.enter_async_context(self._made.stories)
             await running.enter_async_context(self._mesh)
+            await running.enter_async_context(kept_fresh(self._made.renewed))
             self._port = port = await running.enter_async_context(
                 served(
                     self._made.producers,
                     None,
                     linger=self._settings.drain_timeout,
                     door=self._made.door,
+                    tls=self._made.tls,
                 )
             )
             await self._link.open(end)

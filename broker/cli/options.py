@@ -178,7 +178,7 @@ def network_options(command: Decorated) -> Decorated:
         envvar="CEMESH_CA_CERTS",
         show_envvar=True,
         help="Trust the certificate authorities of this file (PEM), too, wherever deliveries lead "
-        "by TLS. Read once, at the start.",
+        "by TLS. Read again when it changes.",
     )
     no_proxy = click.option(
         "--no-proxy",

@@ -24,7 +24,9 @@ from broker.cli.options import (
     resolve_option,
     story_options,
 )
-from broker.settings import LogFormat, LogLevel, Part, Settings, StorySettings
+from broker.cli.tlsoptions import admin_tls_options, data_tls_options
+from broker.settings import LogFormat, LogLevel, Part, Settings, StorySettings, TlsFiles
+from broker.tls import CaFile
 
 _EXIT_CODES = """
       0  stopped when asked to (SIGINT, SIGTERM), with nothing left under way
@@ -54,7 +56,9 @@ _channel = channel_option(
 )
 @manifest_paths
 @data_address
+@data_tls_options
 @admin_address
+@admin_tls_options
 @_channel
 @resolve_option
 @max_event_size_option
@@ -68,8 +72,10 @@ def ingress(
     paths: tuple[Path, ...],
     host: str,
     port: int,
+    tls: TlsFiles | None,
     admin_host: str,
     admin_port: int,
+    admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
     max_event_size: int,
@@ -92,8 +98,10 @@ def ingress(
             parts=frozenset({Part.INGRESS}),
             host=host,
             port=port,
+            tls=tls,
             admin_host=admin_host,
             admin_port=admin_port,
+            admin_tls=admin_tls,
             channel=channel,
             resolve=dict(resolve),
             max_event_bytes=max_event_size,
@@ -123,6 +131,7 @@ def ingress(
 )
 @manifest_paths
 @admin_address
+@admin_tls_options
 @_channel
 @resolve_option
 @network_options
@@ -136,12 +145,13 @@ def dispatcher(
     paths: tuple[Path, ...],
     admin_host: str,
     admin_port: int,
+    admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
     allow: tuple[str, ...],
     proxy: str | None,
     no_proxy: tuple[str, ...],
-    ca_certs: str | None,
+    ca_certs: CaFile | None,
     drain_timeout: timedelta,
     log_format: LogFormat,
     log_level: LogLevel,
@@ -162,6 +172,7 @@ def dispatcher(
             parts=frozenset({Part.DISPATCHER}),
             admin_host=admin_host,
             admin_port=admin_port,
+            admin_tls=admin_tls,
             channel=channel,
             resolve=dict(resolve),
             allow=allow,
@@ -195,6 +206,7 @@ def dispatcher(
 )
 @manifest_paths_if_any
 @admin_address
+@admin_tls_options
 @_channel
 @resolve_option
 @story_options
@@ -207,6 +219,7 @@ def sources(
     paths: tuple[Path, ...],
     admin_host: str,
     admin_port: int,
+    admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
     log_format: LogFormat,
@@ -233,6 +246,7 @@ def sources(
             parts=frozenset({Part.SOURCES}),
             admin_host=admin_host,
             admin_port=admin_port,
+            admin_tls=admin_tls,
             channel=channel,
             resolve=dict(resolve),
             log_format=log_format,

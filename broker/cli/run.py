@@ -20,8 +20,10 @@ from broker.cli.options import (
     resolve_option,
     story_options,
 )
+from broker.cli.tlsoptions import admin_tls_options, data_tls_options
 from broker.cli.values import Duration, Size
-from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings, StorySettings
+from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings, StorySettings, TlsFiles
+from broker.tls import CaFile
 
 
 @click.command(
@@ -57,7 +59,9 @@ from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings, StorySett
     help="Where the embedded channel keeps its events.",
 )
 @data_address
+@data_tls_options
 @admin_address
+@admin_tls_options
 @channel_option(
     "Channel of the brokers that ask for none: kafka://HOST:PORT, or amqp://HOST:PORT. "
     "Default: the embedded one, in the data dir."
@@ -103,14 +107,16 @@ def run(
     data_dir: Path,
     host: str,
     port: int,
+    tls: TlsFiles | None,
     admin_host: str,
     admin_port: int,
+    admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
     allow: tuple[str, ...],
     proxy: str | None,
     no_proxy: tuple[str, ...],
-    ca_certs: str | None,
+    ca_certs: CaFile | None,
     retention_age: timedelta,
     retention_size: int,
     max_event_size: int,
@@ -132,8 +138,10 @@ def run(
         data_dir=data_dir,
         host=host,
         port=port,
+        tls=tls,
         admin_host=admin_host,
         admin_port=admin_port,
+        admin_tls=admin_tls,
         channel=channel,
         resolve=dict(resolve),
         allow=allow,

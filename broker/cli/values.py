@@ -10,6 +10,8 @@ from typing import Final
 import click
 from click.core import ParameterSource
 
+from broker.tls import CaFile
+
 _UNITS: Final = {
     "ms": timedelta(milliseconds=1),
     "s": timedelta(seconds=1),
@@ -155,20 +157,18 @@ class ProxyUrl(click.ParamType[str]):
         return text
 
 
-class Authorities(click.ParamType[str]):
-    """A file of certificates, taken for what it holds."""
+class Authorities(click.ParamType[CaFile]):
+    """A file of certificate authorities."""
 
     name = "file"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        from sinks.http.tls import read_authorities
-
+    ) -> CaFile:
         try:
-            return read_authorities(Path(str(value)))
+            return CaFile(Path(str(value)))
         except ValueError as error:
-            self.fail(f"{value} {error}", param, ctx)
+            self.fail(str(error), param, ctx)
 
 
 class Address(click.ParamType[tuple[str, int]]):

@@ -38,12 +38,14 @@ Detail = str | int | Sequence[str]
 class Who:
     """Who asked for a change, as far as the mesh can know.
 
-    ``peer`` is the address of the connection; ``claimed`` the login name and host that the command
-    line gives, and ``forwarded`` the user that a proxy before the admin port names: what they say,
-    the mesh cannot verify.
+    ``peer`` is the address of the connection, ``certificate`` the subject of the one that the
+    client has proved to have. ``claimed`` is the login name and host that the command line gives,
+    and ``forwarded`` the user that a proxy before the admin port names: what they say, the mesh
+    cannot verify.
     """
 
     peer: str | None = None
+    certificate: str | None = None
     claimed: str | None = None
     forwarded: str | None = None
 
@@ -97,6 +99,7 @@ class AuditLog:
 def _fields(change: Change) -> dict[str, Detail]:
     who = {
         "peer": change.who.peer,
+        "certificate": change.who.certificate,
         "claimed_user": change.who.claimed,
         "forwarded_user": change.who.forwarded,
     }

@@ -235,6 +235,13 @@ WORKER: Final = Family(
 BUILD: Final = Family(
     name="cemesh_build_info", kind="gauge", help="1, of what is running.", labels=["version"]
 )
+CERTIFICATE: Final = Family(
+    name="cemesh_certificate_expiry_timestamp_seconds",
+    kind="gauge",
+    unit="seconds",
+    help="Until when the certificate is valid that a port shows, in Unix time; of ports with TLS.",
+    labels=["port"],
+)
 
 FAMILIES: Final[Mapping[str, Family]] = {
     each.name: each for each in list(globals().values()) if isinstance(each, Family)

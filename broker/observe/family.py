@@ -83,6 +83,7 @@ LABELS: Final[Mapping[str, Label]] = {
     "kind": Label(help="the kind of the source"),
     "origin": Label(help="how events came in", values=get_args(OriginKind)),
     "outcome": Label(help="what became of an attempt", values=get_args(AttemptOutcome)),
+    "port": Label(help="which of the two it is", values=("data", "admin")),
     "reason": Label(help="why a request was refused", values=get_args(Reason)),
     "source": Label(help="namespace/name"),
     "state": Label(

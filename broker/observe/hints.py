@@ -22,6 +22,10 @@ HINTS: Final[Mapping[str, str]] = {
     "watching failed": "report it with the traceback",
     "stories begun anew": "nothing; no event is in it. Look at the disk",
     "stories not kept": "make room on the disk, or see to what why says",
+    # certificates
+    "certificate not taken up": "see why; the former one is shown until the files are right",
+    "certificate expired": "renew it; no client takes it",
+    "authorities not taken up": "see why; the former ones are trusted until the file is right",
     # traces
     "traces not taken, and dropped until they are": (
         "see to the collector, and to OTEL_EXPORTER_OTLP_ENDPOINT"

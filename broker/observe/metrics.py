@@ -24,6 +24,7 @@ from broker.observe.books import books, processes
 from broker.observe.families import (
     ATTEMPT,
     ATTEMPTS,
+    CERTIFICATE,
     CHANNEL,
     END_TO_END,
     FAMILIES,
@@ -43,9 +44,14 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own. A `broker.ports.Watcher`."""
+    """The metrics of one process, in a registry of their own. A `broker.ports.Watcher`.
+
+    ``expiring`` is until when the certificate of each port that has one is valid: whoever reads
+    certificates keeps it.
+    """
 
     def __init__(self) -> None:
+        self.expiring: dict[str, datetime] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._incoming = Incoming()
@@ -83,6 +89,9 @@ class Metrics:
         now = datetime.now(UTC)
         lines = chain(
             processes(status),
+            CERTIFICATE.lines(
+                ([port], expires.timestamp()) for port, expires in sorted(self.expiring.items())
+            ),
             books(status, now),
             _counted(counts, _Here(status)),
             sources(status.sources, now),

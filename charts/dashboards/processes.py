@@ -97,8 +97,16 @@ PROCESSES: Final = Row(
                     expr="max by (instance) (cemesh_manifest_problems{OF})",
                     legend="manifest problems",
                 ),
+                Query(
+                    expr=(
+                        "min by (instance)"
+                        " (cemesh_certificate_expiry_timestamp_seconds{OF} - time())"
+                    ),
+                    legend="certificates valid for",
+                    unit="s",
+                ),
             ],
-            runbooks=["CemeshProcessDown", "CemeshManifestsRefused"],
+            runbooks=["CemeshProcessDown", "CemeshManifestsRefused", "CemeshCertificateExpires"],
             width=8,
         ),
     ],

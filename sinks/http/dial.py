@@ -46,8 +46,11 @@ class Dial:
         context = None
         if origin.tls:
             route = origin.route
+            of_all = route.network.ca_certs
             context = tls_context(
-                route.network.ca_certs, route.ca_certs, certificate=route.certificate
+                None if of_all is None else of_all.pem,
+                route.ca_certs,
+                certificate=route.certificate,
             )
         addresses = await self._addresses()
         share = min(within / len(addresses), _LONGEST)

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from broker.policy import ClientCertificate
@@ -41,19 +40,6 @@ def tls_context(
 def _trust(context: ssl.SSLContext, ca_certs: str) -> None:
     # Bundles carry comments between the certificates, and not always in ASCII.
     context.load_verify_locations(cadata=ca_certs.encode("ascii", "replace").decode("ascii"))
-
-
-def read_authorities(path: Path) -> str:
-    """Return the PEM text in that file; raise ValueError saying what is wrong with the file."""
-    try:
-        text = path.read_text(encoding="ascii", errors="replace")
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    try:
-        _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), text)
-    except (ssl.SSLError, ValueError):
-        raise ValueError("is not certificates in PEM format") from None
-    return text
 
 
 def certificate_fault(certificate: ClientCertificate) -> str | None:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from broker.policy import ClientCertificate
+from broker.tls import CaFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,12 @@ class Certificates:
     authority: str
     server: ssl.SSLContext
     client: ClientCertificate
+
+    def ca_file(self, folder: Path) -> CaFile:
+        """Write the authority into a file in that folder."""
+        path = folder / "authority.pem"
+        path.write_text(self.authority)
+        return CaFile(path)
 
 
 def make_certificates(*names: str) -> Certificates:

@@ -223,16 +223,17 @@ def test_authorities_to_trust_are_read_from_their_file(
     assert (by_option.exit_code, by_variable.exit_code) == (0, 0)
     assert found is not None
     assert found == app.settings
-    assert (found.network.ca_certs or "").count("BEGIN CERTIFICATE") == 2
+    assert found.network.ca_certs is not None
+    assert found.network.ca_certs.pem.count("BEGIN CERTIFICATE") == 2
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("none", "is not certificates in PEM format"),
-        ("", "is not certificates in PEM format"),
-        ("-----BEGIN CERTIFICATE-----\nsesame\n", "is not certificates in PEM format"),
+        ("none", "holds no certificates in PEM format"),
+        ("", "holds no certificates in PEM format"),
+        ("-----BEGIN CERTIFICATE-----\nsesame\n", "holds no certificates in PEM format"),
     ],
 )
 def test_authorities_that_cannot_be_read_are_wrong_usage(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -638,9 +639,11 @@ async def test_tls_trusts_the_authority_that_was_added(client: HttpClient) -> No
         assert subscriber.received[0].body == bytes(100_000)
 
 
-async def test_tls_trusts_what_all_trust_and_what_was_added_beside_it(client: HttpClient) -> None:
+async def test_tls_trusts_what_all_trust_and_what_was_added_beside_it(
+    client: HttpClient, tmp_path: Path
+) -> None:
     of_all, added = make_certificates(), make_certificates()
-    network = Network(loopback=True, ca_certs=of_all.authority)
+    network = Network(loopback=True, ca_certs=of_all.ca_file(tmp_path))
     route = Route(ca_certs=added.authority, network=network)
     for certificates in (of_all, added):
         async with Subscriber(tls=certificates.server) as subscriber:

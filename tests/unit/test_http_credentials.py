@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
@@ -337,7 +338,7 @@ async def test_sinks_that_are_left_ask_for_nothing_more(
 
 
 async def test_a_token_endpoint_is_trusted_by_what_all_trust_and_not_by_the_subscribers_own(
-    sinks: HttpSinks, subscriber: Subscriber
+    sinks: HttpSinks, subscriber: Subscriber, tmp_path: Path
 ) -> None:
     certificates = make_certificates()
     async with Subscriber(tls=certificates.server) as endpoint:
@@ -346,7 +347,7 @@ async def test_a_token_endpoint_is_trusted_by_what_all_trust_and_not_by_the_subs
             oauth2=client_of(endpoint, token_url=endpoint.url("/token", host="localhost"))
         )
         target = Target(url=subscriber.url("/events"), ca_certs=certificates.authority)
-        by_all = Network(loopback=True, ca_certs=certificates.authority)
+        by_all = Network(loopback=True, ca_certs=certificates.ca_file(tmp_path))
 
         not_trusted = await sinks.sink(target, options(credentials)).attempt(EVENT)
         trusted = await sinks.sink(target, options(credentials, network=by_all)).attempt(EVENT)
