@@ -73,7 +73,7 @@ format: $(VENV)/.ready-to-test ## put the code into its one format, with the saf
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The second lock is held to the first, so that what is tested is what is run.
+# The locks are held to the first, so that what is tested is what is run, also in the container image.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate $(UPGRADE) pyproject.toml
 
@@ -81,6 +81,8 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 lock: $(VENV)/.ready-to-test ## bring the locks in step with pyproject.toml (UPGRADE=--upgrade: take newer versions)
 	$(BIN)/$(LOCK) --group build --output-file requirements.lock
 	$(BIN)/$(LOCK) --all-extras --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(BIN)/$(LOCK) --all-extras --group image --constraints requirements-dev.lock --output-file image/packages.lock
+	$(BIN)/$(LOCK:pyproject.toml=) --group image-tools --constraints requirements-dev.lock --output-file image/tools.lock
 
 .PHONY: clean
 clean: ## remove what the other targets made, .venv included
