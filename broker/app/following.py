@@ -1,21 +1,22 @@
-"""Keeps the mesh in step with its files until it is told to stop."""
+"""Keeps the mesh in step with its manifests until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
+from broker.app.origins import Origin
 from broker.errors import CemeshError, InvalidManifest, Problem
-from broker.manifest import load
 from broker.observe.audit import AuditLog, Change
-from broker.settings import Settings
 from broker.status import Manifests
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
+
+T = TypeVar("T")
 
 _RETRY: Final = timedelta(seconds=2)
 """How long until a good change that the mesh could not take up is tried again."""
@@ -73,23 +74,34 @@ def _unheard(_: Desired) -> None:
     pass
 
 
+async def unless(stopping: asyncio.Event, work: Coroutine[object, object, T]) -> T | None:
+    """Return what comes of the work, or None where it is to stop before, which breaks it off."""
+    working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, stopped):
+            task.cancel()
+        await asyncio.wait([working, stopped])
+
+
 async def follow(
-    settings: Settings,
+    origin: Origin,
     mesh: Changeable,
-    changed: AsyncIterator[None],
     stopping: asyncio.Event,
     audited: Audited,
     *,
     taken_up: Callable[[Desired], None] = _unheard,
 ) -> None:
-    """Apply every good change of the files; tell of every bad one, which changes nothing.
+    """Apply every good change of the manifests; tell of every bad one, which changes nothing.
 
     ``taken_up`` is called with what the mesh runs from then on.
     """
     news = asyncio.Event()
 
     async def watch() -> None:
-        async for _ in changed:
+        async for _ in origin.changes():
             news.set()
 
     async def wait_for_stop() -> None:
@@ -102,7 +114,7 @@ async def follow(
         await news.wait()
         while not stopping.is_set():
             news.clear()
-            is_done = await _reload(settings, mesh, audited, taken_up)
+            is_done = await _reload(origin, mesh, audited, taken_up)
             if not is_done:
                 asyncio.get_running_loop().call_later(_RETRY.total_seconds(), news.set)
             await news.wait()
@@ -111,12 +123,12 @@ async def follow(
 
 
 async def _reload(
-    settings: Settings, mesh: Changeable, audited: Audited, taken_up: Callable[[Desired], None]
+    origin: Origin, mesh: Changeable, audited: Audited, taken_up: Callable[[Desired], None]
 ) -> bool:
     """Return whether nothing is left to be tried again."""
     try:
-        loaded = await asyncio.to_thread(load, settings.paths, resolve=settings.resolve)
-        tell(loaded.warnings)
+        loaded = await origin.load()
+        tell((*loaded.problems, *loaded.warnings))
         await mesh.apply(loaded.desired)
     except InvalidManifest as error:
         mesh.problems = error.problems
@@ -129,7 +141,7 @@ async def _reload(
         _log.error("change not taken up", extra={"why": str(error), "again_in": str(_RETRY)})
         await audited.failed(str(error))
         return False
-    mesh.manifests, mesh.problems = loaded.manifests, ()
+    mesh.manifests, mesh.problems = loaded.manifests, loaded.problems
     taken_up(loaded.desired)
     await audited.taken_up(loaded.objects)
     desired = loaded.desired

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from typing import Final
@@ -15,12 +15,13 @@ import uvloop
 
 from broker.admin.app import admin
 from broker.app.certificates import kept_fresh
-from broker.app.following import Audited, follow, tell
+from broker.app.following import Audited, follow, tell, unless
 from broker.app.household import Household
 from broker.app.making import Made, collect_rarely, hurried_interpreter, options
+from broker.app.origins import Origin, origin_of
 from broker.app.serving import listening, served, url
 from broker.errors import CemeshError, InvalidManifest
-from broker.manifest import Loaded, changes, load
+from broker.manifest import Loaded
 from broker.mesh.parts import processes
 from broker.observe.audit import AuditLog
 from broker.observe.logging import configure
@@ -45,22 +46,36 @@ def run(settings: Settings) -> int:
 
 def _start(settings: Settings) -> int:
     configure(settings.log_format, settings.log_level)
-    changed = changes(settings.paths)  # before they are read, so that no change falls between
     try:
-        loaded = load(settings.paths, resolve=settings.resolve)
-    except InvalidManifest as error:
-        sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
-        return REFUSED
-    tell(loaded.warnings)
-    try:
-        uvloop.run(_run(settings, loaded, changed))
+        return uvloop.run(_run(settings))
     except CemeshError as error:
         sys.stderr.write(f"cemesh cannot start: {error}\n")
         return CANNOT_START
+
+
+async def _run(settings: Settings) -> int:
+    stopping = asyncio.Event()
+    async with AsyncExitStack() as running:
+        hurry = running.enter_context(_signals(stopping))
+        origin = await running.enter_async_context(origin_of(settings))
+        try:
+            loaded = await unless(stopping, origin.load())
+        except InvalidManifest as error:
+            sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
+            return REFUSED
+        if loaded is not None:
+            tell((*loaded.problems, *loaded.warnings))
+            await _serve(settings, origin, loaded, stopping, hurry)
     return STOPPED
 
 
-async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None]) -> None:
+async def _serve(
+    settings: Settings,
+    origin: Origin,
+    loaded: Loaded,
+    stopping: asyncio.Event,
+    hurry: list[Callable[[], None]],
+) -> None:
     count = 1
     if settings.parts == WHOLE:
         count = processes(
@@ -68,7 +83,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         )
     made = Made.of(settings, parts=settings.parts, processes=count)
     household = Household(made, settings, range(1, count))
-    stopping, closing = asyncio.Event(), asyncio.Event()
+    closing = asyncio.Event()
     audit = _audit_log(settings)
     audited = Audited(audit, loaded.objects)
     operators = admin(
@@ -83,7 +98,6 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
     )
     taking_events = [(settings.host, settings.port)] if Part.INGRESS in settings.parts else []
     async with AsyncExitStack() as running:
-        hurry = running.enter_context(_signals(stopping))
         hurry.append(household.hurry)
         if made.traces is not None:
             running.push_async_callback(made.traces.close, settings.drain_timeout)
@@ -97,7 +111,8 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         )
         running.callback(closing.set)
         await household.mesh.apply(loaded.desired)
-        household.mesh.manifests = loaded.manifests
+        household.mesh.manifests, household.mesh.problems = loaded.manifests, loaded.problems
+        await running.enter_async_context(origin.told(household.mesh))
         if made.stories is not None:  # now that nobody else has the data directory
             await running.enter_async_context(made.stories)
         await audited.started()
@@ -114,7 +129,7 @@ async def _run(settings: Settings, loaded: Loaded, changed: AsyncIterator[None])
         )
         collect_rarely()
         forget = made.metrics.keep_to
-        await follow(settings, household.mesh, changed, stopping, audited, taken_up=forget)
+        await follow(origin, household.mesh, stopping, audited, taken_up=forget)
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
         for port in ports:
             port.close()

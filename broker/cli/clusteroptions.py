@@ -37,11 +37,12 @@ def kubernetes_options(command: Decorated) -> Decorated:
     return decorated
 
 
-def require_paths(ctx: click.Context, paths: tuple[Path, ...]) -> None:
-    """Refuse a command without PATHS as click itself does."""
-    if not paths:
-        [argument] = [each for each in ctx.command.params if each.name == "paths"]
-        raise click.MissingParameter(ctx=ctx, param=argument)
+def require_paths(
+    ctx: click.Context, paths: tuple[Path, ...], kubernetes: KubernetesSettings | None
+) -> None:
+    """Refuse a command that has nothing to run as click refuses one without its arguments."""
+    if not paths and kubernetes is None:
+        raise click.UsageError("Missing argument 'PATHS...': name manifests, or --kubernetes.", ctx)
 
 
 def _address(_: click.Context, param: click.Parameter, text: str | None) -> str | None:
@@ -115,5 +116,14 @@ _OPTIONS = (
         envvar="KUBECONFIG",
         show_envvar=True,
         help="Which cluster is meant, and who we are there. Default: the one around this pod.",
+    ),
+    click.option(
+        "--cluster-domain",
+        metavar="DOMAIN",
+        default="cluster.local",
+        show_default=True,
+        envvar="CEMESH_CLUSTER_DOMAIN",
+        show_envvar=True,
+        help="The DNS domain in which a ref of a Service is looked up.",
     ),
 )

@@ -26,23 +26,10 @@ DEFAULT_BROKER: Final = "default/default"
 
 
 def manifest_paths(command: Decorated) -> Decorated:
-    """Add the argument ``PATHS`` of a command that runs manifests."""
-    return _paths(required=True)(command)
-
-
-def manifest_paths_if_any(command: Decorated) -> Decorated:
-    """Add it to a command that does something else without it."""
-    return _paths(required=False)(command)
-
-
-def _paths(*, required: bool) -> Callable[[Decorated], Decorated]:
+    """Add the argument ``PATHS`` of a command that can do without."""
     return click.argument(
-        "paths",
-        nargs=-1,
-        required=required,
-        envvar="CEMESH_PATHS",
-        type=click.Path(path_type=Path),
-    )
+        "paths", nargs=-1, envvar="CEMESH_PATHS", type=click.Path(path_type=Path)
+    )(command)
 
 
 def admin_address(command: Decorated) -> Decorated:

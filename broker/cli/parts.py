@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import click
 
+from broker.cli.clusteroptions import kubernetes_options, require_paths
 from broker.cli.help import Command
 from broker.cli.installed import list_sources
 from broker.cli.options import (
@@ -17,7 +18,6 @@ from broker.cli.options import (
     drain_timeout_option,
     log_options,
     manifest_paths,
-    manifest_paths_if_any,
     max_event_size_option,
     network_options,
     output_option,
@@ -25,7 +25,15 @@ from broker.cli.options import (
     story_options,
 )
 from broker.cli.tlsoptions import admin_tls_options, data_tls_options
-from broker.settings import LogFormat, LogLevel, Part, Settings, StorySettings, TlsFiles
+from broker.settings import (
+    KubernetesSettings,
+    LogFormat,
+    LogLevel,
+    Part,
+    Settings,
+    StorySettings,
+    TlsFiles,
+)
 from broker.tls import CaFile
 
 _EXIT_CODES = """
@@ -61,6 +69,7 @@ _channel = channel_option(
 @admin_tls_options
 @_channel
 @resolve_option
+@kubernetes_options
 @max_event_size_option
 @drain_timeout_option("How long requests under way may take to finish when the mesh stops.")
 @story_options
@@ -78,6 +87,8 @@ def ingress(
     admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
+    kubernetes: KubernetesSettings | None,
+    cluster_domain: str,
     max_event_size: int,
     drain_timeout: timedelta,
     log_format: LogFormat,
@@ -91,6 +102,7 @@ def ingress(
     and follows them as they change; `cemesh dispatcher` runs the triggers, `cemesh sources` the
     sources. Brokers need a channel that processes share, such as Kafka or RabbitMQ.
     """
+    require_paths(ctx, paths, kubernetes)
     _run(
         ctx,
         Settings(
@@ -104,6 +116,8 @@ def ingress(
             admin_tls=admin_tls,
             channel=channel,
             resolve=dict(resolve),
+            kubernetes=kubernetes,
+            cluster_domain=cluster_domain,
             max_event_bytes=max_event_size,
             drain_timeout=drain_timeout,
             log_format=log_format,
@@ -134,6 +148,7 @@ def ingress(
 @admin_tls_options
 @_channel
 @resolve_option
+@kubernetes_options
 @network_options
 @drain_timeout_option("How long attempts under way may take to finish when the mesh stops.")
 @story_options
@@ -148,6 +163,8 @@ def dispatcher(
     admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
+    kubernetes: KubernetesSettings | None,
+    cluster_domain: str,
     allow: tuple[str, ...],
     proxy: str | None,
     no_proxy: tuple[str, ...],
@@ -165,6 +182,7 @@ def dispatcher(
     on the admin port only. Brokers need a channel that processes share, such as Kafka or
     RabbitMQ.
     """
+    require_paths(ctx, paths, kubernetes)
     _run(
         ctx,
         Settings(
@@ -175,6 +193,8 @@ def dispatcher(
             admin_tls=admin_tls,
             channel=channel,
             resolve=dict(resolve),
+            kubernetes=kubernetes,
+            cluster_domain=cluster_domain,
             allow=allow,
             proxy=proxy,
             no_proxy=no_proxy,
@@ -204,11 +224,12 @@ def dispatcher(
     {_EXIT_CODES}
     """,
 )
-@manifest_paths_if_any
+@manifest_paths
 @admin_address
 @admin_tls_options
 @_channel
 @resolve_option
+@kubernetes_options
 @story_options
 @log_options
 @output_option
@@ -222,6 +243,8 @@ def sources(
     admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
+    kubernetes: KubernetesSettings | None,
+    cluster_domain: str,
     log_format: LogFormat,
     log_level: LogLevel,
     audit_log: Path | None,
@@ -236,7 +259,7 @@ def sources(
 
     Without PATHS, it lists the sources that are installed (--output is for that).
     """
-    if not paths:
+    if not paths and kubernetes is None:
         list_sources(output=output)
         return
     _run(
@@ -249,6 +272,8 @@ def sources(
             admin_tls=admin_tls,
             channel=channel,
             resolve=dict(resolve),
+            kubernetes=kubernetes,
+            cluster_domain=cluster_domain,
             log_format=log_format,
             log_level=log_level,
             audit_log=audit_log,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from broker.cli.clusteroptions import kubernetes_options, require_paths
 from broker.cli.help import Command
 from broker.cli.options import (
     admin_address,
@@ -22,7 +23,15 @@ from broker.cli.options import (
 )
 from broker.cli.tlsoptions import admin_tls_options, data_tls_options
 from broker.cli.values import Duration, Size
-from broker.settings import MAX_SHARDS, LogFormat, LogLevel, Settings, StorySettings, TlsFiles
+from broker.settings import (
+    MAX_SHARDS,
+    KubernetesSettings,
+    LogFormat,
+    LogLevel,
+    Settings,
+    StorySettings,
+    TlsFiles,
+)
 from broker.tls import CaFile
 
 
@@ -67,6 +76,7 @@ from broker.tls import CaFile
     "Default: the embedded one, in the data dir."
 )
 @resolve_option
+@kubernetes_options
 @network_options
 @click.option(
     "--retention-age",
@@ -113,6 +123,8 @@ def run(
     admin_tls: TlsFiles | None,
     channel: str | None,
     resolve: tuple[tuple[str, str], ...],
+    kubernetes: KubernetesSettings | None,
+    cluster_domain: str,
     allow: tuple[str, ...],
     proxy: str | None,
     no_proxy: tuple[str, ...],
@@ -133,6 +145,7 @@ def run(
     nothing. Events are taken on --host and --port, under /NAMESPACE/BROKER. The admin port
     asks nobody who they are; keep it on loopback or in a network that you trust.
     """
+    require_paths(ctx, paths, kubernetes)
     settings = Settings(
         paths=paths,
         data_dir=data_dir,
@@ -144,6 +157,8 @@ def run(
         admin_tls=admin_tls,
         channel=channel,
         resolve=dict(resolve),
+        kubernetes=kubernetes,
+        cluster_domain=cluster_domain,
         allow=allow,
         proxy=proxy,
         no_proxy=no_proxy,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.app import following
+from broker.app import following, origins
 from broker.app.following import Audited, follow
 from broker.mesh import Mesh
 from broker.observe.audit import AuditLog
@@ -29,20 +29,21 @@ metadata:
 NOWHERE = AuditLog()
 
 
-class Files:
+class Files(origins.Files):
     """One manifest, and word of its changes."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(Settings(paths=(path,)))
         self.path = path
-        self._changes: asyncio.Queue[None] = asyncio.Queue()
+        self._news: asyncio.Queue[None] = asyncio.Queue()
 
     def write(self, text: str) -> None:
         self.path.write_text(text)
-        self._changes.put_nowait(None)
+        self._news.put_nowait(None)
 
-    async def changed(self) -> AsyncIterator[None]:
+    async def changes(self) -> AsyncIterator[None]:
         while True:
-            await self._changes.get()
+            await self._news.get()
             yield
 
 
@@ -73,9 +74,7 @@ async def followed(
     async def run() -> None:  # the mesh is entered, changed and left by one task
         async with make_mesh(*parts) as mesh:
             meshes.put_nowait(mesh)
-            audited, settings = Audited(audit, {}), Settings(paths=(files.path,))
-            changed = files.changed()
-            await follow(settings, mesh, changed, stopping, audited, taken_up=taken_up)
+            await follow(files, mesh, stopping, Audited(audit, {}), taken_up=taken_up)
             await done.wait()
 
     async with asyncio.TaskGroup() as tasks:
@@ -181,7 +180,7 @@ async def test_told_to_stop_it_takes_up_nothing_more(files: Files, store: Store)
         files.write(BROKER.format("first"))
         async with asyncio.timeout(30):
             audited = Audited(NOWHERE, {})
-            await follow(Settings(paths=(files.path,)), mesh, files.changed(), stopping, audited)
+            await follow(files, mesh, stopping, audited)
 
         assert not runs(mesh, "first")
 
