@@ -619,7 +619,7 @@ async def test_what_may_not_be_read_is_told_with_the_rule_that_it_takes(
     assert status.error == (
         "reading deployments: the API server answers 403: deployments is forbidden; it takes a "
         "Role of the namespace 'default' with the rule apiGroups [\"apps\"], resources "
-        '["deployments"], verbs ["get", "list", "watch"], bound to whom the source runs as'
+        '["deployments"], verbs ["get", "list", "watch"], bound to whom cemesh runs as'
     )
 
 

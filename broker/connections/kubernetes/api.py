@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import takewhile
@@ -64,37 +64,58 @@ class _Types(msgspec.Struct, frozen=True):
 
 _Decoded = TypeVar("_Decoded")
 
+Named = tuple[str, bool]
+"""What objects of a kind are called in paths, and whether they are in namespaces."""
+
 _list: Final = msgspec.json.Decoder(_List)
 _types: Final = msgspec.json.Decoder(_Types)
 _change: Final = msgspec.json.Decoder(Change)
 
 
-async def plural_of(access: Access, api_version: str, kind: str) -> tuple[str, bool]:
-    """Return what objects of the kind are called in paths, and whether they are in namespaces.
-
-    Raises `UpstreamUnavailable`, also where there is no such kind.
-    """
+async def kinds_of(access: Access, api_version: str) -> Mapping[str, Named]:
+    """Return how objects are called, by their kinds: of all that the API server has by now."""
     path = root(api_version)
     async with asked(access, path) as answer:
         if answer.status == 404:
-            found: Sequence[_Type] = ()
-        else:
-            await expect_ok(answer, "reading which kinds there are")
-            found = _decoded(_types, await answer.body(most=_LARGEST_OBJECT), path).resources or ()
-    for each in found:
-        if each.kind == kind and "/" not in each.name:  # what has one is a part of objects
-            return each.name, each.namespaced
-    raise UpstreamUnavailable(
+            return {}
+        await expect_ok(answer, "reading which kinds there are")
+        found = _decoded(_types, await answer.body(most=_LARGEST_OBJECT), path).resources or ()
+    # What has a slash is a part of objects.
+    return {each.kind: (each.name, each.namespaced) for each in found if "/" not in each.name}
+
+
+async def plural_of(access: Access, api_version: str, kind: str) -> Named:
+    """Return how objects of the kind are called.
+
+    Raises `UpstreamUnavailable`, also where there is no such kind.
+    """
+    found = (await kinds_of(access, api_version)).get(kind)
+    if found is None:
+        raise UpstreamUnavailable(no_kind(api_version, kind))
+    return found
+
+
+def no_kind(api_version: str, kind: str) -> str:
+    return (
         f"the API server has no kind {kind} in {api_version}: is its "
         "CustomResourceDefinition installed, and apiVersion what `kubectl api-resources` says?"
     )
 
 
+async def ready(access: Access) -> None:
+    """Return if the API server says that it serves all that it has. Raises `UpstreamUnavailable`.
+
+    One that is starting has, for a while, no kinds but its own, and says so by a 404.
+    """
+    async with asked(access, "/readyz") as answer:
+        # Not everybody may ask that, and what stands in for an API server may have no answer.
+        if answer.status not in (200, 403, 404):
+            await expect_ok(answer, "waiting until it is ready")
+
+
 async def page(access: Access, of: Collection, following: str | None) -> Page:
     """Return the objects after the page before, whose ``following`` this is. May raise `Gone`."""
-    query = {"limit": str(_PAGE)}
-    if of.selector:
-        query["labelSelector"] = of.selector
+    query = {"limit": str(_PAGE), **of.query}
     if following is not None:
         query["continue"] = following
     async with asked(access, of.path, query) as answer:
@@ -136,9 +157,8 @@ async def watch(
         "resourceVersion": version,
         "allowWatchBookmarks": "true",
         "timeoutSeconds": str(_WATCHES_FOR),
+        **of.query,
     }
-    if of.selector:
-        query["labelSelector"] = of.selector
     async with asked(access, of.path, query) as answer:
         await expect_ok(answer, *rule_of(of))
         async with aclosing(_changes(answer, of)) as changes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,26 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """Where objects of a type are: ``path`` is that of all of a namespace, or of the cluster."""
+    """Where objects of a type are: ``path`` is that of all of a namespace, or of the cluster.
+
+    Of these it has those with the labels that ``selector`` wants, or the one of that ``name``.
+    """
 
     api_version: str
     kind: str
     plural: str
     namespace: str | None
-    selector: str
+    selector: str = ""
+    name: str | None = None
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        query = {}
+        if self.selector:
+            query["labelSelector"] = self.selector
+        if self.name is not None:
+            query["fieldSelector"] = f"metadata.name={self.name}"
+        return query
 
     @property
     def path(self) -> str:

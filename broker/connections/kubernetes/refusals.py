@@ -18,6 +18,17 @@ class Gone(Exception):
     """The place from which on it was asked is no longer known."""
 
 
+class Refused(UpstreamUnavailable):
+    """The API server answers with that ``status``.
+
+    401: it does not know who we are; 403: we may not; 404: it does not serve that.
+    """
+
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.status = status
+
+
 class Busy(UpstreamUnavailable):
     """The API server asks to be left alone for so many seconds."""
 
@@ -46,9 +57,10 @@ def rule_of(of: Collection) -> tuple[str, str]:
     """Return what is done by a request for the collection, and the rule of RBAC that it takes."""
     group = of.api_version.rpartition("/")[0]
     where = "ClusterRole" if of.namespace is None else f"Role of the namespace '{of.namespace}'"
+    named = "" if of.name is None else f', resourceNames ["{of.name}"]'
     return f"reading {of.plural}", (
-        f'it takes a {where} with the rule apiGroups ["{group}"], resources ["{of.plural}"], '
-        'verbs ["get", "list", "watch"], bound to whom the source runs as'
+        f'it takes a {where} with the rule apiGroups ["{group}"], resources '
+        f'["{of.plural}"]{named}, verbs ["get", "list", "watch"], bound to whom cemesh runs as'
     )
 
 
@@ -65,15 +77,13 @@ async def expect_ok(answer: Answer, doing: str, rule: str = "") -> None:
         case 410:
             raise Gone
         case 401:
-            raise UpstreamUnavailable(
-                f"{why}; the token or the certificate is not, or no longer, valid"
-            )
+            raise Refused(f"{why}; the token or the certificate is not, or no longer, valid", 401)
         case 403 if rule:
-            raise UpstreamUnavailable(f"{why}; {rule}")
+            raise Refused(f"{why}; {rule}", 403)
         case 429:
             raise Busy(why, _seconds(answer.headers))
         case _:
-            raise UpstreamUnavailable(why)
+            raise Refused(why, answer.status)
 
 
 def _seconds(headers: Mapping[str, str]) -> float:
