@@ -74,7 +74,7 @@ def serial(pem: str) -> str | None:
     if first is None:
         return None
     try:
-        return f"{_serial(ssl.PEM_cert_to_DER_cert(first[0])):02X}"
+        return _serial(ssl.PEM_cert_to_DER_cert(first[0]))
     except (ValueError, IndexError):  # as of `expiries`
         return None
 
@@ -203,9 +203,9 @@ def _expiry(certificate: bytes) -> datetime:
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 
 
-def _serial(certificate: bytes) -> int:
+def _serial(certificate: bytes) -> str:
     (_, number), *_ = _fields(certificate)
-    return int.from_bytes(number, "big", signed=True)
+    return (number.lstrip(b"\0") or b"\0").hex().upper()
 
 
 def _fields(certificate: bytes) -> Iterator[tuple[int, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from broker.policy import ClientCertificate
 from broker.tls import CaFile
@@ -31,6 +33,80 @@ class Certificates:
         path = folder / "authority.pem"
         path.write_text(self.authority)
         return CaFile(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A certificate and its key, as PEM, its serial number as `openssl` prints it, and its end."""
+
+    certificate: bytes
+    key: bytes
+    serial: str
+    expires: datetime
+
+
+class Authority:
+    """One that issues as many certificates as a test needs, each time another."""
+
+    def __init__(self) -> None:
+        self._ca = trustme.CA()
+        self.pem = self._ca.cert_pem.bytes()
+
+    def issue(self, *names: str, subject: str | None = None, has_expired: bool = False) -> Issued:
+        """Issue one for these names, localhost if there are none; ``subject`` is its CN."""
+        issued = self._ca.issue_cert(
+            *(names or ("localhost", "127.0.0.1")),
+            common_name=subject,
+            not_after=datetime.now(UTC) - timedelta(hours=1) if has_expired else None,
+        )
+        certificate = b"".join(each.bytes() for each in issued.cert_chain_pems)
+        found = load_pem_x509_certificate(certificate)
+        number = f"{found.serial_number:X}"
+        return Issued(
+            certificate=certificate,
+            key=issued.private_key_pem.bytes(),
+            serial=number.zfill(len(number) + len(number) % 2),  # whole bytes
+            expires=found.not_valid_after_utc,
+        )
+
+
+class SecretVolume:
+    """A folder as Kubernetes mounts a Secret: its files are links that lead over another link.
+
+    That one, ``..data``, is what changes, so that all files change at once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._versions = 0
+        folder.mkdir(parents=True)
+
+    def put(self, issued: Issued, authority: bytes) -> None:
+        """Have it hold that certificate and its key, and the authority of clients."""
+        self._versions += 1
+        version = self.folder / f"..{self._versions}"
+        version.mkdir()
+        files = {"tls.crt": issued.certificate, "tls.key": issued.key, "ca.crt": authority}
+        for name, content in files.items():
+            (version / name).write_bytes(content)
+        next_one = self.folder / "..data_tmp"
+        next_one.symlink_to(version.name)
+        next_one.rename(self.folder / "..data")
+        for name in files:
+            if not (self.folder / name).is_symlink():
+                (self.folder / name).symlink_to(Path("..data", name))
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "tls.crt"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "tls.key"
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "ca.crt"
 
 
 def make_certificates(*names: str) -> Certificates:
