@@ -601,7 +601,7 @@ async def test_a_server_that_is_silent_is_told_of_and_asked_again(
 async def test_what_the_server_has_against_it_is_told(
     server: ApiServer, folder: Path, status: int, why: str
 ) -> None:
-    server.refusals = [(status, {})]
+    server.refusals = [(status, {})] * 2  # by a 401, the kubeconfig is read again first
     async with follow(server, folder) as run:
         found = await run.until("unhealthy")
         assert why in (found.error or "")

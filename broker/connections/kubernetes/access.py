@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +20,32 @@ _LARGEST: Final = 1 << 20
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Access:
     """Where the API server is, and who we are to it.
 
     ``token`` returns the bearer token of now, or None where there is none; it reads files, and
     raises `UpstreamUnavailable`. ``server_name`` is what its certificate has to say, where that is
-    not the host of ``url``.
+    not the host of ``url``. ``again`` reads all of it once more; it does as ``token`` does.
     """
 
     url: URL
     tls: ssl.SSLContext | None
     server_name: str | None
     token: Callable[[], str | None]
+    again: Callable[[], Access] | None = None
+
+    def renew(self) -> bool:
+        """Read it all once more, where it can be, and return whether it could. Reads files."""
+        if self.again is None:
+            return False
+        try:
+            found = self.again()
+        except UpstreamUnavailable:
+            return False  # such as a file that is being written: what we had may do yet
+        self.url, self.tls, self.server_name = found.url, found.tls, found.server_name
+        self.token = found.token
+        return True
 
 
 def in_cluster(account: Path = SERVICE_ACCOUNT) -> Access:
@@ -50,6 +64,7 @@ def in_cluster(account: Path = SERVICE_ACCOUNT) -> Access:
         tls=tls(text_in(account / "ca.crt"), None, None, where=f"in {account}"),
         server_name=None,
         token=token_in(account / "token"),
+        again=partial(in_cluster, account),
     )
 
 

@@ -139,6 +139,20 @@ async def asked(
 
     Raises `UpstreamUnavailable` in words, from within the context as well.
     """
+    answer, writer = await _answered(access, path, query, method, body)
+    try:
+        if answer.status == 401 and await asyncio.to_thread(access.renew):
+            await _closed(writer)
+            answer, writer = await _answered(access, path, query, method, body)
+        yield answer
+    finally:
+        await _closed(writer)
+
+
+async def _answered(
+    access: Access, path: str, query: Mapping[str, str] | None, method: str, body: Body | None
+) -> tuple[Answer, asyncio.StreamWriter]:
+    """Return the answer once its head is there, and the connection, which is to be closed."""
     url = access.url.joinpath(*path.strip("/").split("/")).with_query(query)
     token = await asyncio.to_thread(access.token)
     head = {
@@ -153,16 +167,25 @@ async def asked(
         head |= {"Content-Type": body.type, "Content-Length": str(len(body.content))}
     request = f"{method} {url.raw_path_qs} HTTP/1.1\r\n"
     request += "".join(f"{name}: {value}\r\n" for name, value in head.items()) + "\r\n"
-    reader, writer = await _connected(access)
+    try:
+        reader, writer = await _connected(access)
+    except UpstreamUnavailable:
+        await asyncio.to_thread(access.renew)  # for the next time: it may have moved
+        raise
     try:
         answer = Answer(f"the API server at {access.url.origin()}", reader)
         writer.write(request.encode("latin-1") + (b"" if body is None else body.content))
         await answer.head()
-        yield answer
-    finally:
-        writer.transport.abort()
-        with suppress(OSError):
-            await writer.wait_closed()
+    except BaseException:
+        await _closed(writer)
+        raise
+    return answer, writer
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _connected(access: Access) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -140,6 +141,7 @@ def _access(cluster: _Cluster, user: _User, path: Path) -> Access:
         tls=tls(*pems, where=f"in {path}") if url.scheme == "https" else None,
         server_name=cluster.tls_server_name,
         token=token_in(path.parent / user.token_file) if user.token_file else lambda: token,
+        again=partial(by_kubeconfig, path),
     )
 
 
