@@ -14,7 +14,6 @@ pytest_plugins = [
     "tests.services.chromium",
     "tests.services.kafka.fixtures",
     "tests.services.kubernetes.fixtures",
-    "tests.services.kubernetes.programs",
     "tests.services.measuring",
     "tests.services.mqtt.fixtures",
     "tests.services.postgresql.fixtures",

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.services.kubernetes import programs
 from tests.services.kubernetes.client import Kubernetes
 from tests.services.kubernetes.place import Place
 from tests.services.kubernetes.programs import BIN, program
@@ -87,6 +88,7 @@ def kubeconform(pytestconfig: pytest.Config) -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_KUBERNETES)
+    config.pluginmanager.register(programs)
 
 
 @pytest.hookimpl(tryfirst=True)
