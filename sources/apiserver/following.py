@@ -10,7 +10,7 @@ from typing import Final
 from broker.connections.kubernetes import api
 from broker.connections.kubernetes.access import Access
 from broker.connections.kubernetes.collections import Collection, Object
-from broker.connections.kubernetes.metadata import Meta, meta_of
+from broker.connections.kubernetes.metadata import Meta, meta_of, version_in
 from broker.connections.kubernetes.refusals import Gone
 from broker.errors import UpstreamUnavailable
 from sources.apiserver.objects import Fate, is_owned, remains
@@ -132,7 +132,7 @@ class Follower:
                 ]
                 await self._pass_on(told)
                 # A bookmark is no more than this: nothing happened up to there.
-                self._place.version = _version(changes[-1].object)
+                self._place.version = version_in(changes[-1].object)
                 self._moved()
         return anything
 
@@ -157,11 +157,3 @@ class Follower:
                     resource_version=meta.resource_version,
                 )
         self._moved()
-
-
-def _version(found: Object) -> str:
-    # A bookmark has neither a name nor anything else of what an object has.
-    version = (found.get("metadata") or {}).get("resourceVersion")
-    if not isinstance(version, str):
-        raise UpstreamUnavailable("the API server sends a change without a resourceVersion")
-    return version

@@ -31,6 +31,15 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
         return self.uid or f"{self.namespace}/{self.name}"
 
 
+def version_in(found: Object) -> str:
+    """Return the object's resourceVersion; raises `UpstreamUnavailable` where there is none."""
+    # A bookmark has neither a name nor anything else of what an object has.
+    version = (found.get("metadata") or {}).get("resourceVersion")
+    if not isinstance(version, str):
+        raise UpstreamUnavailable("the API server sends a change without a resourceVersion")
+    return version
+
+
 def meta_of(found: Object) -> Meta:
     """Return the object's metadata; raises `UpstreamUnavailable` where there is none."""
     try:
