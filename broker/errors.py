@@ -11,7 +11,12 @@ from typing import Literal
 
 
 class CemeshError(Exception):
-    """Anything that the mesh refuses or cannot do. Its text is meant for the user."""
+    """Anything that the mesh refuses or cannot do. Its text is meant for the user.
+
+    ``subject`` is the object that it is about, as ``Kind namespace/name``, where that is known.
+    """
+
+    subject: str = ""
 
 
 class InvalidEvent(CemeshError):

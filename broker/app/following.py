@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
+from broker.app.applying import Applying
 from broker.app.origins import Origin
 from broker.errors import CemeshError, InvalidManifest, Problem
 from broker.observe.audit import AuditLog, Change
-from broker.status import Manifests
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
@@ -20,15 +20,6 @@ T = TypeVar("T")
 
 _RETRY: Final = timedelta(seconds=2)
 """How long until a good change that the mesh could not take up is tried again."""
-
-
-class Changeable(Protocol):
-    """A mesh that can be changed; see `broker.mesh.Mesh`."""
-
-    manifests: Manifests
-    problems: Sequence[Problem]
-
-    async def apply(self, desired: Desired) -> None: ...
 
 
 class Audited:
@@ -88,17 +79,20 @@ async def unless(stopping: asyncio.Event, work: Coroutine[object, object, T]) ->
 
 async def follow(
     origin: Origin,
-    mesh: Changeable,
+    applying: Applying,
     stopping: asyncio.Event,
     audited: Audited,
     *,
+    told: Told | None = None,
     taken_up: Callable[[Desired], None] = _unheard,
 ) -> None:
     """Apply every good change of the manifests; tell of every bad one, which changes nothing.
 
-    ``taken_up`` is called with what the mesh runs from then on.
+    What could not be applied is tried again. ``told`` is what the log knows already, ``taken_up``
+    is called with what the mesh runs from then on.
     """
-    news = asyncio.Event()
+    told = told or Told()
+    news, again = asyncio.Event(), False
 
     async def watch() -> None:
         async for _ in origin.changes():
@@ -108,31 +102,45 @@ async def follow(
         await stopping.wait()
         news.set()
 
+    def try_again() -> None:
+        nonlocal again
+        again = not news.is_set()
+        news.set()
+
     # The mesh is changed here, by the task that entered it; the others only wake it.
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(watch()), tasks.create_task(wait_for_stop())]
         await news.wait()
         while not stopping.is_set():
             news.clear()
-            is_done = await _reload(origin, mesh, audited, taken_up)
+            is_another_try, again = again, False
+            is_done = await _reload(
+                origin, applying, audited, told, taken_up, is_another_try=is_another_try
+            )
             if not is_done:
-                asyncio.get_running_loop().call_later(_RETRY.total_seconds(), news.set)
+                asyncio.get_running_loop().call_later(_RETRY.total_seconds(), try_again)
             await news.wait()
         for task in waiting:
             task.cancel()
 
 
 async def _reload(
-    origin: Origin, mesh: Changeable, audited: Audited, taken_up: Callable[[Desired], None]
+    origin: Origin,
+    applying: Applying,
+    audited: Audited,
+    told: Told,
+    taken_up: Callable[[Desired], None],
+    *,
+    is_another_try: bool,
 ) -> bool:
     """Return whether nothing is left to be tried again."""
+    mesh = applying.mesh
     try:
         loaded = await origin.load()
-        tell((*loaded.problems, *loaded.warnings))
-        await mesh.apply(loaded.desired)
+        left_out = await applying.apply(loaded.desired)
     except InvalidManifest as error:
         mesh.problems = error.problems
-        tell(error.problems)
+        Told().tell(error.problems)
         _log.error("change refused", extra={"problems": len(error.problems)})
         await audited.refused(len(error.problems))
         return True
@@ -141,7 +149,11 @@ async def _reload(
         _log.error("change not taken up", extra={"why": str(error), "again_in": str(_RETRY)})
         await audited.failed(str(error))
         return False
-    mesh.manifests, mesh.problems = loaded.manifests, loaded.problems
+    problems = (*loaded.problems, *left_out)
+    mesh.manifests, mesh.problems = loaded.manifests, problems
+    news = told.tell((*problems, *loaded.warnings))
+    if is_another_try and left_out and not news:
+        return False
     taken_up(loaded.desired)
     await audited.taken_up(loaded.objects)
     desired = loaded.desired
@@ -153,11 +165,20 @@ async def _reload(
             "sources": len(desired.sources),
         },
     )
-    return True
+    return not left_out
 
 
-def tell(problems: Sequence[Problem]) -> None:
-    """Log each problem, as serious as it is."""
-    for problem in problems:
-        level = logging.ERROR if problem.severity == "error" else logging.WARNING
-        _log.log(level, "manifest", extra={"problem": str(problem)})
+class Told:
+    """What the log has been told of the manifests, so that it is told only once."""
+
+    def __init__(self, problems: Sequence[Problem] = ()) -> None:
+        self._problems = frozenset(problems)
+
+    def tell(self, problems: Sequence[Problem]) -> bool:
+        """Log each problem that is new, as serious as it is; return whether any is."""
+        new = [problem for problem in problems if problem not in self._problems]
+        for problem in new:
+            level = logging.ERROR if problem.severity == "error" else logging.WARNING
+            _log.log(level, "manifest", extra={"problem": str(problem)})
+        self._problems = frozenset(problems)
+        return bool(new)

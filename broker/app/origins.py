@@ -16,7 +16,14 @@ from broker.status import Operated
 
 
 class Origin(Protocol):
-    """To be entered before all else, and left after it."""
+    """To be entered before all else, and left after it.
+
+    Where it ``is_of_many`` people, what one of them did wrong keeps nothing of the others' from
+    running.
+    """
+
+    @property
+    def is_of_many(self) -> bool: ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -37,6 +44,8 @@ class Origin(Protocol):
 
 class Files:
     """Manifests in files, which are watched from now on."""
+
+    is_of_many = False
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -14,8 +14,9 @@ from typing import Final
 import uvloop
 
 from broker.admin.app import admin
+from broker.app.applying import Applying
 from broker.app.certificates import kept_fresh
-from broker.app.following import Audited, follow, tell, unless
+from broker.app.following import Audited, Told, follow, unless
 from broker.app.household import Household
 from broker.app.making import Made, collect_rarely, hurried_interpreter, options
 from broker.app.origins import Origin, origin_of
@@ -64,7 +65,6 @@ async def _run(settings: Settings) -> int:
             sys.stderr.writelines(f"{problem}\n" for problem in error.problems)
             return REFUSED
         if loaded is not None:
-            tell((*loaded.problems, *loaded.warnings))
             await _serve(settings, origin, loaded, stopping, hurry)
     return STOPPED
 
@@ -110,8 +110,11 @@ async def _serve(
             served(operators, admin_port, linger=_OPERATORS_LINGER, tls=made.admin_tls)
         )
         running.callback(closing.set)
-        await household.mesh.apply(loaded.desired)
-        household.mesh.manifests, household.mesh.problems = loaded.manifests, loaded.problems
+        applying, told = Applying(household.mesh, each=origin.is_of_many), Told()
+        left_out = await applying.apply(loaded.desired)
+        problems = (*loaded.problems, *left_out)
+        household.mesh.manifests, household.mesh.problems = loaded.manifests, problems
+        told.tell((*problems, *loaded.warnings))
         await running.enter_async_context(origin.told(household.mesh))
         if made.stories is not None:  # now that nobody else has the data directory
             await running.enter_async_context(made.stories)
@@ -129,7 +132,7 @@ async def _serve(
         )
         collect_rarely()
         forget = made.metrics.keep_to
-        await follow(origin, household.mesh, stopping, audited, taken_up=forget)
+        await follow(origin, applying, stopping, audited, told=told, taken_up=forget)
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
         for port in ports:
             port.close()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Final, Self
 
 from broker.callbacks import Callbacks
 from broker.channels.shard import ShardChannel, Upstream
-from broker.errors import ChannelUnavailable
+from broker.errors import CemeshError, ChannelUnavailable
 from broker.ingress import Entrance
 from broker.mesh.announcing import Announcing
 from broker.mesh.making import Maker
@@ -105,17 +106,18 @@ class Mesh(Running):
         """Make the mesh run what is desired, and return once it does.
 
         Deliveries under way are finished by what they were begun with. Raises a `CemeshError`,
-        and has changed nothing, if a channel cannot be opened or a sink not be made;
+        with the broker or trigger as its subject, and has changed nothing, if a channel cannot be
+        opened or a sink not be made;
         `InvalidManifest` if a part of the mesh would run apart on a channel of one process.
         """
         if not self._is_worker:
             refuse_unshared(desired, self._parts, self._resources)
         here = share_of(of_parts(desired, self._parts), self._number, self._processes)
         in_order = {trigger.broker for trigger in here.triggers.values() if trigger.ordered}
-        brokers = {
-            key: await self._open(broker, keeps_order=key in in_order)
-            for key, broker in desired.brokers.items()
-        }
+        brokers = {}
+        for key, broker in desired.brokers.items():
+            with _about(f"Broker {key}"):
+                brokers[key] = await self._open(broker, keeps_order=key in in_order)
         runs = await self._new_runs(here, brokers)
         receivers = self._new_receivers(here)
 
@@ -167,7 +169,8 @@ class Mesh(Running):
             channel = brokers[trigger.broker].channel
             now = self._triggers.get(key)
             if now is None or now.trigger != trigger or now.channel is not channel:
-                runs.append(await self._maker.make(trigger, channel))
+                with _about(f"Trigger {key}"):
+                    runs.append(await self._maker.make(trigger, channel))
         await self._pausing.heed(runs)
         return runs
 
@@ -254,6 +257,16 @@ class Mesh(Running):
         self._drain_timeout = timedelta(0)
         for run in [*self._triggers.values(), *self._leaving.values()]:
             run.break_off()
+
+
+@contextmanager
+def _about(subject: str) -> Iterator[None]:
+    """Note in a `CemeshError` from within which object it is about."""
+    try:
+        yield
+    except CemeshError as error:
+        error.subject = subject
+        raise
 
 
 async def _take_off(trigger: str, channel: Channel) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.app import following, origins
+from broker.app.applying import Applying
 from broker.app.following import Audited, follow
 from broker.mesh import Mesh
 from broker.observe.audit import AuditLog
@@ -74,7 +75,7 @@ async def followed(
     async def run() -> None:  # the mesh is entered, changed and left by one task
         async with make_mesh(*parts) as mesh:
             meshes.put_nowait(mesh)
-            await follow(files, mesh, stopping, Audited(audit, {}), taken_up=taken_up)
+            await follow(files, Applying(mesh), stopping, Audited(audit, {}), taken_up=taken_up)
             await done.wait()
 
     async with asyncio.TaskGroup() as tasks:
@@ -180,7 +181,7 @@ async def test_told_to_stop_it_takes_up_nothing_more(files: Files, store: Store)
         files.write(BROKER.format("first"))
         async with asyncio.timeout(30):
             audited = Audited(NOWHERE, {})
-            await follow(files, mesh, stopping, audited)
+            await follow(files, Applying(mesh), stopping, audited)
 
         assert not runs(mesh, "first")
 
