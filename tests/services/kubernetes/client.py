@@ -11,25 +11,21 @@ caught out by. Everything here blocks, mostly for milliseconds.
 from __future__ import annotations
 
 import json
-import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from typing import Final
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import yaml
 
+from tests.services.kubernetes.asking import Object, Refused, asked, asked_etcd
 from tests.services.kubernetes.place import Place, expired
-
-Object = dict[str, Any]
 
 ADMIN: Final = "admin"
 """The user who may do everything."""
 
-_ANSWERS_WITHIN: Final = 60  # seconds
 _KNOWN_WITHIN: Final = 30  # seconds
 _HOUR: Final = 3600  # seconds
 
@@ -38,15 +34,6 @@ _PATCHES: Final = {
     "json": "application/json-patch+json",
     "merge": "application/merge-patch+json",
 }
-
-
-class Refused(Exception):
-    """The API server did not do what it was asked to; ``status`` and the message say why."""
-
-    def __init__(self, asked: str, status: int, answer: bytes) -> None:
-        self.status: Final = status
-        said = answer.decode(errors="replace")
-        super().__init__(f"{asked}: {status} {said}")
 
 
 class Kubernetes:
@@ -140,13 +127,9 @@ class Kubernetes:
 
         Until then it remembers the last changes of each kind by itself.
         """
-        connection = HTTPConnection(self.place.etcd, timeout=_ANSWERS_WITHIN)
-        try:
-            anything = self._etcd(connection, "/v3/kv/range", {"key": "AA==", "limit": 1})
-            revision = anything["header"]["revision"]
-            self._etcd(connection, "/v3/kv/compaction", {"revision": revision, "physical": True})
-        finally:
-            connection.close()
+        anything = asked_etcd(self.place, "/v3/kv/range", {"key": "AA=="})
+        revision = anything["header"]["revision"]
+        asked_etcd(self.place, "/v3/kv/compaction", {"revision": revision, "physical": True})
 
     # --- users -----------------------------------------------------------------------------
 
@@ -214,7 +197,7 @@ class Kubernetes:
     def ready(self) -> bool:
         """Return whether the server says that it is ready."""
         try:
-            self._send("GET", "/readyz", None, "application/json")
+            asked(self.place, "GET", "/readyz")
         except (OSError, Refused):
             return False
         return True
@@ -223,36 +206,8 @@ class Kubernetes:
         self, method: str, path: str, body: object = None, *, type: str = "application/json"
     ) -> Object:
         """Return what the server answers to a request, or raise `Refused`."""
-        answer: Object = json.loads(self._send(method, path, body, type))
+        answer: Object = json.loads(asked(self.place, method, path, body, type=type))
         return answer
-
-    def _send(self, method: str, path: str, body: object, type: str) -> bytes:
-        trusted = ssl.create_default_context(cafile=self.place.authority)
-        where = urlsplit(self.url).netloc
-        connection = HTTPSConnection(where, timeout=_ANSWERS_WITHIN, context=trusted)
-        try:
-            connection.request(
-                method,
-                path,
-                body=None if body is None else json.dumps(body).encode(),
-                headers={"Authorization": f"Bearer {self.place.token}", "Content-Type": type},
-            )
-            response = connection.getresponse()
-            answer = response.read()
-        finally:
-            connection.close()
-        if response.status >= 300:
-            raise Refused(f"{method} {path}", response.status, answer)
-        return answer
-
-    def _etcd(self, connection: HTTPConnection, path: str, body: object) -> Object:
-        connection.request("POST", path, body=json.dumps(body).encode())
-        response = connection.getresponse()
-        answer = response.read()
-        if response.status >= 300:
-            raise Refused(f"POST {path}", response.status, answer)
-        decoded: Object = json.loads(answer)
-        return decoded
 
     def _path(self, api_version: str, kind: str, namespace: str | None) -> str:
         """Return the path of all objects of the kind in the namespace, once there is the kind."""
