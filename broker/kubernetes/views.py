@@ -1,0 +1,73 @@
+"""What is known of the mesh when statuses are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker.errors import Problem, UnknownBroker
+from broker.kubernetes.conditions import Condition
+from broker.settings import WHOLE, Part
+from broker.status import BrokerStatus, Operated, SourceStatus, TriggerStatus
+from broker.trigger import Trigger
+from broker.urls import without_credentials
+
+_BROKER: Final = "broker://"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What these ``parts`` of a mesh do, and what is wrong with which object.
+
+    ``address`` is where the data port is reached within the cluster, None where nobody said.
+    ``problems`` and ``sources`` are by ``Kind namespace/name``, and so is what is known of the
+    ``deployments`` of sources that are pods; all else is by ``namespace/name``. ``triggers`` are
+    those that are wanted, ``running`` those that are subscribed here.
+    """
+
+    parts: frozenset[Part] = WHOLE
+    address: str | None = None
+    problems: Mapping[str, Sequence[Problem]] = field(default_factory=dict)
+    brokers: Mapping[str, BrokerStatus] = field(default_factory=dict)
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)
+    running: Mapping[str, TriggerStatus] = field(default_factory=dict)
+    sources: Mapping[str, SourceStatus] = field(default_factory=dict)
+    deployments: Mapping[str, Condition] = field(default_factory=dict)
+
+    def broker_url(self, key: str) -> str | None:
+        """Return where the broker takes events in the cluster, if that is known."""
+        return None if self.address is None else f"{self.address.rstrip('/')}/{key}"
+
+    def told(self, url: str) -> str:
+        """Return the URL as everybody may read it who reads statuses."""
+        if url.startswith(_BROKER):
+            return self.broker_url(url.removeprefix(_BROKER)) or url
+        return without_credentials(url)
+
+
+async def seen(
+    mesh: Operated,
+    problems: Mapping[str, Sequence[Problem]],
+    *,
+    address: str | None,
+    deployments: Mapping[str, Condition],
+) -> View:
+    """Return what the mesh does now."""
+    status = await mesh.status()
+    triggers: dict[str, Trigger] = {}
+    for broker in status.brokers:
+        try:
+            triggers |= {each.key: each for each in mesh.triggers(broker.key)}
+        except UnknownBroker:
+            continue  # it has gone since
+    return View(
+        parts=status.parts,
+        address=address,
+        problems=problems,
+        brokers={each.key: each for each in status.brokers},
+        triggers=triggers,
+        running={each.key: each for broker in status.brokers for each in broker.triggers},
+        sources={f"{each.kind} {each.key}": each for each in status.sources},
+        deployments=deployments,
+    )
