@@ -7,7 +7,7 @@ read what the mesh is described by. A status is written by the component that kn
 {{- $kinds := .root.Files.Get "files/kinds.yaml" | fromYaml -}}
 {{- $rules := list -}}
 {{- if $kubernetes.enabled -}}
-{{- $rules = concat $kinds.rules.read (include "cemesh.rules.core" .root | fromYamlArray) -}}
+{{- $rules = concat $kinds.rules.read (include "cemesh.rules.core" .root | fromYamlArray) .root.Values.rbac.addressRules -}}
 {{- $sorts := get (dict
   "mesh" (list "broker" "trigger" "config" "policy" "source" "sink")
   "ingress" (list "broker")
@@ -25,9 +25,11 @@ read what the mesh is described by. A status is written by the component that kn
 {{- end -}}
 {{- if has .component (list "mesh" "sources") -}}
 {{- if $kubernetes.enabled -}}
-{{/* The pods of ContainerSources. */}}
+{{/* The pods of ContainerSources, which are their owners: some clusters ask for the second right then. */}}
 {{- $rules = append $rules (dict "apiGroups" (list "apps") "resources" (list "deployments")
   "verbs" (list "get" "list" "watch" "create" "update" "patch" "delete")) -}}
+{{- $rules = append $rules (dict "apiGroups" (list "sources.knative.dev") "resources" (list "containersources/finalizers")
+  "verbs" (list "update")) -}}
 {{- end -}}
 {{- $rules = concat $rules .root.Values.rbac.sourcesRules -}}
 {{- end -}}

@@ -1,0 +1,238 @@
+"""The chart and the program agree: what a pod is started with starts it, and it does its work."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import click
+import pytest
+import yaml
+
+from broker.cli.root import cli
+from tests.chart.conftest import Shape
+from tests.chart.pods import Pod, put
+from tests.chart.rendering import SHAPES, Object, Rendered, rendered, template
+from tests.services.certificates import Authority
+from tests.services.mesh import CEMESH, HOST
+from tests.services.subscribers import Subscriber
+
+
+def options(command: str) -> set[str]:
+    """Return the variables that a command, or any other that is run in its pod, reads."""
+    found = cli.get_command(click.Context(cli), command)
+    assert found
+    read = [parameter.envvar for parameter in found.params]
+    return {"CEMESH_ADMIN_ALSO", *(each for each in read if isinstance(each, str))}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_variable_is_an_option_of_what_is_run(shape: Shape, name: str) -> None:
+    release = shape(name)
+
+    for component in release.templates():
+        (command,) = release.container(component)["args"]
+        ours = {each for each in release.environment(component) if each.startswith("CEMESH_")}
+        assert ours <= options(command)
+
+
+def manifests(namespace: str, path: str = "/audit") -> Mapping[str, object]:
+    """Return a broker and a trigger whose subscriber is a Service, at a path of it."""
+    service = {"ref": {"apiVersion": "v1", "kind": "Service", "name": "audit"}, "uri": path}
+    eventing = "eventing.knative.dev/v1"
+    return {
+        "mesh.yaml": [
+            {
+                "apiVersion": eventing,
+                "kind": "Broker",
+                "metadata": {"name": "orders", "namespace": namespace},
+            },
+            {
+                "apiVersion": eventing,
+                "kind": "Trigger",
+                "metadata": {"name": "audit", "namespace": namespace},
+                "spec": {"broker": "orders", "subscriber": service},
+            },
+        ]
+    }
+
+
+def holding(kind: str, name: str, data: Mapping[str, str]) -> Object:
+    """Return a ConfigMap or a Secret that others have put into the cluster."""
+    key = "stringData" if kind == "Secret" else "data"
+    return {"kind": kind, "metadata": {"name": name}, key: data}
+
+
+async def until(done: Callable[[], bool], *, within: float = 30) -> None:
+    async with asyncio.timeout(within):
+        while not done():
+            await asyncio.sleep(0.05)
+
+
+class Releases:
+    """Releases of the chart whose one trigger leads to ``subscriber``."""
+
+    def __init__(self, helm: Path, folder: Path, subscriber: Subscriber) -> None:
+        self.namespace = f"chart-{uuid.uuid4().hex[:8]}"
+        self._helm = helm
+        self._folder = folder
+        self._subscriber = subscriber
+
+    def of(self, values: Mapping[str, Any]) -> Rendered:
+        given = {
+            "crds": {"install": False},
+            "manifests": manifests(self.namespace),
+            "test": {"broker": f"{self.namespace}/orders"},
+            **values,
+            "options": {
+                "allowDestination": [HOST],
+                "resolve": [f"Service/{self.namespace}/audit={self._subscriber.url()}"],
+                **values.get("options", {}),
+            },
+        }
+        return rendered(template(self._helm, given, folder=self._folder))
+
+
+async def sent_as_by_helm(release: Rendered, taker: Pod) -> None:
+    """Run what `helm test` runs, against the pod in place of the Service."""
+    (test,) = release.all("Pod")
+    command, url, *arguments = test["spec"]["containers"][0]["args"]
+    parts = urlsplit(url)
+    service = release.one("Service", "ingress")["metadata"]
+    assert parts.hostname == f"{service['name']}.{service['namespace']}.svc.cluster.local"
+    place = f"http://{HOST}:{taker.ports['http']}{parts.path}"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [CEMESH, command, place, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+async def running(
+    stack: AsyncExitStack, release: Rendered, folder: Path, others: Sequence[Object] = ()
+) -> Mapping[str, Pod]:
+    """Start a pod of each component, all at a time."""
+    pods = {
+        component: Pod(release, component, folder / component, others=others)
+        for component in release.templates()
+    }
+    async with asyncio.TaskGroup() as group:
+        for pod in pods.values():
+            group.create_task(stack.enter_async_context(pod))
+    return pods
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    async with Subscriber() as subscriber:
+        yield subscriber
+
+
+@pytest.fixture
+def releases(helm: Path, tmp_path: Path, subscriber: Subscriber) -> Releases:
+    return Releases(helm, tmp_path, subscriber)
+
+
+async def test_one_pod_takes_events_and_delivers_them(
+    releases: Releases, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    release = releases.of({})
+
+    async with AsyncExitStack() as stack:
+        pods = await running(stack, release, tmp_path)
+        await sent_as_by_helm(release, pods["mesh"])
+        (request,) = await subscriber.received_at("/audit", 1)
+
+    assert b"dev.cemesh.helm.test" in request.head
+    assert [*pods["mesh"].file("/var/lib/cemesh").glob("**/*.db")]
+
+
+async def test_parts_on_kafka_take_events_and_deliver_them(
+    releases: Releases, subscriber: Subscriber, tmp_path: Path, kafka: str
+) -> None:
+    channel = {"bootstrapServers": [kafka], "config": {"default.topic.replication.factor": 1}}
+    release = releases.of({"mode": "split", "channel": {"kafka": channel}})
+
+    async with AsyncExitStack() as stack:
+        pods = await running(stack, release, tmp_path)
+        await sent_as_by_helm(release, pods["ingress"])
+        await subscriber.received_at("/audit", 1)
+
+
+async def test_parts_on_rabbitmq_come_as_the_user_of_a_secret(
+    releases: Releases, subscriber: Subscriber, tmp_path: Path, rabbitmq: str
+) -> None:
+    url = urlsplit(rabbitmq)
+    assert url.username
+    assert url.password
+    login = {"username": url.username, "password": url.password}
+    user = holding("Secret", "rabbit-default-user", login)
+    channel = {
+        "host": url.hostname,
+        "port": url.port,
+        "vhost": unquote(url.path[1:]) or "/",
+        "userSecret": {"name": "rabbit-default-user"},
+    }
+    release = releases.of({"mode": "split", "channel": {"rabbitmq": channel}})
+
+    async with AsyncExitStack() as stack:
+        pods = await running(stack, release, tmp_path, [user])
+        await sent_as_by_helm(release, pods["ingress"])
+        await subscriber.received_at("/audit", 1)
+
+
+async def test_changed_manifests_are_followed_by_the_pod_that_runs(
+    releases: Releases, subscriber: Subscriber, tmp_path: Path
+) -> None:
+    former, later = releases.of({}), releases.of({"manifests": manifests(releases.namespace, "/b")})
+    changed = later.one("ConfigMap", "manifests")["data"]
+
+    assert former.templates() == later.templates(), "no pod begins anew for it"
+    async with AsyncExitStack() as stack:
+        pods = await running(stack, former, tmp_path)
+        put(
+            pods["mesh"].file("/etc/cemesh/manifests/values"),
+            {name: text.encode() for name, text in changed.items()},
+        )
+        await pods["mesh"].until_told(
+            f"/api/v1/brokers/{releases.namespace}/orders/triggers", subscriber.url("/b")
+        )
+        await sent_as_by_helm(later, pods["mesh"])
+        await subscriber.received_at("/b", 1)
+
+
+async def test_every_value_that_is_off_by_default_is_taken_by_the_program(
+    releases: Releases, tmp_path: Path, kafka: str
+) -> None:
+    authority = Authority()
+    issued = authority.issue()
+    pair = {"tls.crt": issued.certificate.decode(), "tls.key": issued.key.decode()}
+    others = [
+        holding(
+            "Secret", "channel", {"kafka": f"kafka://{kafka}?default.topic.replication.factor=1"}
+        ),
+        holding("Secret", "proxy", {"url": "http://user:password@proxy:3128"}),
+        holding("Secret", "events-tls", pair),
+        holding("Secret", "admin-tls", pair),
+        holding("Secret", "clients", {}),
+        holding("ConfigMap", "triggers", {}),
+        holding("ConfigMap", "brokers.shop", {}),
+        holding("ConfigMap", "authorities", {"ca.crt": authority.pem.decode()}),
+    ]
+    values = yaml.safe_load(SHAPES["everything"].read_text())
+    # There is no cluster to be read here: tests/chart/test_cluster.py has one.
+    release = releases.of({**values, "kubernetes": {"enabled": False}, "listen": "0.0.0.0"})
+
+    async with AsyncExitStack() as stack:
+        pods = await running(stack, release, tmp_path, others)
+        audit = pods["ingress"].file("/var/log/cemesh/audit.jsonl")
+        await until(lambda: audit.exists() and "start" in audit.read_text())
