@@ -123,9 +123,10 @@ class Kubernetes:
         return self.ask("DELETE", path, {"gracePeriodSeconds": 0})
 
     def compact(self) -> None:
-        """Forget all that was: versions from before are 410 once the server has started anew.
+        """Forget all that was: versions from before are 410 Gone.
 
-        Until then it remembers the last changes of each kind by itself.
+        Of PodTemplates at once. Of other kinds the API server remembers what it has seen, and
+        forgets that when it is started anew.
         """
         anything = asked_etcd(self.place, "/v3/kv/range", {"key": "AA=="})
         revision = anything["header"]["revision"]

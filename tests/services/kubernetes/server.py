@@ -107,7 +107,8 @@ class KubernetesServer(Server):
             "--authorization-mode=RBAC",
             # No controller gives a namespace the account that its pods would run as.
             "--disable-admission-plugins=ServiceAccount",
-            # What is 410 and what is not, tests decide.
+            # What is 410 and what is not, tests decide: of one kind, at once.
             "--etcd-compaction-interval=0",
+            "--watch-cache-sizes=podtemplates#0",
             "--endpoint-reconciler-type=none",
         ]
