@@ -19,15 +19,7 @@ from typing import Final, Literal, Protocol
 from broker.errors import CemeshError
 from broker.manifest.watch import changes
 from broker.settings import TlsFiles
-from broker.tls import (
-    CaFile,
-    certificates_fault,
-    expiries,
-    pair_fault,
-    read_pem,
-    serial,
-    server_context,
-)
+from broker.tls import CaFile, expiries, read_certificates, read_pair, serial, server_context
 
 _log: Final = logging.getLogger("cemesh.tls")
 
@@ -106,16 +98,9 @@ class PortCertificate:
 
     def _read(self) -> tuple[str, str, str | None]:
         """Return certificate, key and authorities. Raises ValueError, saying what is wrong."""
-        files = self._files
-        certificate, key = read_pem(files.certificate), read_pem(files.key)
-        fault = certificates_fault(certificate)
-        if fault is not None:
-            raise ValueError(f"{files.certificate} {fault}")
-        found = pair_fault(certificate, key, names=(str(files.certificate), str(files.key)))
-        if found is not None:
-            raise ValueError(" ".join(found))
-        clients = None if files.client_ca is None else CaFile(files.client_ca).pem
-        return certificate, key, clients
+        certificate, key = read_pair(self._files.certificate, self._files.key)
+        client_ca = self._files.client_ca
+        return certificate, key, None if client_ca is None else read_certificates(client_ca)
 
     def _take_up(self) -> ssl.SSLContext:
         """Return the context of what was read, and note until when that is valid."""

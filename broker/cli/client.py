@@ -11,6 +11,7 @@ from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from socket import SOCK_STREAM, getaddrinfo
+from ssl import SSLCertVerificationError, SSLError
 from typing import Final, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -38,6 +39,7 @@ from broker.admin.models import (
     TriggersDocument,
 )
 from broker.cli.exits import RefusedError, UnreachableError
+from broker.cli.place import AdminPlace
 from broker.codecs.http import encode_structured
 from broker.event import Event
 
@@ -54,15 +56,17 @@ _REACHED_AT: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - conne
 
 
 class AdminClient:
-    """The admin API of the mesh at ``host:port``.
+    """The admin API of the mesh at that place, or of the one process there with that ``address``.
 
     Every method raises `UnreachableError` where no mesh answers, and `RefusedError` with the
     mesh's own words where it refuses.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host = _REACHED_AT.get(host, host)
-        self._port = port
+    def __init__(self, place: AdminPlace, address: str | None = None) -> None:
+        self._name = _REACHED_AT.get(place.host, place.host)  # which a certificate has to be for
+        self._host = self._name if address is None else _REACHED_AT.get(address, address)
+        self._port = place.port
+        self._tls = place.tls
 
     def status(self) -> StatusDocument:
         return self._get("/api/v1/status", StatusDocument)
@@ -190,6 +194,9 @@ class AdminClient:
         try:
             with self._must_answer("no mesh answers", "is `cemesh run` running? "):
                 connection.connect()
+                if self._tls is not None:
+                    secured = self._tls.wrap_socket(connection.sock, server_hostname=self._name)
+                    connection.sock = secured
                 connection.sock.settimeout(patience)
                 opened = connection.sock
                 connection.request(method, path, body, {USER_HEADER: _user(), **(headers or {})})
@@ -210,8 +217,14 @@ class AdminClient:
     def _must_answer(self, otherwise: str, hint: str = "") -> Iterator[None]:
         try:
             yield
+        except SSLError as error:
+            raise UnreachableError(
+                f"{otherwise} at {self._address} by TLS: {_reason(error)}"
+            ) from None
         except OSError as error:
             reason = error.strerror or str(error)
+            if isinstance(error, ConnectionResetError) and self._tls is None:
+                hint = "does it speak TLS (--admin-tls)? "
             raise UnreachableError(f"{otherwise} at {self._address}: {hint}({reason})") from None
         except HTTPException as error:
             raise UnreachableError(
@@ -227,6 +240,12 @@ class AdminClient:
     @property
     def _address(self) -> str:
         return f"{self._host}:{self._port}"
+
+
+def _reason(error: SSLError) -> str:
+    if isinstance(error, SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return (error.reason or str(error)).lower().replace("_", " ")
 
 
 def _user() -> str:

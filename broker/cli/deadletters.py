@@ -8,7 +8,8 @@ import click
 
 from broker.cli.exits import Exit
 from broker.cli.help import Command, Group
-from broker.cli.options import DEFAULT_BROKER, Decorated, admin_address, output_option
+from broker.cli.options import DEFAULT_BROKER, Decorated, output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Key
 
 
@@ -62,7 +63,7 @@ def deadletters() -> None:
 @click.option("--trigger", type=Key(), help="Only those of this trigger.")
 @click.option("--after", metavar="ID", help="Only those after this one; for the next page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
-@admin_address
+@admin_place
 @output_option
 def list_(
     *,
@@ -70,8 +71,7 @@ def list_(
     trigger: str | None,
     after: str | None,
     limit: int,
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """List dead letters, oldest first."""
@@ -80,7 +80,7 @@ def list_(
     from broker.cli.client import AdminClient
     from broker.cli.tables import print_table
 
-    client = AdminClient(admin_host, admin_port)
+    client = AdminClient(admin)
     page = client.dead_letters(broker, trigger=trigger, after=after, limit=limit)
     if output == "json":
         click.echo(msgspec.json.encode(page))
@@ -126,16 +126,16 @@ def list_(
 )
 @click.argument("id")
 @_broker_option
-@admin_address
+@admin_place
 @output_option
-def show(*, id: str, broker: str, admin_host: str, admin_port: int, output: str) -> None:
+def show(*, id: str, broker: str, admin: AdminPlace, output: str) -> None:
     """Show one dead letter: the event, who refused it, why, and with what answer."""
     import msgspec
 
     from broker.cli.client import AdminClient
     from broker.cli.printing import printable
 
-    letter = AdminClient(admin_host, admin_port).dead_letter(broker, id)
+    letter = AdminClient(admin).dead_letter(broker, id)
     if output == "json":
         click.echo(msgspec.json.encode(letter))
         return
@@ -176,7 +176,7 @@ def show(*, id: str, broker: str, admin_host: str, admin_port: int, output: str)
 @click.option("--trigger", type=Key(), help="All dead letters of this trigger.")
 @click.option("--all", "everything", is_flag=True, help="All dead letters of the broker.")
 @_broker_option
-@admin_address
+@admin_place
 @output_option
 @click.pass_context
 def redrive(
@@ -186,8 +186,7 @@ def redrive(
     trigger: str | None,
     everything: bool,
     broker: str,
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """Hand dead letters back to the triggers that gave them up, for a fresh start.
@@ -203,7 +202,7 @@ def redrive(
     from broker.cli.client import AdminClient
 
     wanted = RedriveRequest(ids=ids or None, trigger=trigger, all=everything or None)
-    result = AdminClient(admin_host, admin_port).redrive(broker, wanted)
+    result = AdminClient(admin).redrive(broker, wanted)
     if output == "json":
         click.echo(msgspec.json.encode(result))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,8 @@ import click
 
 from broker.cli.exits import RefusedError
 from broker.cli.help import Command
-from broker.cli.options import admin_address, output_option
+from broker.cli.options import output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Address
 
 if TYPE_CHECKING:
@@ -77,15 +79,14 @@ _TOLD: Final = frozenset({"retry-after", "content-type", "location"})
     help="Ask this admin port as well: parts of a mesh that run apart know a part of the story "
     "each. Repeatable; where a name has several addresses, all of them are asked.",
 )
-@admin_address
+@admin_place
 @output_option
 def event(
     *,
     id: str,
     source: str | None,
     also: tuple[tuple[str, int], ...],
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """Tell what became of the event with this ID.
@@ -96,7 +97,8 @@ def event(
     """
     import msgspec
 
-    told = _told(id, source, [(admin_host, admin_port), *also])
+    others = [replace(admin, host=host, port=port) for host, port in also]
+    told = _told(id, source, [admin, *others])
     if output == "json":
         click.echo(msgspec.json.encode(told))
         return
@@ -107,17 +109,17 @@ def event(
             click.echo(line)
 
 
-def _told(id: str, source: str | None, ports: Sequence[tuple[str, int]]) -> StoriesDocument:
+def _told(id: str, source: str | None, places: Sequence[AdminPlace]) -> StoriesDocument:
     """Return what all these know together. Raises as the first does, where none knows anything."""
     from broker.cli.client import AdminClient, addresses
     from broker.cli.storymerging import merged
 
     told: list[StoriesDocument] = []
     refused: list[RefusedError] = []
-    for host, port in ports:
-        for address in addresses(host, port) if len(ports) > 1 else [host]:
+    for place in places:
+        for address in addresses(place.host, place.port) if len(places) > 1 else [None]:
             try:
-                told.append(AdminClient(address, port).story(id, source))
+                told.append(AdminClient(place, address).story(id, source))
             except RefusedError as error:
                 refused.append(error)
     if not told:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import admin_address, output_option
+from broker.cli.options import output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Duration, Key
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _MOST_SHOWN: Final = 3
 @click.option("--since", type=Duration(), help="Only what something became of since then: 15m, 1h.")
 @click.option("--before", metavar="TIME", help="Only what was before; for the next page.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@admin_address
+@admin_place
 @output_option
 def events(
     *,
@@ -59,8 +60,7 @@ def events(
     since: timedelta | None,
     before: str | None,
     limit: int,
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """List events with what has become of them, those first that something became of last.
@@ -71,7 +71,7 @@ def events(
 
     from broker.cli.client import AdminClient
 
-    client = AdminClient(admin_host, admin_port)
+    client = AdminClient(admin)
     asked = {
         "broker": broker,
         "trigger": trigger,

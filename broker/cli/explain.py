@@ -12,7 +12,8 @@ import click
 from broker.cli.exits import RefusedError
 from broker.cli.explaindelivery import explain_delivery
 from broker.cli.help import Command
-from broker.cli.options import DEFAULT_BROKER, admin_address, output_option, resolve_option
+from broker.cli.options import DEFAULT_BROKER, output_option, resolve_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Key
 from broker.errors import did_you_mean
 
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
     "the manifests.",
 )
 @resolve_option
-@admin_address
+@admin_place
 @output_option
 def explain(
     *,
@@ -96,8 +97,7 @@ def explain(
     paths: tuple[Path, ...],
     broker: str | None,
     resolve: tuple[tuple[str, str], ...],
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """Say for every trigger of a broker whether an event matches it, and where it does not, why.
@@ -121,7 +121,7 @@ def explain(
     from broker.cli.client import AdminClient
     from broker.codecs.json import decode_event
 
-    mesh = AdminClient(admin_host, admin_port)
+    mesh = AdminClient(admin)
     files = _files(paths, resolve) if paths else None
     if delivery is not None:
         explain_delivery(delivery, files, mesh, output)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import admin_address, output_option
+from broker.cli.options import output_option
+from broker.cli.place import AdminPlace, admin_place
 
 
 @click.command(
@@ -25,9 +26,9 @@ from broker.cli.options import admin_address, output_option
     """,
 )
 @click.argument("level", required=False, type=click.Choice(["debug", "info", "warning", "error"]))
-@admin_address
+@admin_place
 @output_option
-def log(*, level: str | None, admin_host: str, admin_port: int, output: str) -> None:
+def log(*, level: str | None, admin: AdminPlace, output: str) -> None:
     """Print from which level on a running mesh logs; with LEVEL, change that.
 
     All processes of `cemesh run --workers` change it at once, the parts of a mesh that run apart
@@ -38,7 +39,7 @@ def log(*, level: str | None, admin_host: str, admin_port: int, output: str) -> 
 
     from broker.cli.client import AdminClient
 
-    mesh = AdminClient(admin_host, admin_port)
+    mesh = AdminClient(admin)
     found = mesh.log_level() if level is None else mesh.set_log_level(level)
     if output == "json":
         click.echo(msgspec.json.encode(found))

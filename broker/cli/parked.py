@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker.cli.help import Command, Group
-from broker.cli.options import Decorated, admin_address, output_option
+from broker.cli.options import Decorated, output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Key
 
 if TYPE_CHECKING:
@@ -62,15 +63,15 @@ def parked() -> None:
     """,
 )
 @click.argument("trigger", type=Key())
-@admin_address
+@admin_place
 @output_option
-def list_(*, trigger: str, admin_host: str, admin_port: int, output: str) -> None:
+def list_(*, trigger: str, admin: AdminPlace, output: str) -> None:
     """List what TRIGGER has parked, that which waits longest first."""
     import msgspec
 
     from broker.cli.tables import age, print_table
 
-    found = _client(admin_host, admin_port).parked(trigger)
+    found = _client(admin).parked(trigger)
     if output == "json":
         click.echo(msgspec.json.encode(found))
         return
@@ -118,7 +119,7 @@ def _which(command: Decorated) -> Decorated:
 {_EXIT_CODES}""",
 )
 @_which
-@admin_address
+@admin_place
 @output_option
 def retry(
     *,
@@ -127,8 +128,7 @@ def retry(
     source: str | None,
     everything: bool,
     why: str,
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """Let TRIGGER attempt the parked event ID again, at once and as often as any other.
@@ -136,7 +136,7 @@ def retry(
     Its key goes on when it is delivered. If it is given up again, it is parked again.
     """
     wanted = _wanted(id, source, everything=everything, why=why)
-    found = _client(admin_host, admin_port).order(trigger, "retry", wanted)
+    found = _client(admin).order(trigger, "retry", wanted)
     _print(found, "retried", output)
 
 
@@ -151,7 +151,7 @@ def retry(
 {_EXIT_CODES}""",
 )
 @_which
-@admin_address
+@admin_place
 @output_option
 def skip(
     *,
@@ -160,8 +160,7 @@ def skip(
     source: str | None,
     everything: bool,
     why: str,
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """Let TRIGGER give up the parked event ID, and go on with its key.
@@ -169,7 +168,7 @@ def skip(
     It goes the way of any dead letter: to the dead-letter sink, or into the broker's own store.
     """
     wanted = _wanted(id, source, everything=everything, why=why)
-    found = _client(admin_host, admin_port).order(trigger, "skip", wanted)
+    found = _client(admin).order(trigger, "skip", wanted)
     _print(found, "skipped", output)
 
 
@@ -182,10 +181,10 @@ def _wanted(id: str | None, source: str | None, *, everything: bool, why: str) -
     return ParkedRequest(id=id, source=source, all=everything, why=why)
 
 
-def _client(host: str, port: int) -> AdminClient:
+def _client(admin: AdminPlace) -> AdminClient:
     from broker.cli.client import AdminClient
 
-    return AdminClient(host, port)
+    return AdminClient(admin)
 
 
 def _print(found: ParkedList, done: str, output: str) -> None:

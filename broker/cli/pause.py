@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import admin_address, output_option
+from broker.cli.options import output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Key
 
 
@@ -30,9 +31,9 @@ from broker.cli.values import Key
 @click.option(
     "--why", default="an operator asked", show_default=True, help="What `cemesh status` shows."
 )
-@admin_address
+@admin_place
 @output_option
-def pause(*, trigger: str, why: str, admin_host: str, admin_port: int, output: str) -> None:
+def pause(*, trigger: str, why: str, admin: AdminPlace, output: str) -> None:
     """Let the events of TRIGGER wait in its broker's channel until it is resumed.
 
     Attempts that are under way are finished. That it is paused outlives restarts, and holds in all
@@ -42,7 +43,7 @@ def pause(*, trigger: str, why: str, admin_host: str, admin_port: int, output: s
 
     from broker.cli.client import AdminClient
 
-    found = AdminClient(admin_host, admin_port).pause(trigger, why)
+    found = AdminClient(admin).pause(trigger, why)
     if output == "json":
         click.echo(msgspec.json.encode(found))
     else:
@@ -66,9 +67,9 @@ def pause(*, trigger: str, why: str, admin_host: str, admin_port: int, output: s
     """,
 )
 @click.argument("trigger", type=Key())
-@admin_address
+@admin_place
 @output_option
-def resume(*, trigger: str, admin_host: str, admin_port: int, output: str) -> None:
+def resume(*, trigger: str, admin: AdminPlace, output: str) -> None:
     """Let TRIGGER go on, whatever it was paused for: an operator, a 410, a row of failures.
 
     What has gathered meanwhile is delivered now.
@@ -77,7 +78,7 @@ def resume(*, trigger: str, admin_host: str, admin_port: int, output: str) -> No
 
     from broker.cli.client import AdminClient
 
-    found = AdminClient(admin_host, admin_port).resume(trigger)
+    found = AdminClient(admin).resume(trigger)
     if output == "json":
         click.echo(msgspec.json.encode(found))
     else:

@@ -11,7 +11,8 @@ import click
 
 from broker.cli.exits import Exit
 from broker.cli.help import Command
-from broker.cli.options import admin_address, output_option, resolve_option
+from broker.cli.options import output_option, resolve_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Duration, Key
 from broker.errors import InvalidManifest
 
@@ -57,7 +58,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 )
 @click.option("--all", "everything", is_flag=True, help="Show triggers that do not change, too.")
 @resolve_option
-@admin_address
+@admin_place
 @output_option
 def plan(
     *,
@@ -67,8 +68,7 @@ def plan(
     examples: int,
     everything: bool,
     resolve: tuple[tuple[str, str], ...],
-    admin_host: str,
-    admin_port: int,
+    admin: AdminPlace,
     output: str,
 ) -> None:
     """Run the filters of NEW over the events that the running mesh has stored.
@@ -84,7 +84,7 @@ def plan(
     desired = _desired(paths, dict(resolve))
     until = datetime.now(UTC)
     reader = PlanReader(
-        AdminClient(admin_host, admin_port),
+        AdminClient(admin),
         since=until - min(since, until - _EPOCH),
         until=until,
         examples=examples,

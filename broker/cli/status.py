@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import admin_address, output_option
+from broker.cli.options import output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.settings import Part
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ _RUNS: Final = {
       3  no mesh answers
     """,
 )
-@admin_address
+@admin_place
 @output_option
-def status(*, admin_host: str, admin_port: int, output: str) -> None:
+def status(*, admin: AdminPlace, output: str) -> None:
     """Show every broker, trigger and source: what was delivered, what waits, what is dead.
 
     The column UNACCOUNTED appears only where the books do not balance, PARKED where events wait for
@@ -56,7 +57,7 @@ def status(*, admin_host: str, admin_port: int, output: str) -> None:
 
     from broker.cli.client import AdminClient
 
-    found = AdminClient(admin_host, admin_port).status()
+    found = AdminClient(admin).status()
     if output == "json":
         click.echo(msgspec.json.encode(found))
     else:

@@ -8,7 +8,8 @@ from itertools import islice
 import click
 
 from broker.cli.help import Command
-from broker.cli.options import DEFAULT_BROKER, admin_address, output_option
+from broker.cli.options import DEFAULT_BROKER, output_option
+from broker.cli.place import AdminPlace, admin_place
 from broker.cli.values import Key
 
 
@@ -31,9 +32,9 @@ from broker.cli.values import Key
 )
 @click.argument("broker", type=Key(), default=DEFAULT_BROKER)
 @click.option("--count", type=click.IntRange(min=1), help="Stop after this many events.")
-@admin_address
+@admin_place
 @output_option
-def tail(*, broker: str, count: int | None, admin_host: str, admin_port: int, output: str) -> None:
+def tail(*, broker: str, count: int | None, admin: AdminPlace, output: str) -> None:
     """Print the events that BROKER (NAMESPACE/NAME, default/default) stores from now on.
 
     With --output json, one structured CloudEvent a line.
@@ -42,7 +43,7 @@ def tail(*, broker: str, count: int | None, admin_host: str, admin_port: int, ou
     from broker.cli.printing import event_text
     from broker.codecs.json import decode_event
 
-    with AdminClient(admin_host, admin_port).tail(broker) as lines:
+    with AdminClient(admin).tail(broker) as lines:
         click.echo(f"Following {broker}; Ctrl-C ends it.", err=True)
         for line in islice(lines, count):
             if output == "json":

@@ -15,7 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from broker.cli.root import cli
 from tests.e2e.manifests import broker, manifest, trigger
 from tests.e2e.scrapes import Scrape
 from tests.services.certificates import Authority
@@ -227,6 +229,54 @@ async def test_the_admin_port_answers_probes_and_whoever_shows_a_certificate(
     noted = [json.loads(line) for line in audit.read_text().splitlines()]
     [who] = [each["certificate"] for each in noted if each["action"] == "pause"]
     assert who.startswith("CN=ann, ")
+
+
+async def test_commands_ask_the_admin_port_by_tls(tmp_path: Path) -> None:
+    async with TlsMesh(tmp_path, manifest(broker()), knows=["admin"]) as mesh:
+        where = ("--admin-port", str(mesh.admin_port))
+        (tmp_path / "ann.crt").write_bytes(mesh.operator.certificate)
+        (tmp_path / "ann.key").write_bytes(mesh.operator.key)
+        (tmp_path / "other.crt").write_bytes(Authority().pem)
+        who = ("--admin-cert", str(tmp_path / "ann.crt"), "--admin-key", str(tmp_path / "ann.key"))
+        authority = ("--admin-ca-certs", str(mesh.secret.authority))
+        known_by = ("--admin-tls-cert", str(mesh.secret.certificate))
+        await mesh.request("POST", PATH, headers=event("1"))
+
+        plain = await cemesh("status", *where)
+        without = await cemesh("status", *where, *authority)
+        by_authority = await cemesh("status", *where, *authority, *who)
+        by_certificate = await cemesh("status", *where, *known_by, *who)
+        not_trusted = await cemesh(
+            "status", *where, "--admin-ca-certs", str(tmp_path / "other.crt"), *who
+        )
+        also = ("--also", f"localhost:{mesh.admin_port}")
+        told = await cemesh("event", "1", *where, *also, *authority, *who)
+
+        # A certificate for another name is only taken by whoever knows it.
+        elsewhere = mesh.authority.issue("elsewhere.test")
+        mesh.secret.put(elsewhere, mesh.authority.pem)
+        await mesh.until_logged("port=admin", elsewhere.serial)
+        other_name = await cemesh("status", *where, *authority, *who)
+        by_any_name = await cemesh("status", *where, *known_by, *who)
+
+    for (code, output), expected, says in (
+        (plain, 3, f"no mesh answers at 127.0.0.1:{mesh.admin_port}: does it speak TLS"),
+        (without, 1, "the admin port answers to clients with a certificate alone"),
+        (by_authority, 0, "default/default"),
+        (by_certificate, 0, "default/default"),
+        (not_trusted, 3, f"127.0.0.1:{mesh.admin_port} by TLS: its certificate is not trusted"),
+        (told, 0, "accepted by default/default"),
+        (other_name, 3, "IP address mismatch"),
+        (by_any_name, 0, "default/default"),
+    ):
+        assert code == expected, output
+        assert says in output
+
+
+async def cemesh(*arguments: str) -> tuple[int, str]:
+    """Run a command, and return its exit code and all that it has printed."""
+    result = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
+    return result.exit_code, " ".join(result.output.split())
 
 
 async def test_a_client_that_rests_does_not_hold_the_end_up(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from broker.errors import (
     Problem,
 )
 from broker.policy import Network
-from broker.settings import Part, Settings
+from broker.settings import Part, Settings, TlsFiles
 from tests.services.certificates import make_certificates
 
 COMMANDS = [
@@ -205,6 +205,52 @@ def test_a_proxy_that_cannot_be_used_is_wrong_usage(app: App, url: str, told: st
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.split())
     assert "sesame" not in result.stderr
+    assert app.settings is None
+
+
+@pytest.mark.parametrize("command", ["run", "ingress"])
+def test_ports_are_given_certificates(app: App, command: str) -> None:
+    by_option = [
+        *("--tls-cert", "a", "--tls-key", "b", "--client-ca", "c"),
+        *("--admin-tls-cert", "d", "--admin-tls-key", "e", "--admin-client-ca", "f"),
+    ]
+    by_variable = {
+        "CEMESH_TLS_CERT": "a",
+        "CEMESH_TLS_KEY": "b",
+        "CEMESH_CLIENT_CA": "c",
+        "CEMESH_ADMIN_TLS_CERT": "d",
+        "CEMESH_ADMIN_TLS_KEY": "e",
+        "CEMESH_ADMIN_CLIENT_CA": "f",
+    }
+    for arguments, env in ((by_option, None), ([], by_variable)):
+        assert invoke(command, "mesh.yaml", *arguments, env=env).exit_code == 0
+
+        assert app.settings is not None
+        assert app.settings.tls == TlsFiles(
+            certificate=Path("a"), key=Path("b"), client_ca=Path("c")
+        )
+        assert app.settings.admin_tls == TlsFiles(
+            certificate=Path("d"), key=Path("e"), client_ca=Path("f")
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("run mesh.yaml --tls-cert a", "--tls-cert and --tls-key go together"),
+        ("ingress mesh.yaml --tls-key a", "--tls-cert and --tls-key go together"),
+        ("dispatcher mesh.yaml --admin-tls-key a", "--admin-tls-cert and --admin-tls-key go"),
+        ("run mesh.yaml --client-ca a", "--client-ca needs --tls-cert and --tls-key"),
+        ("sources mesh.yaml --admin-client-ca a", "--admin-client-ca needs --admin-tls-cert"),
+        ("status --admin-cert a", "--admin-cert and --admin-key go together"),
+        ("status --admin-ca-certs missing.pem", "missing.pem cannot be read: No such file"),
+    ],
+)
+def test_half_of_what_tls_takes_is_wrong_usage(app: App, options: str, told: str) -> None:
+    result = invoke(*options.split())
+
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())
     assert app.settings is None
 
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
-_CERTIFICATE: Final = re.compile(
-    r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
-)
+from broker.tls.der import ascii_of, first
+
 _BASE64: Final = "LS0tLS1CRUdJTi"  # of "-----BEGIN"
 # OpenSSL's reasons, the last one where the key is of another algorithm than the certificate's.
 _NO_PAIR: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-_VERSION, _UTC_TIME = 0xA0, 0x17
 
 
 class _EncryptedError(Exception):
@@ -32,7 +26,7 @@ def certificates_fault(pem: str) -> str | None:
     """Return why no certificates can be read from the text, or None."""
     # Often the same in every broker, and milliseconds of reading; so is a pair.
     try:
-        _new_context().load_verify_locations(cadata=_ascii(pem))
+        _new_context().load_verify_locations(cadata=ascii_of(pem))
     except (ssl.SSLError, ValueError):
         return f"holds no certificates in PEM format{_hint(pem)}"
     return None
@@ -59,61 +53,6 @@ def pair_fault(certificate: str, key: str, *, names: tuple[str, str]) -> tuple[s
     return None
 
 
-def expiries(pem: str) -> list[datetime]:
-    """Return until when each of the certificates is valid, those that do not say it left out."""
-    found = []
-    for each in _CERTIFICATE.findall(_ascii(pem)):
-        with suppress(ValueError, IndexError):  # OpenSSL has read it, but it looks at no times
-            found.append(_expiry(ssl.PEM_cert_to_DER_cert(each)))
-    return found
-
-
-def serial(pem: str) -> str | None:
-    """Return the serial number of the first certificate, as `openssl x509 -serial` prints it."""
-    first = _CERTIFICATE.search(_ascii(pem))
-    if first is None:
-        return None
-    try:
-        return _serial(ssl.PEM_cert_to_DER_cert(first[0]))
-    except (ValueError, IndexError):  # as of `expiries`
-        return None
-
-
-@dataclass(slots=True, unsafe_hash=True)
-class CaFile:
-    """A file of certificate authorities in PEM, which is read again when it has changed.
-
-    ``pem`` is the text that was good last. Making one reads the file, and raises ValueError where
-    it is none.
-    """
-
-    path: Path
-    pem: str = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        self.pem = self._read()
-
-    def read_again(self) -> bool:
-        """Read it again, and return whether it is another text. Raises ValueError as before."""
-        former, self.pem = self.pem, self._read()
-        return self.pem != former
-
-    def _read(self) -> str:
-        pem = read_pem(self.path)
-        fault = certificates_fault(pem)
-        if fault is not None:
-            raise ValueError(f"{self.path} {fault}")
-        return pem
-
-
-def read_pem(path: Path) -> str:
-    """Return the text of that file; raise ValueError saying why it cannot be read."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-
-
 def server_context(
     certificate: str, key: str, clients: str | None, *, demand: bool
 ) -> ssl.SSLContext:
@@ -129,7 +68,7 @@ def server_context(
     context.set_alpn_protocols(["http/1.1"])
     _load_pair(context, certificate, key)
     if clients is not None:
-        context.load_verify_locations(cadata=_ascii(clients))
+        context.load_verify_locations(cadata=ascii_of(clients))
         context.verify_mode = ssl.CERT_REQUIRED if demand else ssl.CERT_OPTIONAL
     return context
 
@@ -146,7 +85,21 @@ def tls_context(ca_certs: str | None, certificate: str | None, key: str | None) 
     if ca_certs is None:
         context.load_default_certs()
     else:
-        context.load_verify_locations(cadata=_ascii(ca_certs))
+        context.load_verify_locations(cadata=ascii_of(ca_certs))
+    if certificate is not None and key is not None:
+        _load_pair(context, certificate, key)
+    return context
+
+
+def pinned_context(server: str, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """Return a context that takes the first certificate of ``server``, and no other.
+
+    The name in it is of no interest: who has its key is who is meant.
+    """
+    context = _new_context()
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=first(server))
     if certificate is not None and key is not None:
         _load_pair(context, certificate, key)
     return context
@@ -174,56 +127,15 @@ def _file(pem: str) -> Iterator[str]:
     if hasattr(os, "memfd_create"):
         # In memory: no disk has to be writable, and no crash leaves a private key on it.
         with os.fdopen(os.memfd_create("pem"), "w") as file:
-            file.write(_ascii(pem))
+            file.write(ascii_of(pem))
             file.flush()
             yield f"/proc/self/fd/{file.fileno()}"
     else:
         with tempfile.NamedTemporaryFile("w") as file:
-            file.write(_ascii(pem))
+            file.write(ascii_of(pem))
             file.flush()
             yield file.name
 
 
-def _ascii(pem: str) -> str:
-    """Return the text as OpenSSL takes it. Comments between the blocks are not always ASCII."""
-    return pem.encode("ascii", "replace").decode("ascii")
-
-
 def _hint(pem: str) -> str:
     return ", but the base64 of it: was it encoded twice?" if pem.startswith(_BASE64) else ""
-
-
-def _expiry(certificate: bytes) -> datetime:
-    """Return the notAfter of a certificate in DER."""
-    _, _, _, (_, validity), *_ = _fields(certificate)
-    _, (kind, time) = _elements(validity)
-    text = time.decode("ascii")
-    if kind == _UTC_TIME:
-        text = ("19" if text >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-
-
-def _serial(certificate: bytes) -> str:
-    (_, number), *_ = _fields(certificate)
-    return (number.lstrip(b"\0") or b"\0").hex().upper()
-
-
-def _fields(certificate: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield what is signed of a certificate in DER, without its version (RFC 5280, section 4.1)."""
-    ((_, signed),) = _elements(certificate)
-    (_, to_be_signed), *_ = _elements(signed)
-    return (each for each in _elements(to_be_signed) if each[0] != _VERSION)
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the tag and the content of each DER element in ``data`` (X.690, section 8.1)."""
-    at = 0
-    while at < len(data):
-        tag, length = data[at], data[at + 1]
-        at += 2
-        if length > 0x7F:
-            octets = length & 0x7F
-            length = int.from_bytes(data[at : at + octets], "big")
-            at += octets
-        yield tag, data[at : at + length]
-        at += length
