@@ -90,7 +90,7 @@ def asked_for(
         brokers=declared.brokers,
         elsewhere=elsewhere,
         schemes=plugins.sink_schemes(),
-        sinks={key: sink(place, secrets) for key, place in declared.sinks.items()},
+        sinks={key: sink(place, secrets) for key, place in _each(declared.sinks)},
     )
     brokers: dict[str, Broker] = {}
     of_brokers: dict[str, DeliveryPolicy] = {}
@@ -115,12 +115,12 @@ def asked_for(
             triggers[found.key] = found
     warn_of_twins(triggers.values(), declared.triggers)
     sources: dict[str, Source] = {}
-    for key, place in declared.sources.items():
+    for key, place in _each(declared.sources):
         found_source = source(place, directory, secrets)
         if found_source is not None:
             sources[key] = found_source
     bindings: dict[str, SinkBinding] = {}
-    for key, place in declared.bindings.items():
+    for key, place in _each(declared.bindings):
         found_binding = sink_binding(place, directory)
         if found_binding is not None:
             bindings[key] = found_binding
@@ -130,16 +130,16 @@ def asked_for(
 def _referred(declared: Declared, needs: set[Need]) -> Referred:
     config_maps: Looked[tuple[ConfigMapObject | None, Place]] = Looked("ConfigMap", needs)
     secrets: Looked[tuple[SecretObject | None, Place]] = Looked("Secret", needs)
-    for place in declared.config_maps.values():
+    for _, place in _each(declared.config_maps):
         config_maps[place.object.key] = read_object(ConfigMapObject, place), place
-    for place in declared.secrets.values():
+    for _, place in _each(declared.secrets):
         secrets[place.object.key] = read_object(SecretObject, place), place
     return Referred(
         config_maps=config_maps,
         secrets=secrets,
         rabbitmq_configs={
             place.object.key: (read_object(RabbitmqBrokerConfigObject, place), place)
-            for place in declared.rabbitmq_configs.values()
+            for _, place in _each(declared.rabbitmq_configs)
         },
         channels=plugins.channel_schemes(),
     )
@@ -154,7 +154,14 @@ def _policies(declared: Declared, secrets: SecretReader, directory: Directory) -
 
 def _shapes(model: type[Obj], places: Mapping[str, Place]) -> Iterator[tuple[Place, Obj]]:
     """Yield every object that fits its shape well enough to be looked at more closely."""
-    for place in places.values():
+    for _, place in _each(places):
         shape = read_object(model, place)
         if shape is not None:
             yield place, shape
+
+
+def _each(places: Mapping[str, Place]) -> Iterator[tuple[str, Place]]:
+    """Yield every object by its key, to be read until the next one comes."""
+    for key, place in places.items():
+        place.report.reads(place.object)
+        yield key, place

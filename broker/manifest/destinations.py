@@ -44,12 +44,14 @@ class Elsewhere:
     """How what is not in the manifests is found.
 
     ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it. A cluster has
-    ``domain``, and a ``look_up`` where it can be asked.
+    ``domain``, and a ``look_up`` where it can be asked. Kinds of sink that are ``left`` to others
+    are looked up as any other kind is.
     """
 
     resolve: Mapping[str, str] = field(default_factory=dict)
     domain: str = CLUSTER_DOMAIN
     look_up: Lookup | None = None
+    left: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ def _sink(
 ) -> tuple[Target | None] | None:
     """Return the sink that ``destination`` refers to; None where it refers to something else."""
     ref = destination.ref
-    if ref is None or not is_sink(ref.kind):
+    if ref is None or not is_sink(ref.kind) or ref.kind in directory.elsewhere.left:
         return None
     key = f"{ref.namespace or place.object.namespace}/{ref.name}"
     if f"{ref.kind}/{key}" in directory.elsewhere.resolve:
@@ -164,11 +166,14 @@ def _of_object(ref: Reference, place: Place, directory: Directory) -> Address | 
         if ref.api_version.rpartition("/")[0] != _BROKER_GROUP:
             place.at("apiVersion").error(f"a Broker is of {_BROKER_GROUP}/v1")
             return None
-        directory.require_broker(key, place)
-        return Address(url=f"broker://{key}")
+        if key in directory.brokers:
+            return Address(url=f"broker://{key}")
     found = None
     if url is None and elsewhere.look_up is not None:
         found = elsewhere.look_up(ref, namespace)
+    if url is None and found is None and ref.kind == "Broker":
+        directory.require_broker(key, place)
+        return Address(url=f"broker://{key}")
     if isinstance(found, str):
         place.error(found)
         return None

@@ -9,18 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from broker.errors import InvalidManifest, Problem
-from broker.manifest.declared import Declared, asked_for
+from broker.manifest.classes import ours
+from broker.manifest.declared import asked_for
 from broker.manifest.destinations import Elsewhere
 from broker.manifest.load import Loaded, by_place, declare, loaded, read_objects
 from broker.manifest.needs import Need
 from broker.manifest.objects import Object, objects_of
-from broker.manifest.problems import Report
+from broker.manifest.problems import Loc, Report
 from broker.manifest.yamltree import Document, Json
 from broker.trigger import Desired
 
-WHERE = "this cluster"
+WHERE: Final = "this cluster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The ``objects`` of a cluster, as far as they are known.
+
+    ``unknown`` says by ``Kind namespace/name`` why of others it is not known whether they are
+    there. Of brokers those of these ``classes`` are run, or of all where none is named.
+    """
+
+    objects: Sequence[Mapping[str, Json]]
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    classes: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,41 +44,46 @@ class Judged:
 
     ``problems`` has what is wrong with each object, by ``Kind namespace/name``: it does not run as
     it is. What runs in its place is what it last was when nothing was wrong with it, if that was
-    ever, which ``good`` has of all; a trigger that does not run is held. ``needs`` are what the
-    objects refer to.
+    ever, which ``good`` has of all; a trigger that does not run is held. ``good`` has no object
+    that is another mesh's.
     """
 
     loaded: Loaded
     problems: Mapping[str, Sequence[Problem]]
-    needs: frozenset[Need]
+    ours: frozenset[str]
     good: Mapping[str, dict[str, Json]] = field(repr=False)
 
 
 def judge(
     paths: Sequence[Path],
-    found: Iterable[Mapping[str, Json]],
+    found: Found,
     *,
     elsewhere: Elsewhere,
     formerly: Mapping[str, dict[str, Json]],
+    needs: set[Need],
     refuse: Callable[[Desired], Sequence[Problem]] = lambda _: (),
 ) -> Judged:
     """Return what the objects ``found`` in a cluster, and the files at ``paths``, ask for.
 
-    ``formerly`` is what was ``good`` before. ``refuse`` returns what else is wrong. Raises
-    `InvalidManifest` with what is wrong in the files. Blocks: meant for a thread.
+    ``formerly`` is what was ``good`` before. What the objects refer to is put into ``needs``, also
+    where this raises `InvalidManifest`, with what is wrong in the files. ``refuse`` returns what
+    else is wrong. Blocks: meant for a thread.
     """
     reading = Report(where=WHERE)
-    of_files = read_objects(paths, reading)
+    of_files = read_objects(paths, reading) if paths else ()
     if reading.errors:
         raise InvalidManifest(by_place((*reading.errors, *reading.warnings), paths))
-    objects = {each.subject: each for value in found for each in _objects(value)}
+    given = {Need(each.api_version, each.kind, each.namespace, each.name) for each in of_files}
+    in_cluster = [each for value in found.objects for each in _objects(value)]
+    objects = {each.subject: each for each in ours(of_files, in_cluster, found.classes)}
     taken = dict(objects)
     problems: dict[str, Sequence[Problem]] = {}
-    needs: set[Need] = set()
     while True:
-        report = Report(where=WHERE)
+        report = _Report(where=WHERE)
         declared = declare([*of_files, *taken.values()], report)
-        desired, bindings = asked_for(declared, elsewhere, report, needs)
+        noted: set[Need] = set()
+        desired, bindings = asked_for(declared, elsewhere, report, noted)
+        needs |= noted - given
         if not report.errors:
             for problem in refuse(desired):
                 report.add(problem)
@@ -74,23 +94,49 @@ def judge(
             break
         for subject in left_out:
             if subject not in problems:  # else it is told of its former self
-                problems[subject] = [_with_causes(each, problems) for each in wrong[subject]]
+                problems[subject] = [
+                    _with_causes(each, problems, found.unknown) for each in wrong[subject]
+                ]
             former = formerly.get(subject)
             if former is not None and taken[subject].value != former:
                 [taken[subject]] = _objects(former)
             else:
                 del taken[subject]
     if report.errors:
-        raise InvalidManifest(by_place((*report.errors, *report.warnings), paths))
+        causes = [_with_causes(each, problems, found.unknown) for each in report.errors]
+        raise InvalidManifest(by_place((*causes, *report.warnings), paths))
     told = [problem for each in problems.values() for problem in each]
     warnings = by_place((*reading.warnings, *report.warnings), paths)
     held = _held(objects.values(), desired)
     return Judged(
         loaded=loaded(declared, replace(desired, held=held), bindings, warnings, told),
         problems=problems,
-        needs=frozenset(needs - _given(declared)),
+        ours=frozenset(objects),
         good={subject: each.value for subject, each in taken.items()},
     )
+
+
+class _Report(Report):
+    """Blames who asks for something, not what is asked for it: that may be right for others."""
+
+    _reader: Object | None = None
+
+    def reads(self, reader: object) -> None:
+        self._reader = reader if isinstance(reader, Object) else None
+
+    def add_at(self, owner: object, loc: Loc, problem: Problem) -> None:
+        reader = self._reader
+        if reader is not None and owner is not reader:
+            owner = (owner, reader)
+            problem = replace(
+                problem,
+                file=reader.file,
+                line=reader.line(),
+                subject=reader.subject,
+                path="",
+                message=f"{problem.subject}: {_text(problem)}",
+            )
+        super().add_at(owner, loc, problem)
 
 
 def _objects(value: Mapping[str, Json]) -> Sequence[Object]:
@@ -105,26 +151,39 @@ def _by_subject(problems: Iterable[Problem]) -> Mapping[str, Sequence[Problem]]:
     return found
 
 
-def _with_causes(problem: Problem, problems: Mapping[str, Sequence[Problem]]) -> Problem:
+def _with_causes(
+    problem: Problem, problems: Mapping[str, Sequence[Problem]], unknown: Mapping[str, str]
+) -> Problem:
     """Return the problem with what is wrong with the object that it names as missing."""
+    if not problem.message.startswith("no "):
+        return problem
     causes = [
-        f"{subject}: {f'{each.path}: ' if each.path else ''}{each.message}"
+        f"{subject}: {_text(each)}"
         for subject, found in problems.items()
+        if _is_named(subject, problem.message)
         for each in found
-        if f"'{subject.rpartition(' ')[2]}'" in problem.message
     ]
+    causes += [why for subject, why in unknown.items() if _is_named(subject, problem.message)]
     return replace(problem, message="; ".join([problem.message, *causes])) if causes else problem
+
+
+def _is_named(subject: str, missing: str) -> bool:
+    """Return whether that is what a message of what is missing is about."""
+    kind, _, key = subject.partition(" ")
+    namespace, _, name = key.partition("/")
+    return missing.startswith(
+        (
+            f"no {kind} '{key}' ",
+            f"no {kind} {key} ",
+            f"no {kind} '{name}' in the namespace '{namespace}' ",
+        )
+    )
+
+
+def _text(problem: Problem) -> str:
+    return f"{problem.path}: {problem.message}" if problem.path else problem.message
 
 
 def _held(objects: Collection[Object], desired: Desired) -> frozenset[str]:
     triggers = {each.key for each in objects if each.kind == "Trigger"}
     return frozenset(triggers - desired.triggers.keys())
-
-
-def _given(declared: Declared) -> frozenset[Need]:
-    """Return what files give of what is referred to: nobody has to be asked for that."""
-    return frozenset(
-        Need(each.api_version, each.kind, each.namespace, each.name)
-        for each in (place.object for place in declared.all())
-        if each.file is not None
-    )

@@ -48,6 +48,13 @@ class Report:
         elif problem not in self._warnings:
             self._warnings.append(problem)
 
+    def reads(self, reader: object) -> None:
+        """Take note that what comes next is found out about what ``reader`` asks for.
+
+        Whose fault it is that a Secret has not got what is wanted of it, its own or the reader's,
+        means nothing in files: who gives the one gives the other.
+        """
+
     def add_at(self, owner: object, loc: Loc, problem: Problem) -> None:
         """Take in an error at ``loc`` of ``owner``, unless one stands there already.
 
