@@ -61,7 +61,7 @@ def merged(
 
 def _written(condition: Condition, former: dict[str, Any], now: datetime) -> dict[str, Any]:
     since = former.get("lastTransitionTime")
-    if former.get("status") != condition.status or not isinstance(since, str):
+    if former.get("status") != condition.status or not isinstance(since, str) or not since:
         since = f"{now:%Y-%m-%dT%H:%M:%SZ}"
     message = condition.message
     if len(message) > _LONGEST:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from broker.kubernetes.conditions import Condition, merged, summed
 from broker.kubernetes.fates import DELIVERING, status_of
 from broker.kubernetes.views import View
 from broker.manifest.destinations import Elsewhere
-from broker.manifest.judging import judge
+from broker.manifest.judging import Found, judge
 from broker.ports import Books
 from broker.settings import Part
 from broker.status import (
@@ -55,16 +54,9 @@ def _ping(schedule: str = "* * * * *", sink: object = _ORDERS) -> Object:
     return _object("PingSource", "tick", spec, "sources.knative.dev/v1")
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    path = tmp_path / "more.yaml"
-    path.write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: nothing}}")
-    return path
-
-
-def _view(files: Path, *objects: Object, parts: frozenset[Part] = frozenset(Part)) -> View:
+def _view(*objects: Object, parts: frozenset[Part] = frozenset(Part)) -> View:
     """Return what is known where these objects run, as far as they are right."""
-    judged = judge([files], objects, elsewhere=Elsewhere(), formerly={})
+    judged = judge([], Found(objects=objects), elsewhere=Elsewhere(), formerly={}, needs=set())
     return replace(_running(judged.loaded.desired), problems=judged.problems, parts=parts)
 
 
@@ -112,8 +104,8 @@ def _conditions(found: Object, view: View) -> Mapping[str, tuple[str, str, str]]
 # --- those that are right ------------------------------------------------------------------
 
 
-def test_a_broker_that_runs_is_ready_and_says_where_it_is_reached(files: Path) -> None:
-    told = _told(_broker(), _view(files, _broker()))
+def test_a_broker_that_runs_is_ready_and_says_where_it_is_reached() -> None:
+    told = _told(_broker(), _view(_broker()))
 
     assert told["address"] == {"name": "http", "url": f"{_ADDRESS}/shop/orders"}
     assert told["observedGeneration"] == 3
@@ -127,10 +119,10 @@ def test_a_broker_that_runs_is_ready_and_says_where_it_is_reached(files: Path) -
     }
 
 
-def test_a_trigger_that_is_subscribed_is_ready_and_says_where_it_leads(files: Path) -> None:
+def test_a_trigger_that_is_subscribed_is_ready_and_says_where_it_leads() -> None:
     to_the_broker = {"deadLetterSink": _ORDERS}
     trigger = _trigger(subscriber={"uri": "https://a/b?key=1"}, delivery=to_the_broker)
-    told = _told(trigger, _view(files, _broker(), trigger))
+    told = _told(trigger, _view(_broker(), trigger))
 
     assert told["subscriberUri"] == "https://a/b?…"
     assert told["deadLetterSinkUri"] == f"{_ADDRESS}/shop/orders"
@@ -145,8 +137,8 @@ def test_a_trigger_that_is_subscribed_is_ready_and_says_where_it_leads(files: Pa
     }
 
 
-def test_a_source_that_runs_is_ready_and_says_where_its_events_go(files: Path) -> None:
-    told = _told(_ping(), _view(files, _broker(), _ping()))
+def test_a_source_that_runs_is_ready_and_says_where_its_events_go() -> None:
+    told = _told(_ping(), _view(_broker(), _ping()))
 
     assert told["sinkUri"] == f"{_ADDRESS}/shop/orders"
     assert {each["type"]: each["status"] for each in told["conditions"]} == {
@@ -156,7 +148,7 @@ def test_a_source_that_runs_is_ready_and_says_where_its_events_go(files: Path) -
     }
 
 
-def test_what_the_mesh_has_yet_to_take_up_is_not_ready_and_not_wrong(files: Path) -> None:
+def test_what_the_mesh_has_yet_to_take_up_is_not_ready_and_not_wrong() -> None:
     nothing = View(address=_ADDRESS)
     for each in (_broker(), _trigger(), _ping()):
         told = _conditions(each, nothing)
@@ -164,8 +156,8 @@ def test_what_the_mesh_has_yet_to_take_up_is_not_ready_and_not_wrong(files: Path
         assert "False" not in {status for status, _, _ in told.values()}
 
 
-def test_a_broker_is_not_ready_while_nobody_knows_where_it_is_reached(files: Path) -> None:
-    view = replace(_view(files, _broker()), address=None)
+def test_a_broker_is_not_ready_while_nobody_knows_where_it_is_reached() -> None:
+    view = replace(_view(_broker()), address=None)
 
     told = _told(_broker(), view)
 
@@ -201,9 +193,9 @@ def test_a_broker_is_not_ready_while_nobody_knows_where_it_is_reached(files: Pat
     ],
 )
 def test_a_trigger_that_is_wrong_says_so_where_it_is_wrong(
-    files: Path, trigger: Object, condition: str, reason: str, message: str
+    trigger: Object, condition: str, reason: str, message: str
 ) -> None:
-    view = _view(files, _broker(), trigger)
+    view = _view(_broker(), trigger)
 
     told = _conditions(trigger, view)
 
@@ -217,10 +209,10 @@ def test_a_trigger_that_is_wrong_says_so_where_it_is_wrong(
     assert "subscriberUri" not in _told(trigger, view)
 
 
-def test_a_wrong_trigger_whose_former_self_runs_says_that_it_delivers(files: Path) -> None:
-    right = _view(files, _broker(), _trigger())
+def test_a_wrong_trigger_whose_former_self_runs_says_that_it_delivers() -> None:
+    right = _view(_broker(), _trigger())
     wrong = _trigger(filters=[{"exakt": {}}])
-    view = replace(right, problems=_view(files, _broker(), wrong).problems)
+    view = replace(right, problems=_view(_broker(), wrong).problems)
 
     told = _conditions(wrong, view)
 
@@ -228,19 +220,19 @@ def test_a_wrong_trigger_whose_former_self_runs_says_that_it_delivers(files: Pat
     assert told[DELIVERING][:2] == ("True", "Former")
 
 
-def test_what_refers_to_a_missing_secret_names_it(files: Path) -> None:
+def test_what_refers_to_a_missing_secret_names_it() -> None:
     url = {"secretKeyRef": {"name": "chat", "key": "url"}}
     sink = _object("WebhookSink", "hook", {"url": url, "preset": "slack", "text": "hi"})
     sink["apiVersion"] = "sinks.cemesh.dev/v1alpha1"
 
-    told = _conditions(sink, _view(files, sink))
+    told = _conditions(sink, _view(sink))
 
     assert told["Ready"] == ("False", "Invalid", "spec.url: no Secret 'shop/chat' in this cluster")
 
 
-def test_no_trigger_is_ready_whose_broker_is_not(files: Path) -> None:
+def test_no_trigger_is_ready_whose_broker_is_not() -> None:
     broker, trigger = _broker(delivery={"retry": -1}), _trigger()
-    view = _view(files, broker, trigger)
+    view = _view(broker, trigger)
 
     of_broker, of_trigger = _conditions(broker, view), _conditions(trigger, view)
 
@@ -249,8 +241,8 @@ def test_no_trigger_is_ready_whose_broker_is_not(files: Path) -> None:
     assert of_broker["Ready"][2] in of_trigger["BrokerReady"][2]
 
 
-def test_a_store_that_is_away_makes_brokers_and_their_triggers_not_ready(files: Path) -> None:
-    view = _view(files, _broker(), _trigger())
+def test_a_store_that_is_away_makes_brokers_and_their_triggers_not_ready() -> None:
+    view = _view(_broker(), _trigger())
     away = replace(view, brokers={"shop/orders": _broker_status("shop/orders", "no such host")})
 
     of_broker, of_trigger = _conditions(_broker(), away), _conditions(_trigger(), away)
@@ -263,20 +255,20 @@ def test_a_store_that_is_away_makes_brokers_and_their_triggers_not_ready(files: 
     )
 
 
-def test_a_source_whose_sink_is_wrong_says_so_there(files: Path) -> None:
+def test_a_source_whose_sink_is_wrong_says_so_there() -> None:
     nowhere = _ping(sink={"ref": {**_ORDERS["ref"], "name": "ordres"}})
 
-    told = _conditions(nowhere, _view(files, _broker(), nowhere))
+    told = _conditions(nowhere, _view(_broker(), nowhere))
 
     assert told["SinkProvided"][:2] == ("False", "SinkNotResolved")
     assert told["Deployed"][0] == "Unknown"
     assert told["Ready"] == told["SinkProvided"]
 
 
-def test_a_source_that_is_wrong_says_so_as_not_deployed(files: Path) -> None:
+def test_a_source_that_is_wrong_says_so_as_not_deployed() -> None:
     never = _ping(schedule="* * * *")
 
-    told = _conditions(never, _view(files, _broker(), never))
+    told = _conditions(never, _view(_broker(), never))
 
     assert told["Deployed"][:2] == ("False", "Invalid")
     assert "is not a cron schedule" in told["Ready"][2]
@@ -296,9 +288,9 @@ def test_a_source_that_is_wrong_says_so_as_not_deployed(files: Path) -> None:
     ],
 )
 def test_a_trigger_that_gets_nothing_is_ready_all_the_same(
-    files: Path, state: TriggerState, told: tuple[str, str, str]
+    state: TriggerState, told: tuple[str, str, str]
 ) -> None:
-    view = _view(files, _broker(), _trigger())
+    view = _view(_broker(), _trigger())
     view = replace(view, running={"shop/audit": _status_of("shop/audit", state)})
 
     found = _conditions(_trigger(), view)
@@ -317,19 +309,19 @@ def test_a_trigger_that_gets_nothing_is_ready_all_the_same(
     ],
 )
 def test_a_source_that_does_not_work_is_not_ready(
-    files: Path, state: SourceState, ready: tuple[str, str]
+    state: SourceState, ready: tuple[str, str]
 ) -> None:
-    view = _view(files, _broker(), _ping())
+    view = _view(_broker(), _ping())
     [(subject, status)] = view.sources.items()
     view = replace(view, sources={subject: replace(status, state=state, error="refused")})
 
     assert _conditions(_ping(), view)["Ready"][:2] == ready
 
 
-def test_a_source_that_is_called_is_ready_where_another_process_runs_it(files: Path) -> None:
+def test_a_source_that_is_called_is_ready_where_another_process_runs_it() -> None:
     spec = {"sink": _ORDERS, "type": "t", "verify": {"basic": {"username": "u", "password": "p"}}}
     called = _object("WebhookSource", "hook", spec, "sources.cemesh.dev/v1alpha1")
-    view = _view(files, _broker(), parts=frozenset({Part.SOURCES}))
+    view = _view(_broker(), parts=frozenset({Part.SOURCES}))
     here = replace(view, parts=frozenset(Part))
 
     assert _conditions(called, view)["Deployed"][:2] == ("True", "RunByIngress")
@@ -339,8 +331,8 @@ def test_a_source_that_is_called_is_ready_where_another_process_runs_it(files: P
 # --- over what is there --------------------------------------------------------------------
 
 
-def test_a_time_of_transition_changes_with_the_status_alone(files: Path) -> None:
-    view = _view(files, _broker())
+def test_a_time_of_transition_changes_with_the_status_alone() -> None:
+    view = _view(_broker())
     away = replace(view, brokers={"shop/orders": _broker_status("shop/orders", "gone")})
     elsewhere = replace(view, brokers={"shop/orders": _broker_status("shop/orders", "away")})
     times = []
@@ -361,11 +353,11 @@ def test_a_time_of_transition_changes_with_the_status_alone(files: Path) -> None
     ]
 
 
-def test_what_others_have_written_into_a_status_stays(files: Path) -> None:
+def test_what_others_have_written_into_a_status_stays() -> None:
     others = {"type": "OIDCIdentityCreated", "status": "True", "reason": "of somebody else"}
     found = _broker() | {"status": {"conditions": [others], "auth": {"serviceAccountName": "x"}}}
 
-    told = _told(found, _view(files, _broker()))
+    told = _told(found, _view(_broker()))
 
     assert others in told["conditions"]
     assert told["auth"] == {"serviceAccountName": "x"}
