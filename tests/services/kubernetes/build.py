@@ -22,7 +22,10 @@ from tests.services.kubernetes import golang
 from tests.services.locks import locked
 from tests.services.missing import Missing
 
-KEPT: Final = Path(__file__).parents[3] / ".kubernetes"
+GIVEN: Final = "CEMESH_TEST_KUBERNETES"
+"""The variable of the environment that gives another folder, for several clones."""
+
+KEPT: Final = Path(os.environ.get(GIVEN) or Path(__file__).parents[3] / ".kubernetes")
 """What is fetched and built; git ignores it."""
 
 PROGRAMS: Final[Mapping[str, str]] = {
@@ -43,23 +46,25 @@ _UNHURRIED: Final = {"GOGC": "off", "GOMEMLIMIT": "2GiB", "CGO_ENABLED": "0"}
 _ENDING: Final = 10  # seconds
 
 
-def is_built(name: str, kept: Path = KEPT) -> bool:
+BIN: Final = KEPT / "bin"
+
+
+def is_built(name: str) -> bool:
     """Return whether the program is there, of the sources of now."""
-    stamp = kept / "bin" / f".{name}"
-    return (kept / "bin" / name).exists() and stamp.exists() and stamp.read_text() == _sources()
+    stamp = BIN / f".{name}"
+    return (BIN / name).exists() and stamp.exists() and stamp.read_text() == _sources()
 
 
-def build(go: str, name: str, kept: Path = KEPT) -> None:
+def build(go: str, name: str) -> None:
     """Build the program, or raise CalledProcessError. The caller holds the lock."""
-    bin_ = kept / "bin"
-    bin_.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as partial:
+    BIN.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=KEPT) as partial:
         made = Path(partial, name)
         _go(go, Path(partial), *_options(), "-o", str(made), PROGRAMS[name])
-        made.replace(bin_ / name)
+        made.replace(BIN / name)
         stamp = Path(partial, "stamp")
         stamp.write_text(_sources())
-        stamp.replace(bin_ / f".{name}")
+        stamp.replace(BIN / f".{name}")
 
 
 def _options() -> list[str]:
@@ -117,7 +122,7 @@ def main() -> None:
     # A shell has what it runs in the background ignore interrupts, and so would Go's compilers.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    KEPT.mkdir(exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     with locked(KEPT / "lock"):
         missing = [name for name in names if not is_built(name)]
         if not missing:
@@ -126,7 +131,10 @@ def main() -> None:
         if isinstance(go, Missing):
             sys.exit(go.reason)
         for name in missing:
-            build(go, name)
+            try:
+                build(go, name)
+            except subprocess.CalledProcessError as error:
+                sys.exit(f"{name} is not built: `go build` ended with {error.returncode}")
             sys.stdout.write(f"{name} is built\n")
             sys.stdout.flush()
 

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.services.kubernetes import programs
+from tests.services.kubernetes.build import BIN
 from tests.services.kubernetes.client import Kubernetes
 from tests.services.kubernetes.place import Place
-from tests.services.kubernetes.programs import BIN, program
+from tests.services.kubernetes.programs import program
 from tests.services.kubernetes.server import KubernetesServer
 from tests.services.locks import locked
 from tests.services.mesh import HOST, free_port

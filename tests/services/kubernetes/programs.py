@@ -15,12 +15,10 @@ from typing import Final
 
 import pytest
 
-from tests.services.kubernetes.build import KEPT, PROGRAMS, is_built
+from tests.services.kubernetes.build import BIN, KEPT, PROGRAMS, is_built
 from tests.services.missing import Missing
 from tests.services.run import owner
 from tests.services.server import Leashed
-
-BIN: Final = KEPT / "bin"
 
 _BUILT_WITHIN: Final = 900  # seconds
 _ENDING: Final = 30  # seconds
@@ -77,7 +75,7 @@ def _asked_for(item: pytest.Item) -> list[str]:
 
 def _wait_for(name: str, config: pytest.Config) -> Missing | None:
     """Return once the program is built, by whoever builds; or why it is not."""
-    KEPT.mkdir(exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
     building = Leashed("its build", KEPT / "build.log", owner=owner(config))
     root = Path(__file__).parents[3]
     building.start([sys.executable, "-m", "tests.services.kubernetes.build", name], folder=root)
