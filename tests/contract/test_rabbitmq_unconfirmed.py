@@ -1,0 +1,114 @@
+"""Events that RabbitMQ has not confirmed: some of its queues may have them.
+
+Each queue stores for itself, and the confirm comes when all of them have. What is refused, since a
+queue is full or the server is killed in between, is sent again, and every trigger gets that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from broker.channels.rabbitmq.channel import RabbitmqChannel
+from broker.channels.rabbitmq.names import trigger_name
+from broker.errors import ChannelFull, ChannelUnavailable
+from broker.filters import EVERYTHING
+from tests.contract.harness import BROKER
+from tests.contract.rabbitmq import (
+    QUEUE,
+    STREAMS,
+    append_at_last,
+    has_written_down,
+    opened,
+    until,
+)
+from tests.contract.test_channel import TRIGGER, event, events, numbers
+from tests.contract.test_rabbitmq_outages import subscribed
+from tests.services.rabbitmq.management import Management
+from tests.services.rabbitmq.server import RabbitMQServer
+
+pytestmark = pytest.mark.timeout(180)
+
+OTHER: Final = "default/other"
+OTHER_QUEUE: Final = trigger_name(BROKER, OTHER)
+
+_HALT: Final = (
+    '{ok, Queue} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, '
+    f'<<"{OTHER_QUEUE}">>)), {{Name, _}} = amqqueue:get_pid(Queue), sys:suspend(Name).'
+)
+"""Erlang by which the server takes nothing into that queue any more."""
+
+
+async def test_each_book_tells_what_its_own_queue_got_of_what_a_crash_left_unconfirmed(
+    rabbitmq_server: RabbitMQServer, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(rabbitmq_server.start)
+    try:
+        async with (
+            opened(rabbitmq_server.listeners.url(), tmp_path) as channel,
+            subscribed(channel) as subscriber,
+            subscribed(channel, OTHER) as other,
+        ):
+            await channel.append(events(10))
+            for each in (subscriber, other):
+                await each.has(numbers(10))
+            await until(lambda: has_written_down(rabbitmq_server, STREAMS, QUEUE, OTHER_QUEUE))
+            await asyncio.to_thread(rabbitmq_server.ctl, "eval", _HALT)
+            appending = asyncio.create_task(channel.append([event("torn")]))
+            await subscriber.has([*numbers(10), "torn"])
+            await until(lambda: is_stored(channel, "torn"))
+            await asyncio.to_thread(rabbitmq_server.kill)
+            with pytest.raises(ChannelUnavailable):
+                await appending
+
+            await asyncio.to_thread(rabbitmq_server.start)
+            await append_at_last(channel, event("torn"))
+
+            await other.has([*numbers(10), "torn"])
+            await until(lambda: has_matched(channel, TRIGGER, 12))
+            await until(lambda: has_matched(channel, OTHER, 11))
+            assert await channel.accepted() == 12
+            assert [each.event.id for each in await channel.history(id="torn")] == ["torn"] * 2
+    finally:
+        await asyncio.to_thread(rabbitmq_server.stop)
+
+
+async def test_what_one_full_queue_refuses_the_others_have_as_often_as_it_is_sent(
+    rabbitmq: str, rabbitmq_management: Management, tmp_path: Path
+) -> None:
+    body = {"pattern": f"^{re.escape(QUEUE)}$", "definition": {"max-length": 1}}
+    rabbitmq_management.put("policies", unquote(urlsplit(rabbitmq).path[1:]), "short", body=body)
+    async with (
+        opened(rabbitmq, tmp_path) as channel,
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=1),
+        subscribed(channel, OTHER) as other,
+    ):
+        await until(lambda: is_refused(channel, "some"))
+        for _ in range(2):
+            assert await is_refused(channel, "refused")
+
+        await until(lambda: other.got.count("refused") == 2)
+        assert [each.event.id for each in await channel.history(id="refused")] == ["refused"] * 2
+
+
+async def is_refused(channel: RabbitmqChannel, id: str) -> bool:
+    try:
+        await channel.append([event(id)])
+    except ChannelFull:
+        return True
+    return False
+
+
+async def is_stored(channel: RabbitmqChannel, id: str) -> bool:
+    return bool(await channel.history(id=id))
+
+
+async def has_matched(channel: RabbitmqChannel, trigger: str, count: int) -> bool:
+    """Return whether the books say that so many matched, and all of them are delivered."""
+    books = (await channel.books())[trigger]
+    return (books.matched, books.delivered, books.waiting) == (count, count, 0)
