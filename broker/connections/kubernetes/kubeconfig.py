@@ -50,6 +50,7 @@ class _User(_Part):
 class _Context(_Part):
     cluster: str
     user: str | None = None
+    namespace: str | None = None
 
 
 class _NamedCluster(_Part):
@@ -86,6 +87,21 @@ _Named = TypeVar("_Named", _NamedCluster, _NamedUser, _NamedContext)
 
 def by_kubeconfig(path: Path) -> Access:
     """Return the access of the file's current context. Raises `UpstreamUnavailable`."""
+    config, context = _current(path)
+    cluster = _named(config.clusters, context.cluster, "cluster", path).cluster
+    user = _User()
+    if context.user:
+        user = _named(config.users, context.user, "user", path).user
+    return _access(cluster, user, path)
+
+
+def namespace_in(path: Path) -> str:
+    """Return the namespace of the file's current context. Raises `UpstreamUnavailable`."""
+    return _current(path)[1].namespace or "default"
+
+
+def _current(path: Path) -> tuple[_Config, _Context]:
+    """Return what the file says, and its current context."""
     text = text_in(path)
     try:
         config = _Config.model_validate(yaml.safe_load(text) or {})
@@ -99,12 +115,7 @@ def by_kubeconfig(path: Path) -> Access:
         raise UpstreamUnavailable(f"{path}: {place}: {first['msg']}") from None
     if not config.current_context:
         raise UpstreamUnavailable(f"{path} has no current-context")
-    context = _named(config.contexts, config.current_context, "context", path).context
-    cluster = _named(config.clusters, context.cluster, "cluster", path).cluster
-    user = _User()
-    if context.user:
-        user = _named(config.users, context.user, "user", path).user
-    return _access(cluster, user, path)
+    return config, _named(config.contexts, config.current_context, "context", path).context
 
 
 def _named(items: Sequence[_Named], name: str, what: str, path: Path) -> _Named:
