@@ -71,6 +71,11 @@ HINTS: Final[Mapping[str, str]] = {
     "worker ended": "see what it has printed; is there memory enough?",
     "worker cannot start": "see to what why says",
     "worker killed, as it did not stop": "give --drain-timeout longer than subscribers take",
+    # Kubernetes
+    "lease not had": "see why; no status is written until it is had",
+    "lease lost": "nothing, unless it comes again and again; then see to the API server",
+    "status not written": "grant what why names, or see to what it says; it is tried again",
+    "statuses not written": "see to the API server; it goes on by itself",
     # all channels
     "cannot store": "see to the channel's store; it goes on by itself",
     "cannot read": "see to the channel's store; it goes on by itself",

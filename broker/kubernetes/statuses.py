@@ -1,0 +1,137 @@
+"""Tells in the cluster how the objects fare that the mesh runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+from broker.connections.kubernetes.access import SERVICE_ACCOUNT, Access, text_in
+from broker.connections.kubernetes.collections import Object
+from broker.connections.kubernetes.kubeconfig import namespace_in
+from broker.connections.kubernetes.refusals import Busy
+from broker.errors import Problem, UpstreamUnavailable
+from broker.kubernetes.fates import status_of
+from broker.kubernetes.leases import Lease
+from broker.kubernetes.views import View, seen
+from broker.kubernetes.writing import AT_MOST, Writer
+from broker.manifest.kinds import is_source
+from broker.settings import WHOLE, KubernetesSettings, Part, Settings
+from broker.status import Operated
+
+_log: Final = logging.getLogger("cemesh.kubernetes")
+
+_EVERY: Final = 1.0
+_SHARE: Final = 10
+"""It rests so many times as long as it took to look at the mesh: a large one takes a while."""
+
+_LONGEST_PAUSE: Final = 30.0
+
+_AT_A_TIME: Final = 50
+"""Statuses that are made before anything else has its turn."""
+
+
+class Statuses:
+    """Keeps the statuses of objects in the cluster, as long as it runs, and no other process does.
+
+    ``objects`` are those of the kinds whose status the mesh writes, as they were seen last, by
+    ``Kind namespace/name``. One that was changed since the mesh has taken it up, or refused it, is
+    to be left out until then: else the status would tell of a generation what is true of the
+    former one. ``problems`` are what is wrong with each.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        settings: Settings,
+        *,
+        objects: Callable[[], Mapping[str, Object]],
+        problems: Callable[[], Mapping[str, Sequence[Problem]]],
+        mesh: Operated,
+    ) -> None:
+        self._access = access
+        self._parts = settings.parts
+        self._kubernetes = settings.kubernetes or KubernetesSettings()
+        self._objects = objects
+        self._problems = problems
+        self._mesh = mesh
+
+    async def run(self) -> None:
+        """Keep them until cancelled. Raises `UpstreamUnavailable` where no namespace is ours."""
+        namespace = await asyncio.to_thread(_namespace, self._kubernetes)
+        name = self._kubernetes.lease or lease_name(self._parts)
+        lease = Lease(self._access, namespace=namespace, name=name)
+        await lease.while_held(self._tell)
+
+    async def _tell(self) -> None:
+        writer = Writer(self._access)
+        trouble: str | None = None
+        pause = _EVERY
+        while True:
+            took = 0.0
+            try:
+                took = await self._round(writer)
+            except UpstreamUnavailable as error:
+                if trouble is None:
+                    _log.warning("statuses not written", extra={"why": str(error)})
+                trouble = str(error)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = max(pause, error.seconds) if isinstance(error, Busy) else pause
+            else:
+                if trouble is not None:
+                    _log.info("statuses written again")
+                trouble, pause = None, _EVERY
+            await asyncio.sleep(max(pause, took * _SHARE))
+
+    async def _round(self, writer: Writer) -> float:
+        """Write what is new, and return how long it took to see what that is."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        view = await seen(
+            self._mesh, self._problems(), address=self._kubernetes.address, deployments={}
+        )
+        ours = {key: each for key, each in self._objects().items() if self._is_ours(each)}
+        now = datetime.now(UTC)
+        news = []
+        for number, (subject, found) in enumerate(sorted(ours.items(), key=_rank)):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+            if not writer.leaves_alone(subject) and self._is_new(
+                writer.known(subject, found), view, now
+            ):
+                news.append((subject, found))
+        took = clock() - began
+        await writer.write(islice(news, AT_MOST), lambda found: status_of(found, view, now))
+        return took
+
+    def _is_new(self, found: Object, view: View, now: datetime) -> bool:
+        return bool(status_of(found, view, now) != found.get("status"))
+
+    def _is_ours(self, found: Object) -> bool:
+        """Return whether these parts know how the object fares."""
+        if "deletionTimestamp" in found["metadata"]:
+            return False
+        kind = str(found["kind"])
+        if kind == "Broker":
+            return Part.INGRESS in self._parts
+        return (Part.SOURCES if is_source(kind) else Part.DISPATCHER) in self._parts
+
+
+def _rank(item: tuple[str, Object]) -> tuple[bool, str]:
+    """Brokers come first: whoever sends events waits for these."""
+    return item[1]["kind"] != "Broker", item[0]
+
+
+def lease_name(parts: frozenset[Part]) -> str:
+    """Return the name of the Lease that processes of these parts share."""
+    return "-".join(["cemesh", *([] if parts == WHOLE else sorted(each.value for each in parts))])
+
+
+def _namespace(settings: KubernetesSettings) -> str:
+    """Return the namespace that this process is in. Reads a file; raises `UpstreamUnavailable`."""
+    if settings.kubeconfig is not None:
+        return namespace_in(settings.kubeconfig)
+    return text_in(SERVICE_ACCOUNT / "namespace").strip()
