@@ -52,12 +52,14 @@ class Authority:
         self._ca = trustme.CA()
         self.pem = self._ca.cert_pem.bytes()
 
-    def issue(self, *names: str, subject: str | None = None, has_expired: bool = False) -> Issued:
+    def issue(
+        self, *names: str, subject: str | None = None, valid_for: timedelta | None = None
+    ) -> Issued:
         """Issue one for these names, localhost if there are none; ``subject`` is its CN."""
         issued = self._ca.issue_cert(
             *(names or ("localhost", "127.0.0.1")),
             common_name=subject,
-            not_after=datetime.now(UTC) - timedelta(hours=1) if has_expired else None,
+            not_after=None if valid_for is None else datetime.now(UTC) + valid_for,
         )
         certificate = b"".join(each.bytes() for each in issued.cert_chain_pems)
         found = load_pem_x509_certificate(certificate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -99,7 +99,7 @@ def test_files_that_hold_the_same_as_before_make_no_other_context(secret: Secret
 
 def test_the_first_of_the_certificates_to_expire_is_what_is_told(tmp_path: Path) -> None:
     authority = Authority()
-    issued, behind = authority.issue(), authority.issue(has_expired=True)
+    issued, behind = authority.issue(), authority.issue(valid_for=timedelta(hours=-1))
     secret = SecretVolume(tmp_path / "secret")
     secret.put(issued, authority.pem)
     secret.certificate.write_bytes(issued.certificate + behind.certificate)
