@@ -136,7 +136,7 @@ class Pod:
         }
         for each in self._container["env"]:
             name = each["name"]
-            value = each["value"] if "value" in each else self._secret(each["valueFrom"])
+            value = each["value"] if "value" in each else self._value(each["valueFrom"])
             value = _REFERENCE.sub(lambda match: found[match[1]], value)
             found[name] = self._mapped(value) if value.startswith("/") else value
         for port, variable in _PORTS.items():
@@ -152,7 +152,9 @@ class Pod:
         assert isinstance(found, int)
         return found
 
-    def _secret(self, source: Object) -> str:
+    def _value(self, source: Object) -> str:
+        if source.get("fieldRef") == {"fieldPath": "metadata.name"}:
+            return "pod"
         reference = source["secretKeyRef"]
         return self._data("Secret", reference["name"])[reference["key"]].decode()
 

@@ -234,5 +234,5 @@ async def test_every_value_that_is_off_by_default_is_taken_by_the_program(
 
     async with AsyncExitStack() as stack:
         pods = await running(stack, release, tmp_path, others)
-        audit = pods["ingress"].file("/var/log/cemesh/audit.jsonl")
+        audit = pods["ingress"].file("/var/log/cemesh/pod.jsonl")
         await until(lambda: audit.exists() and "start" in audit.read_text())

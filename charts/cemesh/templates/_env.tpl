@@ -57,8 +57,13 @@
 - name: CEMESH_LOG_LEVEL
   value: {{ $values.options.logLevel }}
 {{- if $values.auditLog.enabled }}
+# A file for each pod: several may share a volume.
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
 - name: CEMESH_AUDIT_LOG
-  value: /var/log/cemesh/audit.jsonl
+  value: /var/log/cemesh/$(POD_NAME).jsonl
 {{- end }}
 {{- if eq $values.mode "split" }}
 # `cemesh event` in any pod asks all of them.

@@ -53,7 +53,7 @@
 {{- include "cemesh.volumes.data" . }}
 {{- if $values.auditLog.enabled }}
 - name: audit
-  {{- toYaml $values.auditLog.volume | nindent 2 }}
+  {{- toYaml ($values.auditLog.volume | default (dict "emptyDir" dict)) | nindent 2 }}
 {{- end }}
 {{- if include "cemesh.files" $root | fromYaml }}
 - name: manifests
