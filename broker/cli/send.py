@@ -14,12 +14,14 @@ import click
 from broker.cli.exits import RefusedError, UnreachableError
 from broker.cli.help import Command
 from broker.cli.options import DEFAULT_BROKER, data_address, output_option
+from broker.cli.tlsoptions import https_route
 from broker.cli.values import Pair
 from broker.errors import InvalidEvent
 
 if TYPE_CHECKING:
     from broker.cli.sending import Plan, Sent
     from broker.event import Event
+    from sinks.http import Route
 
 _DEFAULT_SOURCE: Final = "/cemesh/send"
 _LONG: Final = 500
@@ -40,6 +42,7 @@ _WITH_OPTIONS: Final = frozenset(
       cemesh send shop/orders --type com.example.order.created --subject 1042 \\
           -e priority=high -e time=2026-01-31T12:00:00Z --file order.json
       cemesh send http://127.0.0.1:8080/default/default --type com.example.ping
+      cemesh send https://mesh.example.com/default/default --ca-certs ca.crt --type com.example.ping
       cemesh send --type com.example.load --count 100000 --mode batch --rate 5000
 
     Exit codes:
@@ -52,6 +55,7 @@ _WITH_OPTIONS: Final = frozenset(
 )
 @click.argument("target", default=DEFAULT_BROKER, metavar="[NAMESPACE/BROKER | URL]")
 @data_address
+@https_route
 @click.option("--type", "type_", required=True, help="The event's type.")
 @click.option("--source", default=_DEFAULT_SOURCE, show_default=True, help="The event's source.")
 @click.option(
@@ -107,6 +111,7 @@ def send(
     target: str,
     host: str,
     port: int,
+    route: Route,
     type_: str,
     source: str,
     id: str | None,
@@ -142,6 +147,7 @@ def send(
         raise click.UsageError(str(error)) from None
     plan = Plan(
         url=_url(target, host, port),
+        route=route,
         events=events,
         mode=mode,
         batch_size=batch_size if mode == "batch" else 1,

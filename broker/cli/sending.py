@@ -13,7 +13,7 @@ import msgspec
 
 from broker.codecs.http import Message, encode_batch, encode_binary, encode_structured
 from broker.event import Event
-from sinks.http import ANYWHERE, HttpClient, NoAnswer, Response
+from sinks.http import HttpClient, NoAnswer, Response, Route
 
 Mode = Literal["binary", "structured", "batch"]
 
@@ -29,6 +29,7 @@ class Plan:
     """
 
     url: str
+    route: Route
     events: Iterator[Event]
     mode: Mode
     batch_size: int
@@ -72,7 +73,7 @@ async def _request(client: HttpClient, plan: Plan, events: Sequence[Event]) -> R
     headers, body = _message(events, plan.mode)
     try:
         return await client.request(
-            "POST", plan.url, headers, body, timeout=_TIMEOUT, route=ANYWHERE
+            "POST", plan.url, headers, body, timeout=_TIMEOUT, route=plan.route
         )
     except NoAnswer as silence:
         return silence

@@ -1,15 +1,18 @@
-"""The options by which the ports of a mesh speak TLS."""
+"""The options by which the ports of a mesh speak TLS, and by which events are sent there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 
+from broker.cli.values import Authorities
 from broker.settings import TlsFiles
+from broker.tls import read_pair
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -69,6 +72,41 @@ def _port_tls(
     ):
         decorated = _file(name, told)(decorated)
     return decorated
+
+
+def https_route(command: Decorated) -> Decorated:
+    """Add ``--ca-certs``, ``--cert`` and ``--key`` of whoever sends, as the argument ``route``."""
+
+    @wraps(command)
+    def gathered(**given: Any) -> object:  # noqa: ANN401 - the arguments of any command
+        from broker.policy import ClientCertificate
+        from sinks.http import ANYWHERE
+
+        authorities, certificate, key = (given.pop(name) for name in ("ca_certs", "cert", "key"))
+        if (certificate is None) != (key is None):
+            raise click.UsageError("--cert and --key go together")
+        shown = None
+        if certificate is not None:
+            try:
+                pem, its_key = read_pair(certificate, key)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
+            shown = ClientCertificate(certificate=pem, key=its_key)
+        trusted = None if authorities is None else authorities.pem
+        return command(route=replace(ANYWHERE, ca_certs=trusted, certificate=shown), **given)
+
+    ca_certs = click.option(
+        "--ca-certs",
+        type=Authorities(),
+        metavar="FILE",
+        envvar="CEMESH_CA_CERTS",
+        show_envvar=True,
+        help="Trust the certificate authorities of this file (PEM), too, at an https URL.",
+    )
+    path = click.Path(path_type=Path)
+    cert = click.option("--cert", type=path, metavar="FILE", help="Show this certificate there.")
+    key = click.option("--key", type=path, metavar="FILE", help="The private key of --cert.")
+    return ca_certs(cert(key(cast("Decorated", gathered))))
 
 
 def _file(name: str, help: str) -> Callable[[Decorated], Decorated]:

@@ -172,6 +172,13 @@ async def test_producers_show_a_certificate_where_the_data_port_asks_for_one(
     tmp_path: Path,
 ) -> None:
     async with TlsMesh(tmp_path, manifest(broker()), knows=["data"]) as mesh:
+        url = f"https://127.0.0.1:{mesh.port}{PATH}"
+        (tmp_path / "shop.pem").write_bytes(mesh.operator.certificate + mesh.operator.key)
+        sending = ("send", url, "--type", "t", "--ca-certs", str(mesh.secret.authority))
+        shop = str(tmp_path / "shop.pem")
+        sent = await cemesh(*sending, "--cert", shop, "--key", shop)
+        unknown = await cemesh(*sending)
+
         known = mesh.trusting(mesh.authority.issue("shop.test"))
         stranger = mesh.trusting(Authority().issue("shop.test"))
 
@@ -193,7 +200,9 @@ async def test_producers_show_a_certificate_where_the_data_port_asks_for_one(
         with mesh.connection(theirs) as connection:
             assert ask(connection, "POST", PATH, headers=event("3")).status == 202
 
-    assert accepted == 1
+    assert accepted == 2
+    assert sent[0] == 0, sent
+    assert unknown[0] == 3, unknown
 
 
 async def test_the_admin_port_answers_probes_and_whoever_shows_a_certificate(

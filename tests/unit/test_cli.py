@@ -242,6 +242,7 @@ def test_ports_are_given_certificates(app: App, command: str) -> None:
         ("dispatcher mesh.yaml --admin-tls-key a", "--admin-tls-cert and --admin-tls-key go"),
         ("run mesh.yaml --client-ca a", "--client-ca needs --tls-cert and --tls-key"),
         ("sources mesh.yaml --admin-client-ca a", "--admin-client-ca needs --admin-tls-cert"),
+        ("send --type t --cert a", "--cert and --key go together"),
         ("status --admin-cert a", "--admin-cert and --admin-key go together"),
         ("status --admin-ca-certs missing.pem", "missing.pem cannot be read: No such file"),
     ],
