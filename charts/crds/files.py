@@ -1,7 +1,8 @@
-"""What the chart has of the kinds: a CustomResourceDefinition of each, and a list of all."""
+"""What is told of the kinds: a CustomResourceDefinition of each, a list of all, and a page."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,11 @@ from charts.crds.rules import rules
 _FOLDER: Final = Path(__file__).parents[1] / "cemesh" / "files"
 LIST: Final = _FOLDER / "kinds.yaml"
 DEFINITIONS: Final = _FOLDER / "crds"
+PAGE: Final = Path(__file__).parents[2] / "docs" / "kubernetes-kinds.md"
+
+_TABLE: Final = re.compile(
+    r"(?<=^\| kind \| resource \| versions \|\n\|---\|---\|---\|\n)(?:\|.*\n)*", re.MULTILINE
+)
 
 _MADE: Final = "# Made by `python -m charts.crds --write`: change that, not this.\n"
 _ABOUT_LIST: Final = f"""\
@@ -40,7 +46,14 @@ def files() -> Mapping[Path, str]:
     definitions = {
         DEFINITIONS / f"{kind.definition}.yaml": _text(_MADE, definition(kind)) for kind in KINDS
     }
-    return {LIST: _text(_ABOUT_LIST, listed), **definitions}
+    page = _TABLE.sub("".join(map(_row, KINDS)), PAGE.read_text())
+    return {LIST: _text(_ABOUT_LIST, listed), PAGE: page, **definitions}
+
+
+def _row(kind: Kind) -> str:
+    short = "".join(f", `{each}`" for each in kind.short_names)
+    versions = ", ".join(f"`{each}`" for each in kind.versions)
+    return f"| {kind.kind} | `{kind.definition}`{short} | {versions} |\n"
 
 
 def _listed(kind: Kind) -> dict[str, Any]:

@@ -107,9 +107,10 @@ class _Generator(GenerateJsonSchema):
         if model in _OPEN:
             return dict(_OPEN[model])
         found = {**super().model_schema(schema), **_AND.get(model, {})}
-        for name, text in WORDS.get(model, {}).items():
-            # Beside a `$ref`, too: what a field is for goes before what its shape is.
-            found["properties"][name]["description"] = text
+        for base in reversed(model.__mro__):
+            for name, text in WORDS.get(base, {}).items():
+                # Beside a `$ref`, too: what a field is for goes before what its shape is.
+                found["properties"][name]["description"] = text
         if model.__doc__ is not None:
             found["description"] = _in_terms_of_fields(model.__doc__)
         return found

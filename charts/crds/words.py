@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from broker.connections.kafka.spec import KafkaAccess
 from broker.manifest.policyshapes import (
     BatchShape,
     BreakerShape,
@@ -24,6 +25,9 @@ from broker.manifest.shapes import (
     SourceSpec,
     TriggerSpec,
 )
+from sinks.job.spec import JobSinkSpec
+from sinks.kafka.spec import KafkaSinkSpec
+from sinks.log import LogSinkSpec
 
 WORDS: Final[Mapping[type[Any], Mapping[str, str]]] = {
     BrokerSpec: {
@@ -110,6 +114,10 @@ WORDS: Final[Mapping[type[Any], Mapping[str, str]]] = {
         "audience": "Whom the tokens are for; the destination's unless given.",
         "authentication": "How the client proves who it is; `basic` unless given.",
     },
+    KafkaAccess: {"net": "How the connection is secured: by SASL, by TLS, or by both."},
+    KafkaSinkSpec: {"auth": "The same, as a Secret says it, with Knative's keys."},
+    JobSinkSpec: {"job": "What is run for an event: a Job, of which one container is read."},
+    LogSinkSpec: {"format": "`text` unless given, without payloads; or `json`, the whole event."},
     CloudEventOverrides: {
         "extensions": "Extensions that each of its events gets, or has replaced.",
     },

@@ -93,6 +93,13 @@ def release(helm: Path, kubernetes: Kubernetes, tmp_path: Path) -> Release:
     return Release(helm, kubernetes, tmp_path)
 
 
+def owned_by(kubernetes: Kubernetes, name: str, release: str | None, space: str | None) -> None:
+    """Say that the definition is of that release, as `kubectl annotate` does."""
+    notes = {"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": space}
+    patch = {"metadata": {"annotations": notes}}
+    kubernetes.patch("CustomResourceDefinition", name, None, patch, api_version=OF_KINDS)
+
+
 def of_knative(release: Release) -> Object:
     """Return a definition of brokers as somebody else would have it."""
     name = release.name("brokers")
@@ -143,6 +150,30 @@ def test_an_upgrade_changes_what_the_release_has_brought(release: Release) -> No
     release.change_file("triggers", lambda text: text.replace(SINGULAR, SHORT))
 
     release.upgrade()
+
+    assert release.definition("triggers")["spec"]["names"]["shortNames"] == ["trg"]
+
+
+def test_one_that_the_release_has_given_up_stays_as_it_is(
+    release: Release, kubernetes: Kubernetes
+) -> None:
+    release.install()
+    owned_by(kubernetes, release.name("triggers"), None, None)
+    before = release.definition("triggers")
+    release.change_file("triggers", lambda text: text.replace(SINGULAR, SHORT))
+
+    release.upgrade()
+    release.upgrade()
+
+    assert release.definition("triggers") == before
+
+
+def test_another_release_can_take_one_over(release: Release, kubernetes: Kubernetes) -> None:
+    release.install()
+    owned_by(kubernetes, release.name("triggers"), "others", release.namespace)
+    release.change_file("triggers", lambda text: text.replace(SINGULAR, SHORT))
+
+    release.install("others")
 
     assert release.definition("triggers")["spec"]["names"]["shortNames"] == ["trg"]
 

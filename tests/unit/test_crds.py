@@ -12,8 +12,9 @@ import yaml
 
 from broker import plugins
 from broker.manifest.kinds import BINDING_KIND, wanted_versions
-from charts.crds.files import LIST, files
-from charts.crds.kinds import KINDS
+from charts.crds.files import DEFINITIONS, LIST, files
+from charts.crds.kinds import KINDS, Kind
+from charts.crds.pages import said_of_fields
 
 DOCS = Path(__file__).parents[2] / "docs"
 MADE = files()
@@ -24,6 +25,17 @@ def in_the_docs() -> set[str]:
     shown = r"apiVersion: *\S*(?:knative|cemesh)\.dev/\S+\nkind: *(\w+)"
     found = {kind for page in DOCS.rglob("*.md") for kind in re.findall(shown, page.read_text())}
     return {kind for kind in found if wanted_versions(kind)}
+
+
+def schema_of(kind: Kind) -> dict[str, Any]:
+    made = yaml.safe_load(MADE[DEFINITIONS / f"{kind.definition}.yaml"])
+    schema: dict[str, Any] = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def spec_of(kind: Kind) -> dict[str, Any]:
+    spec: dict[str, Any] = schema_of(kind)["properties"]["spec"]
+    return spec
 
 
 @pytest.mark.parametrize("file", sorted(MADE), ids=lambda file: file.name)
@@ -64,3 +76,34 @@ def test_the_rules_name_every_kind_and_the_statuses_that_are_written() -> None:
         "list",
         "watch",
     }
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_every_field_of_a_spec_is_explained(kind: Kind) -> None:
+    for name, field in spec_of(kind)["properties"].items():
+        assert field.get("description"), name
+
+
+# The table of a ContainerSource is of its container, which its definition leaves to Kubernetes.
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in KINDS if kind.kind != "ContainerSource"],
+    ids=lambda kind: kind.kind,
+)
+def test_what_the_documentation_says_is_of_fields_that_there_are(kind: Kind) -> None:
+    for path in said_of_fields(kind):
+        found = spec_of(kind)
+        for name in path:
+            assert name in found["properties"], path
+            found = found["properties"][name]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_column_shows_a_field_that_there_is(kind: Kind) -> None:
+    for column in kind.columns:
+        part, *rest = re.findall(r"\w+", column.path.partition("[")[0])
+        if part != "metadata":
+            found = schema_of(kind)["properties"][part]
+            for name in rest:
+                found = found["properties"][name]
+            assert found["type"] in ("string", "array")
