@@ -58,7 +58,7 @@ def deployment_of(found: Object, sink: str, ca_certs: str | None) -> Object:
     template_meta = _part(template, "metadata")
     overrides = {"extensions": {}, **_part(found, "spec", "ceOverrides")}
     given = {"K_SINK": sink, "K_CE_OVERRIDES": json.dumps(overrides)}
-    if ca_certs is not None:
+    if ca_certs is not None and sink.startswith("https:"):
         given["K_CA_CERTS"] = ca_certs
     defaults = {"NAMESPACE": meta["namespace"], "NAME": meta["name"]}
     pod = dict(_part(template, "spec"))

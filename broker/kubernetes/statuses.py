@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
@@ -14,8 +15,10 @@ from broker.connections.kubernetes.collections import Object
 from broker.connections.kubernetes.kubeconfig import namespace_in
 from broker.connections.kubernetes.refusals import Busy
 from broker.errors import Problem, UpstreamUnavailable
+from broker.kubernetes.containers import KIND
 from broker.kubernetes.fates import status_of
 from broker.kubernetes.leases import Lease
+from broker.kubernetes.pods import Pods
 from broker.kubernetes.views import View, seen
 from broker.kubernetes.writing import AT_MOST, Writer
 from broker.manifest.kinds import is_source
@@ -54,6 +57,7 @@ class Statuses:
     ) -> None:
         self._access = access
         self._parts = settings.parts
+        self._ca_certs = settings.ca_certs
         self._kubernetes = settings.kubernetes or KubernetesSettings()
         self._objects = objects
         self._problems = problems
@@ -68,12 +72,20 @@ class Statuses:
 
     async def _tell(self) -> None:
         writer = Writer(self._access)
+        if Part.SOURCES not in self._parts or KIND in self._kubernetes.left:
+            await self._keep(writer, None)
+            return
+        namespaces = self._kubernetes.namespaces
+        async with Pods(self._access, namespaces=namespaces, ca_certs=self._ca_certs) as pods:
+            await self._keep(writer, pods)
+
+    async def _keep(self, writer: Writer, pods: Pods | None) -> None:
         trouble: str | None = None
         pause = _EVERY
         while True:
             took = 0.0
             try:
-                took = await self._round(writer)
+                took = await self._round(writer, pods)
             except UpstreamUnavailable as error:
                 if trouble is None:
                     _log.warning("statuses not written", extra={"why": str(error)})
@@ -86,14 +98,15 @@ class Statuses:
                 trouble, pause = None, _EVERY
             await asyncio.sleep(max(pause, took * _SHARE))
 
-    async def _round(self, writer: Writer) -> float:
+    async def _round(self, writer: Writer, pods: Pods | None) -> float:
         """Write what is new, and return how long it took to see what that is."""
         clock = asyncio.get_running_loop().time
         began = clock()
-        view = await seen(
-            self._mesh, self._problems(), address=self._kubernetes.address, deployments={}
-        )
+        view = await seen(self._mesh, self._problems(), address=self._kubernetes.address)
         ours = {key: each for key, each in self._objects().items() if self._is_ours(each)}
+        if pods is not None:
+            sources = {key: each for key, each in ours.items() if each["kind"] == KIND}
+            view = replace(view, deployments=await pods.keep(sources, view))
         now = datetime.now(UTC)
         news = []
         for number, (subject, found) in enumerate(sorted(ours.items(), key=_rank)):

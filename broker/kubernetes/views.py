@@ -47,11 +47,7 @@ class View:
 
 
 async def seen(
-    mesh: Operated,
-    problems: Mapping[str, Sequence[Problem]],
-    *,
-    address: str | None,
-    deployments: Mapping[str, Condition],
+    mesh: Operated, problems: Mapping[str, Sequence[Problem]], *, address: str | None
 ) -> View:
     """Return what the mesh does now."""
     status = await mesh.status()
@@ -69,5 +65,4 @@ async def seen(
         triggers=triggers,
         running={each.key: each for broker in status.brokers for each in broker.triggers},
         sources={f"{each.kind} {each.key}": each for each in status.sources},
-        deployments=deployments,
     )

@@ -74,6 +74,7 @@ HINTS: Final[Mapping[str, str]] = {
     # Kubernetes
     "lease not had": "see why; no status is written until it is had",
     "lease lost": "nothing, unless it comes again and again; then see to the API server",
+    "deployment refused": "grant what why names, or correct the source's template",
     "status not written": "grant what why names, or see to what it says; it is tried again",
     "statuses not written": "see to the API server; it goes on by itself",
     # all channels
