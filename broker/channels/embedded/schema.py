@@ -14,32 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from broker.channels.embedded.formats import CHECKPOINT, PAUSE, VERSION, upgrade
 from broker.errors import ChannelUnavailable
 
 APPLICATION_ID: Final = 0x63656D65  # "ceme"
-VERSION: Final = 5
-
-_PAUSE: Final = """
-CREATE TABLE pause (                    -- a trigger that gets nothing until it is resumed
-    broker  INTEGER NOT NULL REFERENCES broker,
-    trigger TEXT NOT NULL,
-    why     TEXT NOT NULL,
-    since   INTEGER NOT NULL,           -- microseconds since 1970
-    destination TEXT,                   -- the subscriber that it is about, or NULL
-    PRIMARY KEY (broker, trigger)
-) STRICT, WITHOUT ROWID;
-"""
-
-_CHECKPOINT: Final = """
-CREATE TABLE checkpoint (               -- how far a source has come
-    broker  INTEGER NOT NULL REFERENCES broker,
-    source  TEXT NOT NULL,              -- Kind namespace/name
-    place   BLOB NOT NULL,              -- what it said itself
-    PRIMARY KEY (broker, source)
-) STRICT, WITHOUT ROWID;
-"""
-
-TABLES: Final = f"""{_PAUSE}{_CHECKPOINT}
+TABLES: Final = f"""{PAUSE}{CHECKPOINT}
 CREATE TABLE broker (
     id       INTEGER PRIMARY KEY,
     key      TEXT NOT NULL UNIQUE,      -- namespace/name
@@ -94,19 +73,6 @@ CREATE TABLE dead_letter (
 CREATE INDEX dead_letter_by_broker ON dead_letter (broker, id);
 CREATE INDEX dead_letter_by_trigger ON dead_letter (broker, trigger, id);
 """
-
-_TRACE: Final = "ADD COLUMN trace TEXT"
-
-UPGRADES: Final = {
-    1: "ALTER TABLE place ADD COLUMN lines TEXT",
-    2: _PAUSE,
-    3: _CHECKPOINT,
-    4: f"ALTER TABLE dead_letter {_TRACE}",
-}
-"""What makes a file of the next format of one of that format."""
-
-UPGRADES_OF_LOGS: Final = {4: f"ALTER TABLE log_{{broker:d}} {_TRACE}"}
-"""What it takes besides, for the log of each broker."""
 
 LOG_TABLE: Final = """
 CREATE TABLE log_{broker:d} (
@@ -168,24 +134,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     elif application != APPLICATION_ID:
         raise ChannelUnavailable(f"{path} is a SQLite file, but not one of cemesh")
     else:
-        _upgrade(connection, path, version)
-
-
-def _upgrade(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Bring a file of an earlier format up to date, in place."""
-    while version in UPGRADES:
-        changes = [UPGRADES[version]]
-        if version in UPGRADES_OF_LOGS:
-            brokers = connection.execute("SELECT id FROM broker").fetchall()
-            changes += [UPGRADES_OF_LOGS[version].format(broker=each) for (each,) in brokers]
-        connection.executescript(
-            f"BEGIN; {'; '.join(changes)}; PRAGMA user_version = {version + 1}; COMMIT;"
-        )
-        version += 1
-    if version != VERSION:
-        raise ChannelUnavailable(
-            f"{path} has format {version}; this version of cemesh reads format {VERSION}"
-        )
+        upgrade(connection, path, version)
 
 
 class Identity:
