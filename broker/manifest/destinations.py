@@ -45,13 +45,15 @@ class Elsewhere:
 
     ``resolve`` maps ``Kind/namespace/name`` to the URL that stands for it. A cluster has
     ``domain``, and a ``look_up`` where it can be asked. Kinds of sink that are ``left`` to others
-    are looked up as any other kind is.
+    are looked up as any other kind is. Of sources of kinds that are ``deployed``, the cluster runs
+    what they describe.
     """
 
     resolve: Mapping[str, str] = field(default_factory=dict)
     domain: str = CLUSTER_DOMAIN
     look_up: Lookup | None = None
     left: Collection[str] = ()
+    deployed: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

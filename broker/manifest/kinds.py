@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from broker import plugins
@@ -102,6 +103,20 @@ def wanted_versions(kind: str) -> Sequence[str]:
     if kind in plugins.source_kinds():
         return plugins.source(kind).api_versions
     return plugins.sink(kind).api_versions if kind in plugins.sink_kinds() else ()
+
+
+def kinds_of_clusters() -> Mapping[str, Sequence[str]]:
+    """Return the apiVersions of each kind that a mesh runs whose objects are in a cluster.
+
+    What they refer to is not among them, nor what `cemesh bind` is for. Imports all sources and
+    sinks; one that cannot be used is left out.
+    """
+    own = [kind for kind in _BUILT_IN if kind not in (BINDING_KIND, "ConfigMap", "Secret")]
+    found: dict[str, Sequence[str]] = {}
+    for kind in [*own, *sorted(plugins.source_kinds()), *sorted(plugins.sink_kinds())]:
+        with suppress(PluginNotFound):
+            found[kind] = wanted_versions(kind)
+    return found
 
 
 def _fault(api_version: str, kind: str, wanted: Sequence[str]) -> tuple[str, str] | None:

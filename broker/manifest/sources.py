@@ -31,9 +31,11 @@ def source(place: Place, directory: Directory, secrets: SecretReader) -> Source 
     """Return the source that the object at ``place`` asks for, or None; report what is wrong."""
     common, own = _split(place.object.value)
     shape = read_object(SourceObject, place, common)
-    found = own_spec(
-        own, place, secrets, find=plugins.source_of, by_class=SOURCE_KIND, common=_COMMON
-    )
+    found = None
+    if place.object.kind not in directory.elsewhere.deployed:  # else the cluster knows that better
+        found = own_spec(
+            own, place, secrets, find=plugins.source_of, by_class=SOURCE_KIND, common=_COMMON
+        )
     if shape is None:
         return None
     extensions = shape.spec.ce_overrides.extensions
