@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from cemesh.testing import RunningSource, running
 from cemesh.testing.contract.sources import *  # noqa: F403 - the suite, as its users take it
 from cemesh.testing.contract.sources import Upstream
 from sources.apiserver import ApiServerSource, ApiServerSpec, following, source
+from tests.services.kubernetes.asking import Refused
 from tests.services.kubernetes.client import Kubernetes
 from tests.services.kubernetes.server import KubernetesServer
 from tests.services.relay import Relay
@@ -396,27 +399,43 @@ async def test_what_happens_beside_a_connection_that_is_cut_is_told_also_after_i
     assert kubernetes_relay.address in (status.error or "")
 
 
-async def test_a_server_that_is_killed_and_comes_back_is_followed_on(
+async def test_of_what_a_server_took_before_and_after_it_was_killed_nothing_is_lost(
     kubernetes_server: KubernetesServer,
 ) -> None:
+    names = [str(number) for number in range(60)]
+
+    def write() -> None:
+        """Put them there, each as soon as the server takes it."""
+        deadline = time.monotonic() + 60
+        waiting = list(reversed(names))
+        while waiting:
+            try:
+                server.api.apply(config_map(waiting[-1]), namespace)
+            except (OSError, HTTPException, Refused):
+                assert time.monotonic() < deadline, "the server does not come back"
+                time.sleep(0.05)
+            else:
+                waiting.pop()
+
     with kubernetes_server as server:
         namespace = server.api.namespace()
-        for each in ("same", "deleted"):
-            server.api.apply(config_map(each), namespace)
+        server.api.apply(config_map("deleted"), namespace)
         async with follow(server.api.kubeconfig(), namespace) as run:
-            await run.events(2)
+            await run.events(1)
             await run.until("running")
             server.api.delete("ConfigMap", "deleted", namespace)
-            server.api.apply(config_map("new"), namespace)
-            events = await run.events(2)
+            writing = asyncio.create_task(asyncio.to_thread(write))
+            events = await run.events(20)
             server.kill()
             status = await run.until("unhealthy")
             await asyncio.to_thread(server.start)
+            await writing
+            while len(set(told(events))) < 61:
+                events += await run.events(1)
             await run.until("running")
-            server.api.apply(config_map("last"), namespace)
-            events += await run.events(1)
 
-    assert told(events) == [("delete", "deleted"), ("add", "new"), ("add", "last")]
+    assert set(told(events)) == {("delete", "deleted"), *(("add", each) for each in names)}
+    assert len({each.id for each in events}) == 61
     assert f"the API server at {server.place.url}" in (status.error or "")
 
 
