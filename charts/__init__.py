@@ -1,1 +1,1 @@
-"""What a mesh is run and watched with: dashboards, alerts, and the Helm chart to come."""
+"""What a mesh is run and watched with: dashboards, alerts, and the Helm chart."""

@@ -15,13 +15,17 @@ import click
 import pytest
 import yaml
 
+from broker.channels.kafka.settings import from_url
 from broker.cli.root import cli
+from charts.values_docs import CHART
 from tests.chart.conftest import Shape
 from tests.chart.pods import Pod, put
 from tests.chart.rendering import SHAPES, Object, Rendered, rendered, template
 from tests.services.certificates import Authority
 from tests.services.mesh import CEMESH, HOST
 from tests.services.subscribers import Subscriber
+
+EXAMPLES = Path(CHART, "..", "..", "examples", "kubernetes").resolve()
 
 
 def options(command: str) -> set[str]:
@@ -75,6 +79,30 @@ async def until(done: Callable[[], bool], *, within: float = 30) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_example_is_made_of_values_of_the_chart(helm: Path, example: Path) -> None:
+    assert "kind: NetworkPolicy" in template(helm, example)
+
+
+def test_cemesh_check_is_content_with_what_is_mounted(
+    shape: Shape, helm: Path, tmp_path: Path
+) -> None:
+    releases = [
+        shape("single"),
+        shape("split-kafka"),
+        rendered(template(helm, EXAMPLES / "single.yaml")),
+    ]
+
+    for index, release in enumerate(releases):
+        (component, *_) = release.templates()
+        pod = Pod(release, component, tmp_path / str(index))
+        manifests = pod.file(release.environment(component)["CEMESH_PATHS"]["value"])
+        checked = subprocess.run(
+            [CEMESH, "check", manifests], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stdout
+
+
 class Releases:
     """Releases of the chart whose one trigger leads to ``subscriber``."""
 
@@ -88,12 +116,12 @@ class Releases:
         given = {
             "crds": {"install": False},
             "manifests": manifests(self.namespace),
-            "test": {"broker": f"{self.namespace}/orders"},
             **values,
+            "test": {"broker": f"{self.namespace}/orders"},
             "options": {
+                **values.get("options", {}),
                 "allowDestination": [HOST],
                 "resolve": [f"Service/{self.namespace}/audit={self._subscriber.url()}"],
-                **values.get("options", {}),
             },
         }
         return rendered(template(self._helm, given, folder=self._folder))
@@ -102,11 +130,15 @@ class Releases:
 async def sent_as_by_helm(release: Rendered, taker: Pod) -> None:
     """Run what `helm test` runs, against the pod in place of the Service."""
     (test,) = release.all("Pod")
-    command, url, *arguments = test["spec"]["containers"][0]["args"]
+    (container,) = test["spec"]["containers"]
+    command, url, *arguments = container["args"]
     parts = urlsplit(url)
     service = release.one("Service", "ingress")["metadata"]
     assert parts.hostname == f"{service['name']}.{service['namespace']}.svc.cluster.local"
-    place = f"http://{HOST}:{taker.ports['http']}{parts.path}"
+    place = f"{parts.scheme}://{HOST}:{taker.ports['http']}{parts.path}"
+    if "env" in container:
+        (trusted,) = container["env"]
+        arguments += ["--ca-certs", str(taker.file(trusted["value"]))]
     done = await asyncio.to_thread(
         subprocess.run,
         [CEMESH, command, place, *arguments],
@@ -156,16 +188,14 @@ async def test_one_pod_takes_events_and_delivers_them(
     assert [*pods["mesh"].file("/var/lib/cemesh").glob("**/*.db")]
 
 
-async def test_parts_on_kafka_take_events_and_deliver_them(
-    releases: Releases, subscriber: Subscriber, tmp_path: Path, kafka: str
-) -> None:
-    channel = {"bootstrapServers": [kafka], "config": {"default.topic.replication.factor": 1}}
-    release = releases.of({"mode": "split", "channel": {"kafka": channel}})
+def test_kafka_s_url_says_what_the_values_say(shape: Shape) -> None:
+    url = shape("split-kafka").environment("ingress")["CEMESH_CHANNEL"]["value"]
 
-    async with AsyncExitStack() as stack:
-        pods = await running(stack, release, tmp_path)
-        await sent_as_by_helm(release, pods["ingress"])
-        await subscriber.received_at("/audit", 1)
+    assert from_url(url) == {
+        "bootstrap.servers": "kafka-0.kafka:9092,kafka-1.kafka:9092",
+        "default.topic.replication.factor": "3",
+        "default.topic.config.retention.ms": "604800000",
+    }
 
 
 async def test_parts_on_rabbitmq_come_as_the_user_of_a_secret(
@@ -210,12 +240,16 @@ async def test_changed_manifests_are_followed_by_the_pod_that_runs(
         await subscriber.received_at("/b", 1)
 
 
-async def test_every_value_that_is_off_by_default_is_taken_by_the_program(
-    releases: Releases, tmp_path: Path, kafka: str
+async def test_parts_with_every_value_that_is_off_by_default_do_their_work_on_kafka(
+    releases: Releases, subscriber: Subscriber, tmp_path: Path, kafka: str
 ) -> None:
     authority = Authority()
     issued = authority.issue()
-    pair = {"tls.crt": issued.certificate.decode(), "tls.key": issued.key.decode()}
+    pair = {
+        "tls.crt": issued.certificate.decode(),
+        "tls.key": issued.key.decode(),
+        "ca.crt": authority.pem.decode(),
+    }
     others = [
         holding(
             "Secret", "channel", {"kafka": f"kafka://{kafka}?default.topic.replication.factor=1"}
@@ -229,10 +263,18 @@ async def test_every_value_that_is_off_by_default_is_taken_by_the_program(
         holding("ConfigMap", "authorities", {"ca.crt": authority.pem.decode()}),
     ]
     values = yaml.safe_load(SHAPES["everything"].read_text())
-    # There is no cluster to be read here: tests/chart/test_cluster.py has one.
-    release = releases.of({**values, "kubernetes": {"enabled": False}, "listen": "0.0.0.0"})
+    release = releases.of(
+        {
+            **values,
+            "kubernetes": {"enabled": False},  # tests/chart/test_cluster.py has a cluster
+            "listen": "0.0.0.0",  # not every desk has IPv6
+            "proxy": {**values["proxy"], "noProxy": [HOST]},
+        }
+    )
 
     async with AsyncExitStack() as stack:
         pods = await running(stack, release, tmp_path, others)
+        await sent_as_by_helm(release, pods["ingress"])
+        await subscriber.received_at("/audit", 1)
         audit = pods["ingress"].file("/var/log/cemesh/pod.jsonl")
         await until(lambda: audit.exists() and "start" in audit.read_text())

@@ -38,7 +38,9 @@ key: url
 {{- if .bootstrapServers -}}
 {{- $query := list -}}
 {{- range $key, $value := .config -}}
-{{- $query = append $query (printf "%s=%s" (urlquery $key) (urlquery $value)) -}}
+{{- /* As JSON, a large number is not 6.048e+08. */ -}}
+{{- $text := kindIs "string" $value | ternary $value (toJson $value) -}}
+{{- $query = append $query (printf "%s=%s" (urlquery $key) (urlquery $text)) -}}
 {{- end -}}
 - name: CEMESH_CHANNEL
   value: {{ printf "kafka://%s%s%s" (join "," .bootstrapServers) (empty $query | ternary "" "?") (join "&" $query) | quote }}
