@@ -45,14 +45,10 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def defined(kubernetes: Kubernetes) -> Kubernetes:
+def cluster(kubernetes: Kubernetes) -> Kubernetes:
+    """Return the shared API server, which knows the mesh's kinds."""
     define(kubernetes)
     return kubernetes
-
-
-@pytest.fixture
-def cluster(defined: Kubernetes) -> Kubernetes:
-    return defined
 
 
 @pytest.fixture
