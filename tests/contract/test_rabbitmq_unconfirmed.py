@@ -1,28 +1,36 @@
-"""Events that RabbitMQ has not confirmed: some of its queues may have them.
+"""What RabbitMQ has not confirmed: it may be stored all the same, and the books are right anyway.
 
-Each queue stores for itself, and the confirm comes when all of them have. What is refused, since a
-queue is full or the server is killed in between, is sent again, and every trigger gets that.
+Each queue stores for itself, and the confirm comes when all of them have. An event that is refused,
+since a queue is full or the server is killed in between, is sent again, and every trigger gets it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from aiormq import spec
+from aiormq.abc import AbstractChannel
 
 from broker.channels.rabbitmq.channel import RabbitmqChannel
+from broker.channels.rabbitmq.entries import decode
 from broker.channels.rabbitmq.names import trigger_name
+from broker.channels.rabbitmq.outgoing import Outgoing
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.filters import EVERYTHING
+from broker.ports import Outcome
 from tests.contract.harness import BROKER
 from tests.contract.rabbitmq import (
     QUEUE,
     STREAMS,
     append_at_last,
+    client,
     has_written_down,
     opened,
     until,
@@ -31,6 +39,7 @@ from tests.contract.test_channel import TRIGGER, event, events, numbers
 from tests.contract.test_rabbitmq_outages import subscribed
 from tests.services.rabbitmq.management import Management
 from tests.services.rabbitmq.server import RabbitMQServer
+from tests.services.relay import Relay
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -94,6 +103,49 @@ async def test_what_one_full_queue_refuses_the_others_have_as_often_as_it_is_sen
 
         await until(lambda: other.got.count("refused") == 2)
         assert [each.event.id for each in await channel.history(id="refused")] == ["refused"] * 2
+
+
+async def test_what_an_entry_counts_stays_counted_though_its_confirm_is_lost(
+    rabbitmq: str, rabbitmq_relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(rabbitmq_relay.in_url(rabbitmq), tmp_path) as channel:
+        publish, cut = channel._publishing.publish, ExitStack()
+
+        async def cut_off(outgoing: Sequence[Outgoing]) -> Sequence[Outgoing]:
+            returned = await publish(outgoing)
+            if any(settles_something(each) for each in outgoing):
+                monkeypatch.undo()
+                cut.enter_context(rabbitmq_relay.cut())
+                raise ChannelUnavailable("the network was cut before the confirm came")
+            return returned
+
+        async with channel.subscribe(TRIGGER, filter=EVERYTHING, window=10) as cursor:
+            await channel.append(events(10))
+            claims = cursor.claims()
+            taken = [await anext(claims) for _ in range(10)]
+            monkeypatch.setattr(channel._publishing, "publish", cut_off)
+            for claim in taken:
+                cursor.settle(claim, Outcome.DELIVERED)
+            async with client(rabbitmq) as other:  # who knows of the entry, and acks them
+                for _ in range(10):
+                    await until(lambda: gets_one(other))
+            cut.close()
+            await until(lambda: not channel._dispatching.places[TRIGGER].in_hand)
+
+            await append_at_last(channel, event("last"))
+            cursor.settle(await anext(claims), Outcome.DELIVERED)
+            await until(lambda: has_matched(channel, TRIGGER, 11))
+
+
+def settles_something(outgoing: Outgoing) -> bool:
+    entry = decode(outgoing.message.body)
+    return entry is not None and bool(entry.settled)
+
+
+async def gets_one(client: AbstractChannel) -> bool:
+    """Return whether there was a message in the queue of the trigger, and take it out."""
+    got = await client.basic_get(QUEUE, no_ack=True)
+    return not isinstance(got.delivery, spec.Basic.GetEmpty)
 
 
 async def is_refused(channel: RabbitmqChannel, id: str) -> bool:

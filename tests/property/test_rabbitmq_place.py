@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
 )
 
 from broker.channels.clock import now
+from broker.channels.rabbitmq import place
 from broker.channels.rabbitmq.delivery import Bury, Delivery, Fate, Keep, PutOff, Receipt, Settle
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.stamps import Stamps
@@ -156,6 +158,13 @@ class Places(RuleBasedStateMachine):
             self.done[delivery.stamp] += 1
             self.place.closed(delivery)
 
+    @rule(delivery=consumes(decided))
+    def count_what_was_stored_though_it_was_not_confirmed(self, delivery: Delivery) -> None:
+        if delivery in self.place.lost():
+            assert delivery.stamp is not None
+            self.done[delivery.stamp] += 1
+            self.place.closed(delivery)
+
     @rule()
     def lose_the_connection(self) -> None:
         unsettled = [each.stamp or "" for each in self.place.in_hand.values()]
@@ -210,4 +219,27 @@ def test_what_keeps_its_turn_holds_its_key_up_over_one_loss_of_the_connection_af
 
     assert places.place.claim() is first
     assert places.place.claim() is None
+    places.teardown()
+
+
+def test_what_was_decided_is_let_go_of_a_minute_after_the_server_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = now()
+    monkeypatch.setattr(place, "now", lambda: clock)
+    places = Places()
+    places.publish(keys=["a"])
+    places.deliver(count=1)
+    claim = places.place.claim()
+    assert claim is not None
+    places.lose_the_connection()
+    places.close(claim, Settle(Outcome.DELIVERED))
+    for seconds, is_kept in ((100, True), (59, True), (2, False)):
+        clock += seconds * 1_000_000
+        if seconds == 100:
+            places.place.wait_on()
+
+        places.place.let_go(lambda _: False)
+
+        assert (claim in places.place.lost()) is is_kept
     places.teardown()

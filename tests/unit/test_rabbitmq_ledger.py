@@ -190,6 +190,21 @@ def test_a_delivery_is_held_as_was_told_last_until_anybody_settles_it() -> None:
     assert ledger.held("b") == {"s": last}
 
 
+def test_who_settled_what_is_known_until_its_entry_is_acked() -> None:
+    ledger = ledger_of(
+        entry("p", 1, settled={"a": ["s", "t"], "b": ["s"]}),
+        entry("p", 2, settled={"a": ["u"]}),
+        entry("q", 1, settled={"a": ["v"]}),
+    )
+
+    assert ledger.settled_by("p", "a") == {"s", "t", "u"}
+    assert ledger.settled_by("r", "a") == set()
+
+    ledger.apply(entry("p", 3, acked=1))
+
+    assert ledger.settled_by("p", "a") == {"u"}
+
+
 def test_what_was_settled_is_not_held_again() -> None:
     ledger = ledger_of(entry("p", settled={"a": ["s"]}))
 

@@ -13,7 +13,7 @@ counted twice, so they do not count until it tells which of them melted, if any 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
@@ -126,6 +126,12 @@ class Ledger:
     def was_settled(self, trigger: str, stamp: str) -> bool:
         """Return whether somebody has counted that message, and may not have acked it."""
         return stamp in self._settled.get(trigger, ())
+
+    def settled_by(self, process: str, trigger: str) -> Collection[str]:
+        """Return the messages that a process has counted, and may not have acked."""
+        told = self._told.get(process)
+        entries = () if told is None else told.settled.values()
+        return {stamp for each in entries for stamp in each.get(trigger, ())}
 
     def triggers(self) -> Mapping[str, Place]:
         """Return the triggers that run, and those that were removed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Final
 
@@ -234,17 +234,25 @@ class Place:
                 delivery.receipt = None
         return len(gone)
 
+    def lost(self) -> Sequence[Delivery]:
+        """Return what was decided here, and is the server's again."""
+        decided = [self.in_hand[position] for position in self.closing] if self._lost_at else []
+        return [each for each in decided if each.receipt is None]
+
+    def wait_on(self) -> None:
+        """Note that the server is out, so that nothing has come again to anybody."""
+        if self._lost_at:
+            self._lost_at = now()
+
     def let_go(self, is_settled: Callable[[str], bool]) -> None:
         """Let go of what was decided here, but is with others: their connection was not lost.
 
         That is so of what they have settled, and of what has not come again for a minute.
         """
-        for position in [*self.closing] if self._lost_at else []:
-            delivery = self.in_hand[position]
-            if delivery.receipt is None and (
-                now() - self._lost_at > _COMES_AGAIN_WITHIN or is_settled(delivery.stamp or "")
-            ):
-                fate = self.closing.pop(position)
+        is_late = now() - self._lost_at > _COMES_AGAIN_WITHIN
+        for delivery in self.lost():
+            if is_late or is_settled(delivery.stamp or ""):
+                fate = self.closing.pop(delivery.position)
                 self._forget(delivery)
                 if isinstance(fate, Keep):
                     self._end(delivery)

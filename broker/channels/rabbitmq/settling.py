@@ -144,6 +144,8 @@ class Settling:
                 await self._round()
             except ChannelUnavailable as error:
                 self._trouble.met("cannot settle", error)
+                for place in self._places():
+                    place.wait_on()
                 self._wake.set()
                 await asyncio.sleep(_PAUSE)
             self._round_over.set()
@@ -161,6 +163,7 @@ class Settling:
         self._looked = now()
         self._unheard = {each.trigger: each.counts(()) for each in self._places()}
         for place in self._places():
+            self._close_stored(place)
             place.let_go(partial(self._state.ledger.was_settled, place.trigger))
         written = self._written
         if written > self._acked and not self._is_lost:
@@ -215,6 +218,15 @@ class Settling:
         self._heard = now()
         self._told |= counts
         self._unheard = {}
+
+    def _close_stored(self, place: Place) -> None:
+        """Close what an entry has counted that was stored, though its confirm was lost.
+
+        Whoever its messages come to again knows of that, and acks them.
+        """
+        lost = place.lost()
+        stored = self._state.own_settled(place.trigger) if lost else ()
+        self._close({each: place for each in lost if each.stamp in stored})
 
     def _close(self, batch: Mapping[Delivery, Place]) -> None:
         tags: defaultdict[Session, list[int]] = defaultdict(list)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -110,6 +110,13 @@ class State:
     def ledger(self) -> Ledger:
         """What is known. It is another object now and then."""
         return self._replay.ledger
+
+    def own_settled(self, trigger: str) -> Collection[str]:
+        """Return the messages that this process is known to have counted, and may not have acked.
+
+        That tells of an entry which was stored, though its confirm was lost.
+        """
+        return self.ledger.settled_by(self._author.process, trigger)
 
     async def write(self, entry: Entry) -> int:
         """Return the number of the entry, of this process's own, once it is confirmed.
