@@ -27,7 +27,7 @@ TRIGGER: Object = {
 READY = {"type": "Ready", "status": "False", "reason": "BrokerNotFound", "message": "no Broker"}
 
 DELETED = "deleted"
-INSTEAD: Final[tuple[object, ...]] = (5, "", "text", [], {"a": "b"}, DELETED)
+INSTEAD: Final[tuple[object, ...]] = (5, "text", [], DELETED)
 
 
 @pytest.fixture(scope="module")

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from broker import plugins
-from broker.manifest.kinds import BINDING_KIND, wanted_versions
+from broker.manifest.kinds import kinds_of_clusters
 from charts.crds.files import DEFINITIONS, LIST, files
 from charts.crds.kinds import KINDS, Kind
 from charts.crds.pages import said_of_fields
 
-DOCS = Path(__file__).parents[2] / "docs"
 MADE = files()
 
 
-def in_the_docs() -> set[str]:
-    """Return the kinds of the mesh's groups that the documentation shows."""
-    shown = r"apiVersion: *\S*(?:knative|cemesh)\.dev/\S+\nkind: *(\w+)"
-    found = {kind for page in DOCS.rglob("*.md") for kind in re.findall(shown, page.read_text())}
-    return {kind for kind in found if wanted_versions(kind)}
-
-
+@cache
 def schema_of(kind: Kind) -> dict[str, Any]:
-    made = yaml.safe_load(MADE[DEFINITIONS / f"{kind.definition}.yaml"])
+    made = yaml.load(MADE[DEFINITIONS / f"{kind.definition}.yaml"], yaml.CSafeLoader)
     schema: dict[str, Any] = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
 
@@ -43,11 +36,10 @@ def test_a_file_of_the_chart_is_what_the_code_says(file: Path) -> None:
     assert file.read_text() == MADE[file], "python -m charts.crds --write"
 
 
-def test_every_kind_that_the_mesh_runs_is_there() -> None:
-    kinds = [each.kind for each in KINDS]
+def test_every_kind_that_the_mesh_reads_in_a_cluster_is_there() -> None:
+    versions = {kind.kind: [f"{kind.group}/{each}" for each in kind.versions] for kind in KINDS}
 
-    run = plugins.source_kinds() | plugins.sink_kinds() | in_the_docs()
-    assert sorted(kinds) == sorted(run - {BINDING_KIND})
+    assert versions == {kind: list(each) for kind, each in kinds_of_clusters().items()}
 
 
 def test_no_two_kinds_have_the_same_name_in_a_group() -> None:
