@@ -83,14 +83,10 @@ def rules(*, without: str = "") -> Sequence[Object]:
 
 
 class RunningMesh:
-    """The objects of a namespace, and the mesh that runs them.
-
-    Those of ``kinds`` are known to it; ``taken_up`` is set when all that is known runs.
-    """
+    """The objects of a namespace, and the ``mesh`` that runs them."""
 
     def __init__(self, mesh: Mesh) -> None:
         self.mesh: Final = mesh
-        self.kinds: tuple[str, ...] = ()
         self._mirrors: dict[str, Mirror] = {}
         self._judged: dict[str, Object] = {}
         self._good: Mapping[str, Any] = {}
@@ -122,13 +118,10 @@ class RunningMesh:
             if not all(each.synced for each in mirrors.values()):
                 continue
             seen = {subject: essence_of(each) for subject, each in self._seen().items()}
-            # What is a pod is no source of the mesh's own.
             judged = judge(
                 [],
-                Found(
-                    objects=[each for each in seen.values() if each["kind"] != "ContainerSource"]
-                ),
-                elsewhere=Elsewhere(),
+                Found(objects=list(seen.values())),
+                elsewhere=Elsewhere(deployed=("ContainerSource",)),
                 formerly=self._good,
                 needs=set(),
             )

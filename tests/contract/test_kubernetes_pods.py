@@ -204,6 +204,22 @@ async def test_a_source_that_went_while_nobody_looked_takes_its_deployment_along
         )
 
 
+async def test_a_source_without_a_broker_has_no_deployment(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
+    lost = source()
+    lost["spec"]["sink"]["ref"]["name"] = "ordres"
+
+    async with running(kubernetes, namespace):
+        kubernetes.apply(lost, namespace)
+        found = await until(
+            lambda: source_in(kubernetes, namespace), lambda found: truth(found) == "False"
+        )
+
+    assert "no Broker 'ordres'" in condition(found, "SinkProvided")["message"]
+    assert deployment(kubernetes, namespace) is None
+
+
 async def test_a_deployment_of_somebody_else_is_left_alone(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
