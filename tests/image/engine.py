@@ -98,13 +98,16 @@ def stages() -> list[Stage]:
 
 
 def build(folder: Path) -> Built:
-    """Build all stages below the folder, and return the last one."""
+    """Build all stages below the folder, and return the last one; the others are not kept."""
     context = folder / "context"
     _fill(context)
     built: dict[str, Built] = {}
     for stage in stages():
         built[stage.name] = _build(stage, folder / stage.name, context, built)
-    return list(built.values())[-1]
+    *others, last = built.values()
+    for each in others:
+        shutil.rmtree(each.folder)
+    return last
 
 
 def _fill(context: Path) -> None:

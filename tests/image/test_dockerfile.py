@@ -14,7 +14,7 @@ from tests.image.dockerfile import Run, read
 from tests.image.engine import ROOT, stages
 from tests.unit.test_locks import group, pinned, read_lock
 
-SCRIPTS = [each for each in Path(ROOT, "image").iterdir() if each.suffix == ""]
+SCRIPTS = sorted(each for each in Path(ROOT, "image").iterdir() if each.suffix == "")
 
 
 def test_the_bases_are_one_python_that_is_pinned_and_that_cemesh_is_for() -> None:
