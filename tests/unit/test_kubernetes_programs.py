@@ -89,13 +89,13 @@ def test_a_build_that_is_ended_takes_its_compilers_with_it(
     assert sorted(each.name for each in kept.iterdir()) == ["bin", "lock"]
 
 
-def test_tests_that_ask_wait_for_the_build_and_run_last(
+def test_tests_that_ask_run_last_and_wait_for_the_build_before_their_time_begins(
     tmp_path: Path, desk: Mapping[str, str]
 ) -> None:
-    compiles(tmp_path, *WRITES)
+    compiles(tmp_path, "sleep 3", *WRITES)
     (tmp_path / "test_a.py").write_text(ASKING)
 
-    output = run_pytest(tmp_path, PLUGIN, OTHER, "-v", environment=desk)
+    output = run_pytest(tmp_path, PLUGIN, OTHER, "-v", "--timeout=2", environment=desk)
 
     assert "2 passed" in output
     assert output.index("test_them.py::test_that_does_not") < output.index("test_a.py::test_that_a")

@@ -95,5 +95,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "kubernetes_server" in getattr(item, "fixturenames", ()):
+        asks = "kubernetes_server" in getattr(item, "fixturenames", ())
+        if asks and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_TURN))
