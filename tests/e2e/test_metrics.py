@@ -26,6 +26,7 @@ from tests.e2e.scrapes import Scrape, samples, scraped
 from tests.services.mesh import HOST, RunningMesh
 from tests.services.mesh import trigger as told_of
 from tests.services.subscribers import Answer, Request, Subscriber, after, reply
+from tests.services.tlsmesh import TlsMesh
 
 BROKER = "default/default"
 SOON = 60.0
@@ -100,9 +101,10 @@ async def test_every_series_tells_of_what_happened_and_agrees_with_the_books(
     (tmp_path / "feed.py").write_text(FEED)
     gate = asyncio.Event()
     async with Subscriber() as subscriber:
-        mesh = RunningMesh(
+        mesh = TlsMesh(
             tmp_path / "mesh",
             everything(subscriber, gate),
+            secured=["admin"],
             cwd=tmp_path,
             arguments=("--workers", "2"),
         )
@@ -149,7 +151,14 @@ async def test_each_part_tells_what_is_said_of_it(tmp_path: Path, rabbitmq: str)
         def part(of: Part) -> RunningMesh:
             channel = {"CEMESH_CHANNEL": rabbitmq}
             folder = tmp_path / of.value
-            return RunningMesh(folder, text, part=of.value, environment=channel, cwd=tmp_path)
+            return TlsMesh(
+                folder,
+                text,
+                secured=["admin"],
+                part=of.value,
+                environment=channel,
+                cwd=tmp_path,
+            )
 
         meshes = {each: part(each) for each in Part}
         ingress, dispatcher = meshes[Part.INGRESS], meshes[Part.DISPATCHER]

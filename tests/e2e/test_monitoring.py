@@ -20,6 +20,7 @@ from tests.services.mesh import HOST, RunningMesh
 from tests.services.mesh import trigger as told_of
 from tests.services.prometheus import Prometheus
 from tests.services.subscribers import Request, Script, Subscriber, reply
+from tests.services.tlsmesh import TlsMesh
 
 BROKER = "default/default"
 ROOT = Path(__file__).parents[2]
@@ -156,8 +157,12 @@ def targets() -> Iterator[Target]:
 async def test_dashboards_and_alerts_tell_of_a_mesh(tmp_path: Path, promtool: Path) -> None:
     (tmp_path / "feed.py").write_text(FEED)
     async with Subscriber() as subscriber:
-        mesh = RunningMesh(
-            tmp_path / "mesh", manifests(subscriber), cwd=tmp_path, arguments=("--workers", "2")
+        mesh = TlsMesh(
+            tmp_path / "mesh",
+            manifests(subscriber),
+            secured=["data"],  # whose certificate is told, too
+            cwd=tmp_path,
+            arguments=("--workers", "2"),
         )
         async with (
             mesh,

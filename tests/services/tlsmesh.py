@@ -3,7 +3,7 @@
     async with TlsMesh(tmp_path, manifest(broker())) as mesh:
         with mesh.connection() as connection: ...
 
-Its files are in a folder as Kubernetes mounts a Secret, ``mesh.secret``, for both ports.
+Its files are in a folder as Kubernetes mounts a Secret, ``mesh.secret``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from tests.services.certificates import Authority, Issued, SecretVolume
 from tests.services.mesh import HOST, Response, RunningMesh
@@ -24,10 +24,16 @@ WAIT = 30.0
 """Seconds within which whatever is waited for has to come."""
 
 
-class TlsMesh(RunningMesh):
-    """``cemesh run``, whose clients trust ``authority``, and ask the admin port as ``operator``.
+Port = Literal["data", "admin"]
 
-    ``knows`` are the ports that ask their clients for a certificate of that authority.
+_OPTIONS: Final = {"data": ("--tls", "--client-ca"), "admin": ("--admin-tls", "--admin-client-ca")}
+
+
+class TlsMesh(RunningMesh):
+    """A mesh, or a part, whose clients trust ``authority``, and ask it as ``operator``.
+
+    ``secured`` are the ports that speak TLS, and ``knows`` those of them that ask their clients for
+    a certificate of that authority.
     """
 
     def __init__(
@@ -35,8 +41,12 @@ class TlsMesh(RunningMesh):
         folder: Path,
         manifest: str,
         *,
-        knows: Sequence[Literal["data", "admin"]] = (),
+        secured: Sequence[Port] = ("data", "admin"),
+        knows: Sequence[Port] = (),
+        part: str = "run",
         arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
         self.authority = Authority()
         self.issued = self.authority.issue()
@@ -44,18 +54,22 @@ class TlsMesh(RunningMesh):
         self.secret.put(self.issued, self.authority.pem)
         self.folder = folder
         self.operator = self.authority.issue("ann.test", subject="ann")
-        pair = (str(self.secret.certificate), str(self.secret.key))
-        asked = {"data": "--client-ca", "admin": "--admin-client-ca"}
+        given: list[str] = []
+        for port in secured:
+            tls, client_ca = _OPTIONS[port]
+            given += [f"{tls}-cert", str(self.secret.certificate)]
+            given += [f"{tls}-key", str(self.secret.key)]
+            given += [client_ca, str(self.secret.authority)] if port in knows else []
         super().__init__(
             folder / "mesh",
             manifest,
-            arguments=[
-                *("--tls-cert", pair[0], "--tls-key", pair[1]),
-                *("--admin-tls-cert", pair[0], "--admin-tls-key", pair[1]),
-                *(each for port in knows for each in (asked[port], str(self.secret.authority))),
-                *arguments,
-            ],
+            part=part,
+            arguments=[*given, *arguments],
+            environment=environment,
+            cwd=cwd,
         )
+        of = {"data": self.port, "admin": self.admin_port}
+        self._secured = frozenset(of[port] for port in secured)
 
     def renew(self) -> Issued:
         """Put another certificate in the place of the one before, and return it."""
@@ -125,7 +139,9 @@ class TlsMesh(RunningMesh):
         body: bytes | None = None,
         port: int | None = None,
     ) -> Response:
-        """Send one request by TLS, of which the operator's certificate is a part."""
+        """Send one request, as the operator where the port speaks TLS, and return the answer."""
+        if (port or self.port) not in self._secured:
+            return await super().request(method, path, headers=headers, body=body, port=port)
 
         def exchange() -> Response:
             with self.connection(self.trusting(self.operator), port=port) as connection:
