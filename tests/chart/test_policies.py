@@ -140,6 +140,16 @@ def test_each_part_writes_the_statuses_that_it_knows(shape: Shape) -> None:
     assert allowed(release, "sources", group, "brokers/status") == set()
 
 
+def test_kinds_that_others_run_are_left_alone(shape: Shape) -> None:
+    release = shape("kubernetes-namespaces")
+    group = "sources.knative.dev"
+
+    for component in release.templates():
+        assert allowed(release, component, group, "kafkasources") == {"get", "list", "watch"}
+        assert allowed(release, component, group, "pingsources") == set()
+        assert allowed(release, component, group, "pingsources/status") == set()
+
+
 def test_a_lease_is_held_in_the_release_s_namespace_alone(shape: Shape) -> None:
     release = shape("kubernetes-namespaces")
     roles = [

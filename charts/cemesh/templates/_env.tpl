@@ -33,6 +33,8 @@
 {{- with include "cemesh.channel.env" $root }}
 {{ . }}
 {{- end }}
+- name: CEMESH_CLUSTER_DOMAIN
+  value: {{ $values.clusterDomain | quote }}
 {{- with $values.options.resolve }}
 - name: CEMESH_RESOLVE
   value: {{ join " " . | quote }}
@@ -79,7 +81,8 @@
 
 {{/* What deliveries are given. */}}
 {{- define "cemesh.env.delivery" -}}
-{{- with .Values.options.allowDestination }}
+{{- $services := list (printf "*.svc.%s" .Values.clusterDomain) -}}
+{{- with concat (.Values.options.allowServices | ternary $services list) .Values.options.allowDestination }}
 - name: CEMESH_ALLOW_DESTINATION
   value: {{ join " " . | quote }}
 {{- end }}
@@ -94,9 +97,9 @@
 - name: CEMESH_PROXY
   value: {{ .url | quote }}
 {{- end }}
-{{- if and (or .url .existingSecret.name) .noProxy }}
+{{- if or .url .existingSecret.name }}
 - name: CEMESH_NO_PROXY
-  value: {{ join " " .noProxy | quote }}
+  value: {{ join " " (concat $services .noProxy) | quote }}
 {{- end }}
 {{- end }}
 {{- if include "cemesh.trust" . }}

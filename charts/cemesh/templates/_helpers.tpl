@@ -21,6 +21,12 @@ app.kubernetes.io/name: {{ include "cemesh.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* Those of the pod that `helm test` runs: no Service may lead to it. */}}
+{{- define "cemesh.selector.test" -}}
+app.kubernetes.io/name: {{ include "cemesh.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{/* The labels of every object. */}}
 {{- define "cemesh.labels" -}}
 {{- $labels := dict
@@ -86,7 +92,7 @@ annotations:
 {{- $port := include "cemesh.servicePort" . | int -}}
 {{- $scheme := empty .Values.tls.secretName | ternary "http" "https" -}}
 {{- $usual := eq $port (eq $scheme "http" | ternary 80 443) -}}
-{{ $scheme }}://{{ include "cemesh.fullname" . }}-ingress.{{ .Release.Namespace }}.svc.cluster.local{{ if not $usual }}:{{ $port }}{{ end }}
+{{ $scheme }}://{{ include "cemesh.fullname" . }}-ingress.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}{{ if not $usual }}:{{ $port }}{{ end }}
 {{- end -}}
 
 {{/* Not empty where something else decides how many pods a component has: `root`, `component`. */}}

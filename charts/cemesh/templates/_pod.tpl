@@ -15,8 +15,8 @@ metadata:
   annotations:
     kubectl.kubernetes.io/default-container: cemesh
     {{- if include "cemesh.channel.made" $root }}
-    # A variable is not watched, as files are.
-    checksum/channel: {{ $values.channel.url | sha256sum }}
+    # A variable is not watched, as files are. So little of the sum says nothing of a password.
+    checksum/channel: {{ $values.channel.url | sha256sum | trunc 8 | quote }}
     {{- end }}
     {{- with merge (dict) ($own.annotations | default dict) $values.pod.annotations $values.commonAnnotations }}
     {{- toYaml . | nindent 4 }}
@@ -34,6 +34,10 @@ spec:
     {{- end }}
   {{- end }}
   {{- include "cemesh.placing" . | nindent 2 }}
+  {{- with $values.pod.dnsConfig }}
+  dnsConfig:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   {{- with $values.pod.hostAliases }}
   hostAliases:
     {{- toYaml . | nindent 4 }}
@@ -76,24 +80,18 @@ spec:
     {{- include "cemesh.volumes" . | nindent 4 }}
 {{- end -}}
 
-{{/* Ready is who can store events. A start may read a long log, so it has two minutes. */}}
+{{/* Alive is who answers; ready is whose channels take events. */}}
 {{- define "cemesh.probes" -}}
 {{- $scheme := empty .Values.tls.adminSecretName | ternary "HTTP" "HTTPS" -}}
 startupProbe:
   httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}
-  periodSeconds: 2
-  timeoutSeconds: 5
-  failureThreshold: 60
+  {{- toYaml .Values.probes.startup | nindent 2 }}
 readinessProbe:
   httpGet: {path: /readyz, port: admin, scheme: {{ $scheme }}}
-  periodSeconds: 5
-  timeoutSeconds: 5
-  failureThreshold: 2
+  {{- toYaml .Values.probes.readiness | nindent 2 }}
 livenessProbe:
   httpGet: {path: /healthz, port: admin, scheme: {{ $scheme }}}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 6
+  {{- toYaml .Values.probes.liveness | nindent 2 }}
 {{- end -}}
 
 {{/* Where a component's pods run: `root`, `component`. */}}

@@ -7,20 +7,27 @@ read what the mesh is described by. A status is written by the component that kn
 {{- $kinds := .root.Files.Get "files/kinds.yaml" | fromYaml -}}
 {{- $rules := list -}}
 {{- if $kubernetes.enabled -}}
-{{- $rules = concat $kinds.rules.read (include "cemesh.rules.core" .root | fromYamlArray) .root.Values.rbac.addressRules -}}
+{{- $rules = concat (include "cemesh.rules.core" .root | fromYamlArray) .root.Values.rbac.addressRules -}}
 {{- $sorts := get (dict
   "mesh" (list "broker" "trigger" "config" "policy" "source" "sink")
   "ingress" (list "broker")
   "dispatcher" (list "trigger" "config" "policy" "sink")
   "sources" (list "source")) .component -}}
-{{- $groups := dict -}}
+{{- $read := dict -}}
+{{- $written := dict -}}
 {{- range $kinds.kinds -}}
+{{- if not (has .kind $kubernetes.leave) -}}
+{{- $_ := set $read .group (append (get $read .group | default list) .plural) -}}
 {{- if and .status (has .sort $sorts) -}}
-{{- $_ := set $groups .group (append (get $groups .group | default list) (printf "%s/status" .plural)) -}}
+{{- $_ := set $written .group (append (get $written .group | default list) (printf "%s/status" .plural)) -}}
 {{- end -}}
 {{- end -}}
-{{- range $group, $resources := $groups -}}
-{{- $rules = append $rules (dict "apiGroups" (list $group) "resources" ($resources | sortAlpha) "verbs" (list "get" "patch" "update")) -}}
+{{- end -}}
+{{- range $group, $resources := $read -}}
+{{- $rules = append $rules (dict "apiGroups" (list $group) "resources" $resources "verbs" (list "get" "list" "watch")) -}}
+{{- end -}}
+{{- range $group, $resources := $written -}}
+{{- $rules = append $rules (dict "apiGroups" (list $group) "resources" $resources "verbs" (list "get" "patch" "update")) -}}
 {{- end -}}
 {{- end -}}
 {{- if has .component (list "mesh" "sources") -}}
