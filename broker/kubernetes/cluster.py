@@ -45,6 +45,8 @@ class Cluster:
     ``refuse`` returns what keeps a part of what is desired from running in this process.
     """
 
+    is_of_many = True
+
     def __init__(
         self, settings: Settings, *, refuse: Callable[[Desired], Sequence[Problem]]
     ) -> None:

@@ -104,6 +104,8 @@ class Kinds:
             )
         for kind, named in found.items():
             self._mirror(kind, *named)
+        if found:
+            _log.info("kinds followed", extra={"kinds": ", ".join(found)})
         self.looked = True
         self._fares(None)
 
@@ -115,7 +117,6 @@ class Kinds:
             )
             for each in namespaces or (None,)
         ]
-        _log.info("kind is followed", extra={"kind": kind, "api_version": version})
 
     def _fares(self, trouble: str | None) -> None:
         if trouble is not None and self.looked and trouble != self.trouble:
