@@ -11,44 +11,41 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.manifests import broker, manifest, steady, trigger
-from tests.services.apiserver import ApiServer
+from tests.services.kubernetes.client import Kubernetes
 from tests.services.mesh import RunningMesh
+from tests.services.relay import Relay
 from tests.services.subscribers import Request, Subscriber
 
-OBJECTS = 600
+OBJECTS = 300
 
 pytestmark = pytest.mark.timeout(90)
 
 
-def objects(server: ApiServer, folder: Path) -> str:
+def objects(kubeconfig: Path, namespace: str) -> str:
     return json.dumps(
         {
             "apiVersion": "sources.knative.dev/v1",
             "kind": "ApiServerSource",
-            "metadata": {"name": "objects"},
+            "metadata": {"name": "objects", "namespace": namespace},
             "spec": {
                 "mode": "Resource",
                 "resources": [{"apiVersion": "v1", "kind": "ConfigMap"}],
-                "kubeconfig": str(server.kubeconfig(folder)),
+                "kubeconfig": str(kubeconfig),
                 "sink": {"uri": "broker://default/default"},
             },
         }
     )
 
 
-async def change(server: ApiServer) -> dict[str, str]:
-    """Add and delete objects for about three seconds, and return which id tells of which change."""
+def change(kubernetes: Kubernetes, namespace: str) -> dict[str, str]:
+    """Add and delete objects for some seconds, and return which id tells of which addition."""
     ids: dict[str, str] = {}
     for number in range(OBJECTS):
-        added = server.put("configmaps", f"thing-{number}")["metadata"]
+        thing = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"thing-{number}"}}
+        added = kubernetes.create(thing, namespace)["metadata"]
         ids[f"{added['uid']}/{added['resourceVersion']}/add"] = f"add {number}"
-        if number % 100 == 99:
-            server.end_watches()
-        if number % 100 == 50:
-            server.end_watches()
         if number % 10 == 9:
-            server.delete("configmaps", f"thing-{number}")
-            await asyncio.sleep(0.05)
+            kubernetes.delete("ConfigMap", f"thing-{number}", namespace)
     return ids
 
 
@@ -58,18 +55,22 @@ def told(request: Request) -> str:
 
 
 async def test_killed_amid_the_changes_the_mesh_tells_of_all_of_them(
-    running_mesh: Callable[..., RunningMesh], tmp_path: Path
+    running_mesh: Callable[..., RunningMesh], kubernetes: Kubernetes, kubernetes_relay: Relay
 ) -> None:
     wanted = {f"add {number}" for number in range(OBJECTS)}
     wanted |= {f"delete {number}" for number in range(9, OBJECTS, 10)}
-    async with ApiServer() as server, Subscriber() as subscriber:
+    namespace = kubernetes.namespace()
+    way = kubernetes.kubeconfig(url=kubernetes_relay.in_url(kubernetes.url))
+    async with Subscriber() as subscriber:
         to = trigger("objects", subscriber.url("/"), pauses=False)
-        text = manifest(broker(), steady(), objects(server, tmp_path), to)
+        text = manifest(broker(), steady(), objects(way, namespace), to)
         async with running_mesh(text) as mesh:
-            async with asyncio.timeout(30):
-                while not server.watches:  # what is gone before that, nobody can know of
-                    await asyncio.sleep(0.01)
-            changing = asyncio.create_task(change(server))
+            # What is gone before it is watched, nobody can know of.
+            await mesh.until(lambda status: status.sources[0].state == "running")
+            changing = asyncio.create_task(asyncio.to_thread(change, kubernetes, namespace))
+            await subscriber.received_at("/", 50, within=30)
+            with kubernetes_relay.cut():  # the watch ends amid what it tells
+                pass
             await subscriber.received_at("/", 100, within=30)
             await mesh.kill9()
             before = set(map(told, subscriber.received))
