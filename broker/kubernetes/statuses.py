@@ -62,6 +62,7 @@ class Statuses:
         self._objects = objects
         self._problems = problems
         self._mesh = mesh
+        self._settled: object = None
 
     async def run(self) -> None:
         """Keep them until cancelled. Raises `UpstreamUnavailable` where no namespace is ours."""
@@ -71,6 +72,7 @@ class Statuses:
         await lease.while_held(self._tell)
 
     async def _tell(self) -> None:
+        self._settled = None
         writer = Writer(self._access)
         if Part.SOURCES not in self._parts or KIND in self._kubernetes.left:
             await self._keep(writer, None)
@@ -107,21 +109,23 @@ class Statuses:
         if pods is not None:
             sources = {key: each for key, each in ours.items() if each["kind"] == KIND}
             view = replace(view, deployments=await pods.keep(sources, view))
+        grounds = (view.evidence, ours)
+        if grounds == self._settled:  # which is quick: most of it is the very same
+            return clock() - began
         now = datetime.now(UTC)
         news = []
+        left_alone = False
         for number, (subject, found) in enumerate(sorted(ours.items(), key=_rank)):
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
-            if not writer.leaves_alone(subject) and self._is_new(
-                writer.known(subject, found), view, now
-            ):
+            if writer.leaves_alone(subject):
+                left_alone = True
+            elif _is_new(writer.known(subject, found), view, now):
                 news.append((subject, found))
+        self._settled = None if news or left_alone else grounds
         took = clock() - began
         await writer.write(islice(news, AT_MOST), lambda found: status_of(found, view, now))
         return took
-
-    def _is_new(self, found: Object, view: View, now: datetime) -> bool:
-        return bool(status_of(found, view, now) != found.get("status"))
 
     def _is_ours(self, found: Object) -> bool:
         """Return whether these parts know how the object fares."""
@@ -131,6 +135,10 @@ class Statuses:
         if kind == "Broker":
             return Part.INGRESS in self._parts
         return (Part.SOURCES if is_source(kind) else Part.DISPATCHER) in self._parts
+
+
+def _is_new(found: Object, view: View, now: datetime) -> bool:
+    return bool(status_of(found, view, now) != found.get("status"))
 
 
 def _rank(item: tuple[str, Object]) -> tuple[bool, str]:

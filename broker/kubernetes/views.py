@@ -35,6 +35,18 @@ class View:
     sources: Mapping[str, SourceStatus] = field(default_factory=dict)
     deployments: Mapping[str, Condition] = field(default_factory=dict)
 
+    @property
+    def evidence(self) -> tuple[object, ...]:
+        """All of it that statuses depend on: where that is equal, so are they."""
+        return (
+            self.problems,
+            {key: each.unavailable for key, each in self.brokers.items()},
+            self.triggers,
+            {key: (each.state.phase, each.state.why) for key, each in self.running.items()},
+            {key: (each.state, each.error, each.broker) for key, each in self.sources.items()},
+            self.deployments,
+        )
+
     def broker_url(self, key: str) -> str | None:
         """Return where the broker takes events in the cluster, if that is known."""
         return None if self.address is None else f"{self.address.rstrip('/')}/{key}"
