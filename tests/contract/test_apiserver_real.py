@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from broker.connections.kubernetes import api
+from broker.connections.kubernetes.access import in_cluster
 from broker.event import Event
 from cemesh.testing import RunningSource, running
 from cemesh.testing.contract.sources import *  # noqa: F403 - the suite, as its users take it
@@ -440,6 +441,36 @@ async def test_of_what_a_server_took_before_and_after_it_was_killed_nothing_is_l
 
 
 # --- access ----------------------------------------------------------------------------------
+
+
+async def test_in_a_cluster_it_is_who_its_pod_is_until_that_account_is_another(
+    kubernetes: Kubernetes,
+    namespace: str,
+    kubernetes_relay: Relay,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user = f"{namespace}/pod"
+    (tmp_path / "ca.crt").write_bytes(kubernetes.place.authority.read_bytes())
+    (tmp_path / "token").write_text(kubernetes.token(user))
+    kubernetes.allow(user, READ, namespaces=[namespace])
+    host, _, port = kubernetes_relay.address.rpartition(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    monkeypatch.setattr(source, "in_cluster", lambda: in_cluster(tmp_path))
+    spec = ApiServerSpec.model_validate({"resources": [CONFIGMAPS]})
+    async with running(ApiServerSource, spec, namespace=namespace) as run:
+        await run.until("running")
+        kubernetes.delete("ServiceAccount", "pod", namespace)
+        with kubernetes_relay.cut():
+            kubernetes.apply(config_map("one"), namespace)
+        async with asyncio.timeout(30):
+            while "answers 401" not in (run.status.error or ""):
+                await asyncio.sleep(0.01)
+        (tmp_path / "token").write_text(kubernetes.token(user))
+
+        assert told(await run.events(1)) == [("add", "one")]
+        await run.until("running")
 
 
 async def test_a_token_that_has_expired_is_told_of_until_there_is_another_in_its_file(
