@@ -27,8 +27,8 @@ from tests.services.relay import Relay
 from tests.services.run import folder_of_the_run
 from tests.services.sharing import SharedServer
 
-_TURN: Final = 180
-"""Seconds that a test may take which waits for its turn to have a server of its own."""
+_STARTING: Final = 180
+"""Seconds that a test may take: it may be the one that starts a server, or waits for its turn."""
 
 _KUBERNETES: Final = SharedServer("kubernetes", "API server", Place, find=lambda: BIN)
 
@@ -95,6 +95,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        asks = "kubernetes_server" in getattr(item, "fixturenames", ())
+        asks = "kubernetes_programs" in getattr(item, "fixturenames", ())
         if asks and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(_TURN))
+            item.add_marker(pytest.mark.timeout(_STARTING))

@@ -42,7 +42,7 @@ class KubernetesServer(Server):
         self._server = Leashed("the API server", self.place.log, owner=owner)
         self._stores = False
 
-    def start(self, *, within: float = 45) -> None:
+    def start(self, *, within: float = 90) -> None:
         deadline = time.monotonic() + within
         try:
             if not self._stores:
