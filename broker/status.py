@@ -183,8 +183,9 @@ class MeshStatus:
     """What runs in one process: the whole mesh, or ``parts`` of it; or in all of its ``workers``.
 
     That is what the ``manifests`` say. ``problems`` are those of the last change of the files that
-    was refused. ``elsewhere`` is what the workers beside this process have counted. Unless it
-    ``is_whole``, a worker has yet to tell its part of what the books say.
+    was refused. ``unfollowed`` is why what a cluster says cannot be followed now: nothing, where it
+    can, and None, where there is no cluster. ``elsewhere`` is what the workers beside this process
+    have counted. Unless it ``is_whole``, a worker has yet to tell its part of what the books say.
     """
 
     brokers: Sequence[BrokerStatus]
@@ -195,6 +196,16 @@ class MeshStatus:
     workers: Sequence[WorkerStatus] = ()
     elsewhere: Counts = Counts()
     is_whole: bool = True
+    unfollowed: Sequence[str] | None = None
+
+    @property
+    def wrong(self) -> Sequence[Problem]:
+        """The problems, and that the cluster is not followed."""
+        away = [
+            Problem(file=None, line=None, message=f"the cluster is not followed: {why}")
+            for why in self.unfollowed or ()
+        ]
+        return (*away, *self.problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

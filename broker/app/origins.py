@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Protocol, Self
 
@@ -37,6 +37,10 @@ class Origin(Protocol):
         """Yield each time that `load` may return something else than it did."""
         ...
 
+    def unfollowed(self) -> Sequence[str] | None:
+        """Return why a cluster cannot be followed now: nothing where it can; None without one."""
+        ...
+
     def told(self, mesh: Operated) -> AbstractAsyncContextManager[None]:
         """Tell where the objects are how the mesh that runs them fares, while entered."""
         ...
@@ -65,6 +69,9 @@ class Files:
 
     def changes(self) -> AsyncIterator[None]:
         return self._changes
+
+    def unfollowed(self) -> None:
+        return None
 
     def told(self, mesh: Operated) -> AbstractAsyncContextManager[None]:
         return nullcontext()

@@ -114,6 +114,7 @@ async def _serve(
         left_out = await applying.apply(loaded.desired)
         problems = (*loaded.problems, *left_out)
         household.mesh.manifests, household.mesh.problems = loaded.manifests, problems
+        household.mesh.unfollowed = origin.unfollowed
         told.tell((*problems, *loaded.warnings))
         await running.enter_async_context(origin.told(household.mesh))
         if made.stories is not None:  # now that nobody else has the data directory

@@ -80,9 +80,8 @@ class Cluster:
         with suppress(asyncio.CancelledError):
             await self._work
 
-    @property
-    def troubles(self) -> Sequence[str]:
-        """Why what is in the cluster is not followed now: nothing, where it is."""
+    def unfollowed(self) -> Sequence[str]:
+        """Return why what is in the cluster cannot be followed now: nothing, where it can."""
         return self._mirrors.troubles
 
     async def load(self) -> Loaded:

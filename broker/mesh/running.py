@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -48,7 +48,8 @@ class Running:
     """The parts of the mesh that run here: see `broker.mesh.mesh.Mesh`, which changes them.
 
     ``manifests`` are the files that it runs, ``problems`` those of the last change that was
-    refused; whoever reads the files sets both.
+    refused; whoever reads the files sets both. ``unfollowed`` tells why what a cluster says cannot
+    be followed now.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Running:
     ) -> None:
         self.manifests = Manifests()
         self.problems: Sequence[Problem] = ()
+        self.unfollowed: Callable[[], Sequence[str] | None] = lambda: None
         self._resources = resources
         self._parts = parts
         self._watch = watch
@@ -116,6 +118,7 @@ class Running:
             problems=self.problems,
             manifests=self.manifests,
             parts=self._parts,
+            unfollowed=self.unfollowed(),
         )
 
     async def _broker_status(self, running: OpenBroker) -> BrokerStatus:

@@ -44,6 +44,8 @@ def _accounts(triggers: list[TriggerStatus], now: datetime) -> Iterator[str]:
 def processes(status: MeshStatus) -> Iterator[str]:
     """Yield the lines of what runs, and of the files that say so."""
     yield from families.PROBLEMS.lines([([], len(status.problems))])
+    if status.unfollowed is not None:
+        yield from families.FOLLOWED.lines([([], not status.unfollowed)])
     yield from families.WORKER.lines(
         ([str(each.number)], each.state == "running") for each in status.workers
     )

@@ -225,6 +225,12 @@ PROBLEMS: Final = Family(
     unit="problems",
     help="Problems for which the last change of the manifests was not taken up; 0 if it was.",
 )
+FOLLOWED: Final = Family(
+    name="cemesh_kubernetes_synced",
+    kind="gauge",
+    help="Whether the objects of a cluster are followed: 1, or 0 where what they were last is run; "
+    "by --kubernetes.",
+)
 WORKER: Final = Family(
     name="cemesh_worker_running",
     kind="gauge",

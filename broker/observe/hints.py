@@ -72,6 +72,9 @@ HINTS: Final[Mapping[str, str]] = {
     "worker cannot start": "see to what why says",
     "worker killed, as it did not stop": "give --drain-timeout longer than subscribers take",
     # Kubernetes
+    "waiting for the cluster": "see to what why says; nothing runs before all of it is known",
+    "cluster not followed": "see to what why says; all goes on as it was",
+    "kind is no longer served": "put its CustomResourceDefinition back; its objects run on",
     "lease not had": "see why; no status is written until it is had",
     "lease lost": "nothing, unless it comes again and again; then see to the API server",
     "deployment refused": "grant what why names, or correct the source's template",

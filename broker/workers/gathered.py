@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
@@ -38,6 +38,7 @@ class Here(Operated, Protocol):
 
     manifests: Manifests
     problems: Sequence[Problem]
+    unfollowed: Callable[[], Sequence[str] | None]
 
     async def apply(self, desired: Desired) -> None: ...
 
@@ -73,6 +74,15 @@ class Gathered:
     @problems.setter
     def problems(self, problems: Sequence[Problem]) -> None:
         self._here.problems = problems
+
+    @property
+    def unfollowed(self) -> Callable[[], Sequence[str] | None]:
+        """See `broker.mesh.Mesh`."""
+        return self._here.unfollowed
+
+    @unfollowed.setter
+    def unfollowed(self, unfollowed: Callable[[], Sequence[str] | None]) -> None:
+        self._here.unfollowed = unfollowed
 
     async def apply(self, desired: Desired) -> None:
         """Make all processes run what is desired; see `broker.mesh.Mesh.apply`.

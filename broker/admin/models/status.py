@@ -164,7 +164,7 @@ class ManifestsDocument(Document, frozen=True, kw_only=True):
         return cls(
             objects=[DeclaredDocument.of(each) for each in status.manifests.objects],
             warnings=[ManifestProblem.of(each) for each in status.manifests.warnings],
-            problems=[ManifestProblem.of(each) for each in status.problems],
+            problems=[ManifestProblem.of(each) for each in status.wrong],
         )
 
 
@@ -198,6 +198,6 @@ class StatusDocument(Document, frozen=True, kw_only=True):
             parts=[part.value for part in Part if part in status.parts],
             brokers=[BrokerDocument.of(broker) for broker in status.brokers],
             sources=[SourceDocument.of(source) for source in status.sources],
-            problems=[ManifestProblem.of(problem) for problem in status.problems],
+            problems=[ManifestProblem.of(problem) for problem in status.wrong],
             workers=[WorkerDocument.of(worker) for worker in status.workers],
         )
