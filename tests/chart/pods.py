@@ -9,7 +9,8 @@ import os
 import re
 import ssl
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -194,6 +195,31 @@ class Pod:
                 secret = source["secret"]
                 files |= self._data("Secret", secret.get("secretName") or secret["name"])
         return files
+
+
+async def running(
+    stack: AsyncExitStack,
+    release: Rendered,
+    folder: Path,
+    *,
+    others: Sequence[Object] = (),
+    environment: Callable[[str], Mapping[str, str]] = lambda _: {},
+) -> Mapping[str, Pod]:
+    """Start a pod of each component, all at a time; ``environment`` is by component."""
+    pods = {
+        component: Pod(
+            release,
+            component,
+            folder / component,
+            others=others,
+            environment=environment(component),
+        )
+        for component in release.templates()
+    }
+    async with asyncio.TaskGroup() as group:
+        for pod in pods.values():
+            group.create_task(stack.enter_async_context(pod))
+    return pods
 
 
 def put(place: Path, files: Mapping[str, bytes]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from broker.channels.kafka.settings import from_url
 from broker.cli.root import cli
 from charts.values_docs import CHART
 from tests.chart.conftest import Shape
-from tests.chart.pods import Pod, put
+from tests.chart.pods import Pod, put, running
 from tests.chart.rendering import SHAPES, Object, Rendered, rendered, template
 from tests.services.certificates import Authority
 from tests.services.mesh import CEMESH, HOST
 from tests.services.subscribers import Subscriber
+
+pytestmark = pytest.mark.timeout(120)
 
 EXAMPLES = Path(CHART, "..", "..", "examples", "kubernetes").resolve()
 
@@ -149,20 +151,6 @@ async def sent_as_by_helm(release: Rendered, taker: Pod) -> None:
     assert done.returncode == 0, done.stderr
 
 
-async def running(
-    stack: AsyncExitStack, release: Rendered, folder: Path, others: Sequence[Object] = ()
-) -> Mapping[str, Pod]:
-    """Start a pod of each component, all at a time."""
-    pods = {
-        component: Pod(release, component, folder / component, others=others)
-        for component in release.templates()
-    }
-    async with asyncio.TaskGroup() as group:
-        for pod in pods.values():
-            group.create_task(stack.enter_async_context(pod))
-    return pods
-
-
 @pytest.fixture
 async def subscriber() -> AsyncIterator[Subscriber]:
     async with Subscriber() as subscriber:
@@ -215,7 +203,7 @@ async def test_parts_on_rabbitmq_come_as_the_user_of_a_secret(
     release = releases.of({"mode": "split", "channel": {"rabbitmq": channel}})
 
     async with AsyncExitStack() as stack:
-        pods = await running(stack, release, tmp_path, [user])
+        pods = await running(stack, release, tmp_path, others=[user])
         await sent_as_by_helm(release, pods["ingress"])
         await subscriber.received_at("/audit", 1)
 
@@ -273,7 +261,7 @@ async def test_parts_with_every_value_that_is_off_by_default_do_their_work_on_ka
     )
 
     async with AsyncExitStack() as stack:
-        pods = await running(stack, release, tmp_path, others)
+        pods = await running(stack, release, tmp_path, others=others)
         await sent_as_by_helm(release, pods["ingress"])
         await subscriber.received_at("/audit", 1)
         audit = pods["ingress"].file("/var/log/cemesh/pod.jsonl")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,20 @@ import pytest
 import yaml
 
 from charts.values_docs import CHART
+from tests.chart.definitions import define, is_true, until
+from tests.chart.pods import running
 from tests.chart.rendering import RELEASE, SHAPES, Object, Rendered, rendered
 from tests.services.kubernetes.asking import Refused
 from tests.services.kubernetes.client import Kubernetes
+from tests.services.mesh import HOST
+from tests.services.subscribers import Subscriber
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 APPS = "apps/v1"
+
+EVERYTHING = "{{.Release.Manifest}}{{range .Release.Hooks}}\n---\n{{.Manifest}}{{end}}"
+
+pytestmark = pytest.mark.timeout(120)
 
 
 class Installed:
@@ -46,11 +56,19 @@ class Installed:
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
+    def access(self, component: str) -> Mapping[str, str]:
+        """Return the variable that lets a process be what a pod of the component is."""
+        account = f"{self.namespace}/{RELEASE}-cemesh-{component}"
+        config = self.kubernetes.kubeconfig(account)
+        read = json.loads(config.read_text())
+        for context in read["contexts"]:
+            context["context"]["namespace"] = self.namespace
+        config.write_text(json.dumps(read))
+        return {"KUBECONFIG": str(config)}
+
     def objects(self) -> Rendered:
         """Return what is installed, with what runs only as a hook."""
-        return rendered(
-            self.helm("get", "manifest", RELEASE) + "\n---\n" + self.helm("get", "hooks", RELEASE)
-        )
+        return rendered(self.helm("get", "all", RELEASE, "--template", EVERYTHING))
 
     def found(self, kind: str, name: str, api_version: str = "v1") -> Object:
         found = self.kubernetes.get(kind, name, self.namespace, api_version=api_version)
@@ -112,9 +130,10 @@ def test_a_server_takes_every_object_and_lets_every_pod_in(installed: Installed,
             }
         )
 
-    for component, template in installed.objects().templates().items():
+    release = installed.objects()
+    for component, template in release.templates().items():
         installed.kubernetes.create(pod_of(template, component), installed.namespace)
-    for test in installed.objects().all("Pod"):
+    for test in release.all("Pod"):
         installed.kubernetes.create(test, installed.namespace)
 
 
@@ -206,17 +225,23 @@ def test_a_release_is_upgraded_and_rolled_back_in_place(
         "service": {"annotations": {"example.com/new": "yes"}},
     }
     installed.helm("install", RELEASE, CHART, values=values)
+    release = installed.objects()
     objects = [
         (each["kind"], each["metadata"]["name"])
         for kind in ("Service", "StatefulSet", "Deployment")
-        for each in installed.objects().all(kind)
+        for each in release.all(kind)
     ]
 
     def lasts() -> Mapping[str, object]:
         return {str(each): lasting(installed, *each) for each in objects}
 
     def images() -> set[str]:
-        return {pod["containers"][0]["image"] for _, pod in installed.objects().pods()}
+        pods = [
+            installed.found(*each, APPS)["spec"]["template"]["spec"]
+            for each in objects
+            if each[0] != "Service"
+        ]
+        return {pod["containers"][0]["image"] for pod in pods}
 
     first = lasts()
     installed.helm("upgrade", RELEASE, next_version(tmp_path), values=changed)
@@ -239,3 +264,101 @@ def test_what_can_never_be_changed_is_refused_and_the_release_stays(installed: I
         )
 
     assert lasting(installed, *name) == before
+
+
+# --- the mesh ------------------------------------------------------------------------------
+
+BROKER = """
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata:
+  name: orders
+  annotations:
+    cemesh.dev/access: clients
+    eventing.knative.dev/broker.class: Kafka
+spec:
+  config: {apiVersion: v1, kind: ConfigMap, name: kafka}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: kafka}
+data: {default.topic.partitions: "1", default.topic.replication.factor: "1"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: clients}
+stringData: {shop: not-this-one}
+---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: audit}
+spec:
+  broker: orders
+  subscriber: {ref: {apiVersion: v1, kind: Service, name: audit}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: audit}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: sources.knative.dev/v1
+kind: PingSource
+metadata: {name: tick}
+spec:
+  schedule: "* * * * * *"
+  sink: {ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: orders}}
+---
+apiVersion: sources.knative.dev/v1
+kind: ContainerSource
+metadata: {name: heart}
+spec:
+  template: {spec: {containers: [{name: heart, image: heart:1}]}}
+  sink: {ref: {apiVersion: eventing.knative.dev/v1, kind: Broker, name: orders}}
+"""
+
+
+async def test_what_the_chart_lets_the_parts_do_is_enough_for_their_work(
+    installed: Installed, tmp_path: Path, kafka: str
+) -> None:
+    kubernetes = installed.kubernetes
+    define(kubernetes)
+    shop = kubernetes.namespace()
+    kubernetes.apply(BROKER, shop)
+    async with Subscriber() as subscriber, AsyncExitStack() as stack:
+        values = {
+            "crds": {"install": False},
+            "mode": "split",
+            "channel": {"kafka": {"bootstrapServers": [kafka]}},
+            "kubernetes": {"enabled": True, "namespaces": [shop], "secrets": ["clients"]},
+            "options": {
+                "allowDestination": [HOST],
+                "resolve": [f"Service/{shop}/audit={subscriber.url('/audit')}"],
+            },
+        }
+        installed.helm("install", RELEASE, CHART, values=values)
+        release = installed.objects()
+        await running(stack, release, tmp_path, environment=installed.access)
+
+        await asyncio.to_thread(
+            until,
+            lambda: [
+                is_ready(kubernetes, shop, "eventing.knative.dev/v1", "Broker", "orders"),
+                is_ready(kubernetes, shop, "eventing.knative.dev/v1", "Trigger", "audit"),
+                is_ready(kubernetes, shop, "sources.knative.dev/v1", "PingSource", "tick"),
+                bool(kubernetes.list("Deployment", shop, api_version=APPS)),
+            ],
+            all,
+        )
+        await subscriber.received_at("/audit", 1)
+    broker = kubernetes.get("Broker", "orders", shop, api_version="eventing.knative.dev/v1")
+
+    assert broker
+    service = f"{RELEASE}-cemesh-ingress.{installed.namespace}.svc.cluster.local"
+    assert broker["status"]["address"]["url"] == f"http://{service}/{shop}/orders"
+
+
+def is_ready(
+    kubernetes: Kubernetes, namespace: str, api_version: str, kind: str, name: str
+) -> bool:
+    found = kubernetes.get(kind, name, namespace, api_version=api_version)
+    return found is not None and is_true(found, "Ready")
