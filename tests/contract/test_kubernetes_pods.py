@@ -6,6 +6,7 @@ Nobody acts on these here: how a Deployment fares is what a test says.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -159,8 +160,9 @@ async def test_a_source_is_ready_when_its_deployment_is_available(
 
 
 async def test_a_deployment_changes_with_its_source_and_else_not(
-    kubernetes: Kubernetes, namespace: str
+    kubernetes: Kubernetes, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "cemesh.kubernetes")
     kubernetes.apply(source(args=["--fast"]), namespace)
     async with running(kubernetes, namespace):
         first = await deployed(kubernetes, namespace)
@@ -178,6 +180,7 @@ async def test_a_deployment_changes_with_its_source_and_else_not(
     assert "args" not in container_of(second)
     assert second["metadata"]["uid"] == first["metadata"]["uid"]
     assert second["spec"]["replicas"] == 0  # an operator's
+    assert [each.message for each in caplog.records].count("deployment changed") == 1
 
 
 async def test_a_deployment_goes_with_its_source(kubernetes: Kubernetes, namespace: str) -> None:
