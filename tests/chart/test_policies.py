@@ -148,6 +148,7 @@ def test_kinds_that_others_run_are_left_alone(shape: Shape) -> None:
         assert allowed(release, component, group, "kafkasources") == {"get", "list", "watch"}
         assert allowed(release, component, group, "pingsources") == set()
         assert allowed(release, component, group, "pingsources/status") == set()
+        assert allowed(release, component, "apps", "deployments") == set()
 
 
 def test_a_lease_is_held_in_the_release_s_namespace_alone(shape: Shape) -> None:

@@ -10,7 +10,7 @@ import pytest
 from charts.values_docs import CHART
 from tests.chart.conftest import Shape
 from tests.chart.goldens import FILES, settled
-from tests.chart.rendering import SHAPES, run
+from tests.chart.rendering import NAMESPACE, RELEASE, SHAPES, run
 
 VERSIONS = ("1.30", "1.37")
 """The oldest that the chart is for, and the newest there is."""
@@ -38,6 +38,23 @@ def test_an_object_that_is_none_is_told(shape: Shape) -> None:
 
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate({**service, "spec": {"prots": []}}, VERSIONS[1], strict=True)
+
+
+def test_whoever_installs_it_is_told_what_to_do_next(helm: Path) -> None:
+    said = notes(helm, "single")
+
+    assert "http://events-cemesh-ingress.mesh.svc.cluster.local/NAMESPACE/BROKER" in said
+    assert "helm -n mesh test events" in said
+    assert "The mesh has one broker, default/default, and no triggers" in said
+    assert "WARNING" not in said
+    assert "WARNING: persistence.enabled is false" in notes(helm, "bare")
+    assert "exec deployment/events-cemesh-dispatcher" in notes(helm, "split-kafka")
+
+
+def notes(helm: Path, shape: str) -> str:
+    values = ("--values", str(SHAPES[shape]))
+    said = run(helm, "install", RELEASE, str(CHART), "-n", NAMESPACE, "--dry-run=client", *values)
+    return said.partition("\nNOTES:\n")[2]
 
 
 @pytest.mark.parametrize("name", SHAPES)

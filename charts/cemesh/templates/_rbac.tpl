@@ -31,7 +31,7 @@ read what the mesh is described by. A status is written by the component that kn
 {{- end -}}
 {{- end -}}
 {{- if has .component (list "mesh" "sources") -}}
-{{- if $kubernetes.enabled -}}
+{{- if and $kubernetes.enabled (not (has "ContainerSource" $kubernetes.leave)) -}}
 {{/* The pods of ContainerSources, which are their owners: some clusters ask for the second right then. */}}
 {{- $rules = append $rules (dict "apiGroups" (list "apps") "resources" (list "deployments")
   "verbs" (list "get" "list" "watch" "create" "update" "patch" "delete")) -}}
