@@ -254,7 +254,7 @@ class Cluster:
 def access_of(settings: KubernetesSettings) -> Access:
     """Return how the cluster is reached. Reads files; raises `UpstreamUnavailable`."""
     if settings.kubeconfig is None:
-        return in_cluster()
+        return in_cluster(otherwise="--kubeconfig")
     return by_kubeconfig(settings.kubeconfig)
 
 

@@ -48,16 +48,17 @@ class Access:
         return True
 
 
-def in_cluster(account: Path = SERVICE_ACCOUNT) -> Access:
+def in_cluster(account: Path = SERVICE_ACCOUNT, *, otherwise: str = "spec.kubeconfig") -> Access:
     """Return the access that Kubernetes gives to a pod. Reads files; raises `UpstreamUnavailable`.
 
-    The token is read for each request, as it is another one every hour.
+    The token is read for each request, as it is another one every hour. ``otherwise`` says where
+    there is no cluster how one is named.
     """
     host, port = (os.environ.get(f"KUBERNETES_SERVICE_{each}") for each in ("HOST", "PORT"))
     if not host or not port:
         raise UpstreamUnavailable(
             "there is no Kubernetes around: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT "
-            "are not set; outside of a cluster, spec.kubeconfig says which one is meant"
+            f"are not set; outside of a cluster, {otherwise} says which one is meant"
         )
     return Access(
         url=URL.build(scheme="https", host=host, port=int(port)),
