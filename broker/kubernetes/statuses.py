@@ -7,21 +7,22 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from broker.connections.kubernetes.access import SERVICE_ACCOUNT, Access, text_in
 from broker.connections.kubernetes.collections import Object
 from broker.connections.kubernetes.kubeconfig import namespace_in
 from broker.connections.kubernetes.refusals import Busy
-from broker.errors import Problem, UpstreamUnavailable
+from broker.errors import CemeshError, Problem
 from broker.kubernetes.containers import KIND
 from broker.kubernetes.fates import status_of
 from broker.kubernetes.leases import Lease
 from broker.kubernetes.pods import Pods
-from broker.kubernetes.views import View, seen
+from broker.kubernetes.views import seen
 from broker.kubernetes.writing import AT_MOST, Writer
-from broker.manifest.kinds import is_source
+from broker.manifest.kinds import is_sink, is_source
 from broker.settings import WHOLE, KubernetesSettings, Part, Settings
 from broker.status import Operated
 
@@ -88,7 +89,7 @@ class Statuses:
             took = 0.0
             try:
                 took = await self._round(writer, pods)
-            except UpstreamUnavailable as error:
+            except CemeshError as error:
                 if trouble is None:
                     _log.warning("statuses not written", extra={"why": str(error)})
                 trouble = str(error)
@@ -112,33 +113,42 @@ class Statuses:
         grounds = (view.evidence, ours)
         if grounds == self._settled:  # which is quick: most of it is the very same
             return clock() - began
+        writer.keep(ours)
         now = datetime.now(UTC)
         news = []
+
+        def wanted(found: Object) -> Mapping[str, Any]:
+            return status_of(found, view, now)
+
         left_alone = False
         for number, (subject, found) in enumerate(sorted(ours.items(), key=_rank)):
             if number % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
             if writer.leaves_alone(subject):
                 left_alone = True
-            elif _is_new(writer.known(subject, found), view, now):
+            elif writer.is_new(subject, found, wanted):
                 news.append((subject, found))
         self._settled = None if news or left_alone else grounds
         took = clock() - began
-        await writer.write(islice(news, AT_MOST), lambda found: status_of(found, view, now))
+        await writer.write(islice(news, AT_MOST), wanted)
         return took
 
     def _is_ours(self, found: Object) -> bool:
         """Return whether these parts know how the object fares."""
-        if "deletionTimestamp" in found["metadata"]:
-            return False
-        kind = str(found["kind"])
-        if kind == "Broker":
-            return Part.INGRESS in self._parts
-        return (Part.SOURCES if is_source(kind) else Part.DISPATCHER) in self._parts
+        return (
+            part_of(str(found["kind"])) in self._parts
+            and "deletionTimestamp" not in found["metadata"]
+        )
 
 
-def _is_new(found: Object, view: View, now: datetime) -> bool:
-    return bool(status_of(found, view, now) != found.get("status"))
+@cache
+def part_of(kind: str) -> Part | None:
+    """Return the part that tells of objects of that kind, None where there is nothing to tell."""
+    if kind == "Broker":
+        return Part.INGRESS
+    if is_source(kind):
+        return Part.SOURCES
+    return Part.DISPATCHER if kind in ("Trigger", "DeliveryPolicy") or is_sink(kind) else None
 
 
 def _rank(item: tuple[str, Object]) -> tuple[bool, str]:

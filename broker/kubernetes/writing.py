@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Final
 
 from broker.connections.kubernetes import api
@@ -44,17 +44,30 @@ class Writer:
         self._changer = Changer(access)
         self._plurals: dict[str, Mapping[str, api.Named]] = {}
         self._written: dict[str, tuple[str, Object]] = {}
+        self._cut: dict[str, Mapping[str, Any]] = {}
         self._left_alone: dict[str, float] = {}
         self._told: set[str] = set()
         self._next = 0.0
 
-    def known(self, subject: str, found: Object) -> Object:
+    def is_new(self, subject: str, found: Object, wanted: Wanted) -> bool:
+        """Return whether the object should have another status than it has, and can have it."""
+        known = self._known(subject, found)
+        status = wanted(known)
+        return status != known.get("status") and status != self._cut.get(subject)
+
+    def _known(self, subject: str, found: Object) -> Object:
         """Return the object as it is, as far as is known here."""
         seen, written = self._written.get(subject, ("", found))
         if seen == _version(found):
             return written
         self._written.pop(subject, None)
         return found
+
+    def keep(self, subjects: Container[str]) -> None:
+        """Forget all objects but these."""
+        for notes in (self._written, self._cut, self._left_alone):
+            for each in [each for each in notes if " " in each and each not in subjects]:
+                del notes[each]
 
     def leaves_alone(self, subject: str) -> bool:
         """Return whether the status of that, or of all of its kind, could not be written lately."""
@@ -92,7 +105,7 @@ class Writer:
 
     async def _write(self, subject: str, found: Object, wanted: Wanted) -> None:
         meta = found["metadata"]
-        namespace, name, known = meta["namespace"], meta["name"], self.known(subject, found)
+        namespace, name, known = meta["namespace"], meta["name"], self._known(subject, found)
         try:
             of = await self._resource(found)
             for _ in range(_TRIES):
@@ -108,11 +121,18 @@ class Writer:
                 known = await self._changer.read(of, namespace, name)
                 if _is_another(known, found):
                     return  # it will be seen, and judged, before anything is said of it
+            else:
+                return  # others are busy with it; its turn comes again
         except Refused as refused:
             self._leave(subject, refused)
             return
         self._written[subject] = _version(found), known
-        self._left_alone.pop(subject, None)
+        # A definition of somebody else may have no room for all of it: once is enough, then.
+        status = wanted(known)
+        if status == known.get("status"):
+            self._cut.pop(subject, None)
+        else:
+            self._cut[subject] = status
 
     def _leave(self, subject: str, refused: Refused) -> None:
         """Leave the object, or all of its kind, alone for a while. What is gone needs no status."""

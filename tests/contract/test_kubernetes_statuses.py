@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from broker.connections.kubernetes.collections import Object
+from broker.connections.kubernetes.kubeconfig import by_kubeconfig
 from broker.kubernetes import statuses, writing
 from broker.kubernetes.fates import DELIVERING
 from broker.settings import Part
@@ -35,6 +36,36 @@ from tests.services.kubernetes.client import Kubernetes
 from tests.services.relay import Relay
 
 LEASES = "coordination.k8s.io/v1"
+NARROW: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "narrows.tests.cemesh.dev"},
+    "spec": {
+        "group": "tests.cemesh.dev",
+        "scope": "Namespaced",
+        "names": {"kind": "Narrow", "plural": "narrows", "singular": "narrow"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "status": {
+                                "type": "object",
+                                "properties": {"kept": {"type": "string"}},
+                            }
+                        },
+                    }
+                },
+            }
+        ],
+    },
+}
+"""A kind whose status has room for one field."""
 
 
 @pytest.fixture(autouse=True)
@@ -270,6 +301,30 @@ async def test_many_objects_are_told_of_a_few_at_a_time_brokers_first(
 
     versions = [int(each["metadata"]["resourceVersion"]) for each in found]
     assert int(first["metadata"]["resourceVersion"]) < min(versions)
+
+
+async def test_what_a_definition_of_others_has_no_room_for_is_written_once(
+    cluster: Kubernetes, namespace: str
+) -> None:
+    cluster.apply(NARROW)
+    narrow: Object = {
+        "apiVersion": "tests.cemesh.dev/v1",
+        "kind": "Narrow",
+        "metadata": {"name": "one"},
+    }
+    [found] = cluster.apply(narrow, namespace)
+    writer = writing.Writer(by_kubeconfig(cluster.kubeconfig()))
+    subject = f"Narrow {namespace}/one"
+    status = {"kept": "a", "cut": "b"}
+
+    await writer.write([(subject, found)], lambda _: status)
+    written = look(cluster, namespace, narrow)
+
+    assert written is not None
+    assert written["status"] == {"kept": "a"}
+    assert not writer.is_new(subject, written, lambda _: status)
+    assert not writer.is_new(subject, found, lambda _: status)
+    assert writer.is_new(subject, written, lambda _: {"kept": "b"})
 
 
 # --- one writer among several --------------------------------------------------------------

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from broker.connections.kubernetes.collections import Object
 from broker.kubernetes.conditions import Condition, merged, summed
 from broker.kubernetes.fates import DELIVERING, status_of
+from broker.kubernetes.statuses import part_of
 from broker.kubernetes.views import View
 from broker.manifest.destinations import Elsewhere
 from broker.manifest.judging import Found, judge
@@ -28,6 +29,7 @@ from broker.status import (
     TriggerStatus,
 )
 from broker.trigger import Desired
+from charts.crds.kinds import KINDS, Kind
 
 _NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _LATER = _NOW + timedelta(hours=1)
@@ -399,3 +401,22 @@ def test_ready_is_as_bad_as_the_worst_of_all(ours: list[Condition]) -> None:
     worst = next((each for each in ("False", "Unknown") if each in truths), "True")
 
     assert summed(ours).status == worst
+
+
+# --- who tells of what -----------------------------------------------------------------------
+
+_TELLS = {
+    "broker": Part.INGRESS,
+    "trigger": Part.DISPATCHER,
+    "policy": Part.DISPATCHER,
+    "sink": Part.DISPATCHER,
+    "source": Part.SOURCES,
+    "config": None,
+}
+"""Sort → the part of the mesh that the chart lets write the statuses of objects of that sort."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_the_status_of_each_kind_is_written_by_the_part_that_may(kind: Kind) -> None:
+    assert part_of(kind.kind) == _TELLS[kind.sort]
+    assert (part_of(kind.kind) is not None) == kind.has_status
