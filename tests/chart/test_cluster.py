@@ -296,9 +296,16 @@ spec:
   broker: orders
   subscriber: {ref: {apiVersion: v1, kind: Service, name: audit}}
 ---
+apiVersion: eventing.knative.dev/v1
+kind: Trigger
+metadata: {name: ledger}
+spec:
+  broker: orders
+  subscriber: {ref: {apiVersion: v1, kind: Service, name: ledger}}
+---
 apiVersion: v1
 kind: Service
-metadata: {name: audit}
+metadata: {name: ledger}
 spec: {ports: [{port: 80}]}
 ---
 apiVersion: sources.knative.dev/v1
@@ -344,6 +351,7 @@ async def test_what_the_chart_lets_the_parts_do_is_enough_for_their_work(
             lambda: [
                 is_ready(kubernetes, shop, "eventing.knative.dev/v1", "Broker", "orders"),
                 is_ready(kubernetes, shop, "eventing.knative.dev/v1", "Trigger", "audit"),
+                is_ready(kubernetes, shop, "eventing.knative.dev/v1", "Trigger", "ledger"),
                 is_ready(kubernetes, shop, "sources.knative.dev/v1", "PingSource", "tick"),
                 bool(kubernetes.list("Deployment", shop, api_version=APPS)),
             ],
