@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ import pytest
 from aiormq import spec
 from aiormq.abc import AbstractChannel
 
+from broker.channels.rabbitmq import place
 from broker.channels.rabbitmq.channel import RabbitmqChannel
 from broker.channels.rabbitmq.entries import decode
 from broker.channels.rabbitmq.names import trigger_name
@@ -135,6 +137,47 @@ async def test_what_an_entry_counts_stays_counted_though_its_confirm_is_lost(
             await append_at_last(channel, event("last"))
             cursor.settle(await anext(claims), Outcome.DELIVERED)
             await until(lambda: has_matched(channel, TRIGGER, 11))
+
+
+async def test_what_others_have_counted_and_acked_while_a_network_was_cut_is_not_in_hand_after_it(
+    rabbitmq: str, rabbitmq_relay: Relay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "_COMES_AGAIN_WITHIN", timedelta(hours=1) // timedelta.resolution)
+    async with (
+        opened(rabbitmq_relay.in_url(rabbitmq), tmp_path) as channel,
+        opened(rabbitmq, tmp_path) as other,
+        channel.subscribe(TRIGGER, filter=EVERYTHING, window=1) as cursor,
+    ):
+        await other.append([event("claimed")])
+        claim = await anext(cursor.claims())
+        here = channel._dispatching.places[TRIGGER]
+        stamp = here.in_hand[0].stamp or ""
+        with rabbitmq_relay.cut():
+            async with subscribed(other):
+                await until(lambda: other._dispatching.places[TRIGGER].delivered)
+                await other._state.barrier()
+                await until(lambda: is_acked(other, stamp))
+        await until(lambda: has_read(channel))
+        assert not channel._state.ledger.was_settled(TRIGGER, stamp)
+
+        cursor.settle(claim, Outcome.DELIVERED)
+        await until(lambda: here.known(stamp) is None)
+        assert here.delivered == 0
+
+
+async def is_acked(channel: RabbitmqChannel, stamp: str) -> bool:
+    """Return whether the message is known to be acked, which is told with what is settled next."""
+    await channel.append([event("another")])
+    return not channel._state.ledger.was_settled(TRIGGER, stamp)
+
+
+async def has_read(channel: RabbitmqChannel) -> bool:
+    """Return whether the channel knows, over another connection, what others have told."""
+    try:
+        await channel._state.barrier()
+    except ChannelUnavailable:
+        return False
+    return True
 
 
 def settles_something(outgoing: Outgoing) -> bool:

@@ -36,7 +36,7 @@ class Delivery:
     ``position`` counts what was received. ``stamp`` is None where others published the message;
     ``at`` is when its event was accepted, ``due`` when it may be claimed, in microseconds since
     1970. ``receipt`` is None while the connection that it came over is lost: then the server may
-    give the message to others, and will to somebody.
+    give the message to others, and will to somebody. ``is_counted`` tells that others have had it.
     """
 
     size: ClassVar[int] = 0  # what a trigger may have in hand is bounded by number
@@ -50,6 +50,7 @@ class Delivery:
     attempts: int = 0
     condemned: Refusal | None = None
     due: int = 0
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,6 +244,13 @@ class Place:
         if self._lost_at:
             self._lost_at = now()
 
+    def counted_elsewhere(self, stamps: Iterable[str]) -> None:
+        """Note that others have counted these messages."""
+        for stamp in stamps if self._lost_at else ():
+            delivery = self._by_stamp.get(stamp)
+            if delivery is not None and delivery.receipt is None:
+                delivery.is_counted = True
+
     def let_go(self, is_settled: Callable[[str], bool]) -> None:
         """Let go of what was decided here, but is with others: their connection was not lost.
 
@@ -251,7 +258,7 @@ class Place:
         """
         is_late = now() - self._lost_at > _COMES_AGAIN_WITHIN
         for delivery in self.lost():
-            if is_late or is_settled(delivery.stamp or ""):
+            if is_late or delivery.is_counted or is_settled(delivery.stamp or ""):
                 fate = self.closing.pop(delivery.position)
                 self._forget(delivery)
                 if isinstance(fate, Keep):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from broker.channels.clock import now
 from broker.channels.rabbitmq.deadletters import RabbitmqDeadLetters
 from broker.channels.rabbitmq.delivery import Bury, Delivery, Fate, Keep, PutOff, Session
-from broker.channels.rabbitmq.entries import Counts, Entry, Held
+from broker.channels.rabbitmq.entries import Counts, Entry, Held, Stamped
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.state import State
 from broker.channels.rabbitmq.waiting import Waiting
@@ -63,6 +63,7 @@ class Settling:
         self._written = self._acked = 0  # numbers of entries
         self._heard = self._looked = 0
         self._unheard: dict[str, Counts] = {}
+        self._counted_elsewhere: list[Stamped] = []  # since it was looked at
 
     def of(self, places: Callable[[], Iterable[Place]]) -> None:
         """Tell the counts of these places, too, when nothing is settled."""
@@ -130,6 +131,13 @@ class Settling:
 
     async def run(self) -> None:
         """Store until cancelled."""
+        self._state.on_settled = self._counted_elsewhere.append
+        try:
+            await self._run()
+        finally:
+            self._state.on_settled = None
+
+    async def _run(self) -> None:
         while True:
             is_tick = False
             try:
@@ -162,9 +170,14 @@ class Settling:
         """Find out what else there is to tell, and what others have come to have."""
         self._looked = now()
         self._unheard = {each.trigger: each.counts(()) for each in self._places()}
-        for place in self._places():
+        places = {each.trigger: each for each in self._places()}
+        for settled in self._counted_elsewhere:
+            for trigger in settled.keys() & places.keys():
+                places[trigger].counted_elsewhere(settled[trigger])
+        self._counted_elsewhere.clear()
+        for trigger, place in places.items():
             self._close_stored(place)
-            place.let_go(partial(self._state.ledger.was_settled, place.trigger))
+            place.let_go(partial(self._state.ledger.was_settled, trigger))
         written = self._written
         if written > self._acked and not self._is_lost:
             sessions, self._sessions = self._sessions, set()

@@ -20,7 +20,7 @@ from aiormq.abc import AbstractConnection
 from broker.channels.clock import now
 from broker.channels.rabbitmq import streams
 from broker.channels.rabbitmq.author import Author
-from broker.channels.rabbitmq.entries import Entry, Place, decode, encode
+from broker.channels.rabbitmq.entries import Entry, Place, Stamped, decode, encode
 from broker.channels.rabbitmq.ledger import Ledger
 from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.outgoing import Outgoing
@@ -61,7 +61,8 @@ class State:
     """What this process tells the others, and what is known, by reading it.
 
     Entering raises `ChannelUnavailable`. Then the ``ledger`` knows all that had been confirmed,
-    and goes on with what anybody confirms.
+    and goes on with what anybody confirms. ``on_settled`` is told what others have counted as it is
+    read, since that is forgotten as soon as they have acked it.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class State:
         self._next = _Barrier()
         self._has_followed = False
         self._is_strange = False
+        self.on_settled: Callable[[Stamped], None] | None = None
         self._trouble = Trouble(lambda: publishing.is_out)
         self._running = AsyncExitStack()
 
@@ -238,6 +240,9 @@ class State:
         self._replay.take(message.offset, entry, len(message.body))
         if entry is not None:
             self._author.read(entry, counted, self.ledger)
+            is_own = entry.process == self._author.process
+            if entry.settled and not is_own and self.on_settled is not None:
+                self.on_settled(entry.settled)
         if was_whole and not self._replay.is_whole:
             _log.error("state not known", extra={**extra, "why": self._unknown()})
             self._author.skip()
