@@ -134,6 +134,7 @@ class Cluster:
             self._settings,
             objects=self._objects,
             problems=lambda: {} if self._judged is None else self._judged.problems,
+            manifests=lambda: None if self._judged is None else self._judged.loaded.manifests,
             mesh=mesh,
         )
         task = self._tasks.create_task(self._tell(statuses))

@@ -70,7 +70,7 @@ def fate_of(found: Object, view: View) -> Fate:
         conditions = source_conditions(found, f"{kind} {key}", view)
         fields = {"sinkUri": source_sink(found, f"{kind} {key}", view)}
     else:
-        wrong = Wrong(view.problems.get(f"{kind} {key}", ()), [About(type=READY)])
+        wrong = view.wrong_with(f"{kind} {key}", [About(type=READY)])
         return Fate(conditions=[wrong.unless(Condition(type=READY))])
     return Fate(conditions=[summed(conditions), *conditions], fields=fields)
 
@@ -79,7 +79,7 @@ def fate_of(found: Object, view: View) -> Fate:
 
 
 def _broker(key: str, view: View) -> Sequence[Condition]:
-    wrong = Wrong(view.problems.get(f"Broker {key}", ()), _OF_BROKERS)
+    wrong = view.wrong_with(f"Broker {key}", _OF_BROKERS)
     status = view.brokers.get(key)
     channel = Condition(type=_CHANNEL.type)
     if status is not None and status.unavailable is not None:
@@ -114,7 +114,7 @@ def _address(key: str, view: View) -> Mapping[str, str] | None:
 
 
 def _trigger(found: Object, key: str, view: View) -> Sequence[Condition]:
-    wrong = Wrong(view.problems.get(f"Trigger {key}", ()), _OF_TRIGGERS)
+    wrong = view.wrong_with(f"Trigger {key}", _OF_TRIGGERS)
     wanted = view.triggers.get(key)
     dead_letters = Condition(type=_DEAD_LETTERS.type)
     if wanted is not None and wanted.delivery.dead_letter is None:
@@ -135,7 +135,7 @@ def _trigger(found: Object, key: str, view: View) -> Sequence[Condition]:
 
 def _uris(key: str, view: View) -> Mapping[str, str | None]:
     """Return where the trigger leads: nowhere, while something is wrong with it."""
-    wanted = None if view.problems.get(f"Trigger {key}") else view.triggers.get(key)
+    wanted = None if view.is_wrong(f"Trigger {key}") else view.triggers.get(key)
     dead_letter = None if wanted is None else wanted.delivery.dead_letter
     return {
         "subscriberUri": None if wanted is None else view.told(wanted.subscriber.url),
@@ -149,7 +149,7 @@ def _broker_ready(found: Object, wrong: Wrong, view: View) -> Condition:
     name = spec.get("broker") if isinstance(spec, dict) else None
     key = f"{found['metadata']['namespace']}/{name}"
     said = wrong.said(_BROKER.type)
-    if said is not None and f"Broker {key}" not in view.problems:
+    if said is not None and not view.is_wrong(f"Broker {key}"):
         return said
     # One that is wrong is missing for that alone: what is wrong with it says more.
     ready = summed(_broker(key, view))

@@ -96,7 +96,7 @@ class Pods:
         self, subject: str, source: Object, found: Mapping[str, Object], view: View
     ) -> Condition | None:
         broker = broker_of(source)
-        if view.problems.get(subject) or broker is None or broker not in view.brokers:
+        if view.is_wrong(subject) or broker is None or broker not in view.brokers:
             return None
         url = view.broker_url(broker)
         if url is None:

@@ -11,7 +11,7 @@ from broker.errors import PluginNotFound
 from broker.kubernetes.conditions import Condition
 from broker.kubernetes.containers import KIND, broker_of
 from broker.kubernetes.views import View
-from broker.kubernetes.wrongs import NOT_YET, About, Wrong
+from broker.kubernetes.wrongs import NOT_YET, About
 from broker.settings import Part
 from broker.status import SourceStatus
 
@@ -23,7 +23,7 @@ _ABOUTS: Final = (_SINK, About(type=DEPLOYED))
 
 def source_conditions(found: Object, subject: str, view: View) -> Sequence[Condition]:
     """Return the conditions of the source, but for the one that sums them up."""
-    wrong = Wrong(view.problems.get(subject, ()), _ABOUTS)
+    wrong = view.wrong_with(subject, _ABOUTS)
     return [
         wrong.unless(Condition(type=_SINK.type), known=_broker(found, subject, view) is not None),
         wrong.unless(_deployed(found, subject, view)),
@@ -32,7 +32,7 @@ def source_conditions(found: Object, subject: str, view: View) -> Sequence[Condi
 
 def source_sink(found: Object, subject: str, view: View) -> str | None:
     """Return where its events go: nowhere, while something is wrong with it."""
-    broker = None if view.problems.get(subject) else _broker(found, subject, view)
+    broker = None if view.is_wrong(subject) else _broker(found, subject, view)
     return None if broker is None else view.broker_url(broker)
 
 

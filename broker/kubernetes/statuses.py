@@ -24,7 +24,7 @@ from broker.kubernetes.views import seen
 from broker.kubernetes.writing import AT_MOST, Writer
 from broker.manifest.kinds import is_sink, is_source
 from broker.settings import WHOLE, KubernetesSettings, Part, Settings
-from broker.status import Operated
+from broker.status import Manifests, Operated
 
 _log: Final = logging.getLogger("cemesh.kubernetes")
 
@@ -42,9 +42,9 @@ class Statuses:
     """Keeps the statuses of objects in the cluster, as long as it runs, and no other process does.
 
     ``objects`` are those of the kinds whose status the mesh writes, as they were seen last, by
-    ``Kind namespace/name``. One that was changed since the mesh has taken it up, or refused it, is
-    to be left out until then: else the status would tell of a generation what is true of the
-    former one. ``problems`` are what is wrong with each.
+    ``Kind namespace/name``, but for those that were changed since they were judged. ``problems``
+    are what is wrong with each, and ``manifests`` what the mesh is to take up of the others: until
+    it has, nothing is told, as that would be true of former generations.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Statuses:
         *,
         objects: Callable[[], Mapping[str, Object]],
         problems: Callable[[], Mapping[str, Sequence[Problem]]],
+        manifests: Callable[[], Manifests | None],
         mesh: Operated,
     ) -> None:
         self._access = access
@@ -62,6 +63,7 @@ class Statuses:
         self._kubernetes = settings.kubernetes or KubernetesSettings()
         self._objects = objects
         self._problems = problems
+        self._manifests = manifests
         self._mesh = mesh
         self._settled: object = None
 
@@ -106,6 +108,8 @@ class Statuses:
         clock = asyncio.get_running_loop().time
         began = clock()
         view = await seen(self._mesh, self._problems(), address=self._kubernetes.address)
+        if view.manifests is not self._manifests():
+            return clock() - began
         ours = {key: each for key, each in self._objects().items() if self._is_ours(each)}
         if pods is not None:
             sources = {key: each for key, each in ours.items() if each["kind"] == KIND}

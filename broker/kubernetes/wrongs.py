@@ -32,21 +32,25 @@ class About:
 class Wrong:
     """What is wrong with one object; false where that is nothing.
 
-    Each problem goes to the first of ``abouts`` that has it.
+    Each problem goes to the first of ``abouts`` that has it. ``failures`` are what keeps the object
+    from being run, though nothing is wrong with it: they go to the last.
     """
 
-    def __init__(self, problems: Sequence[Problem], abouts: Sequence[About]) -> None:
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        abouts: Sequence[About],
+        *,
+        failures: Sequence[Problem] = (),
+    ) -> None:
         self._said: dict[str, Condition] = {}
         for about in abouts:
             own = [each for each in problems if about.has(each)]
             problems = [each for each in problems if each not in own]
             if own:
-                self._said[about.type] = Condition(
-                    type=about.type,
-                    status="False",
-                    reason=about.reason,
-                    message="; ".join(map(_in_words, own)),
-                )
+                self._said[about.type] = _false(about.type, about.reason, own)
+        if failures and not self._said:
+            self._said[abouts[-1].type] = _false(abouts[-1].type, "CannotRun", failures)
 
     def __bool__(self) -> bool:
         return bool(self._said)
@@ -63,6 +67,11 @@ class Wrong:
             return condition
         reason, message = _NOT_JUDGED if self else NOT_YET
         return Condition(type=condition.type, status="Unknown", reason=reason, message=message)
+
+
+def _false(type: str, reason: str, problems: Sequence[Problem]) -> Condition:
+    message = "; ".join(map(_in_words, problems))
+    return Condition(type=type, status="False", reason=reason, message=message)
 
 
 def _in_words(problem: Problem) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from broker.app.applying import Applying
 from broker.connections.kubernetes.collections import Collection, Object
 from broker.connections.kubernetes.kubeconfig import by_kubeconfig
 from broker.connections.kubernetes.mirror import Mirror, essence_of
@@ -28,6 +29,7 @@ from broker.manifest.judging import Found, judge
 from broker.mesh import Mesh
 from broker.ports import BackendOptions
 from broker.settings import WHOLE, KubernetesSettings, Part, Settings
+from broker.status import Manifests
 from tests.services.kubernetes.client import Kubernetes
 
 ADDRESS: Final = "http://mesh-ingress.mesh.svc.cluster.local"
@@ -91,6 +93,8 @@ class RunningMesh:
         self._judged: dict[str, Object] = {}
         self._good: Mapping[str, Any] = {}
         self._problems: Mapping[str, Sequence[Problem]] = {}
+        self._manifests: Manifests | None = None
+        self._applying = Applying(mesh, each=True)
         self._changed = asyncio.Event()
 
     def objects(self) -> Mapping[str, Object]:
@@ -102,6 +106,9 @@ class RunningMesh:
 
     def problems(self) -> Mapping[str, Sequence[Problem]]:
         return self._problems
+
+    def manifests(self) -> Manifests | None:
+        return self._manifests
 
     def _seen(self) -> Mapping[str, Object]:
         return {
@@ -125,8 +132,11 @@ class RunningMesh:
                 formerly=self._good,
                 needs=set(),
             )
-            await self.mesh.apply(judged.loaded.desired)
             self._judged, self._good, self._problems = seen, judged.good, judged.problems
+            self._manifests = judged.loaded.manifests
+            left_out = await self._applying.apply(judged.loaded.desired)
+            self.mesh.problems = [*judged.loaded.problems, *left_out]
+            self.mesh.manifests = judged.loaded.manifests
 
     def change(self) -> None:
         self._changed.set()
@@ -168,7 +178,14 @@ async def running(
             )
             for kind, (api_version, plural) in _MIRRORED.items()
         }
-        statuses = Statuses(access, settings, objects=run.objects, problems=run.problems, mesh=mesh)
+        statuses = Statuses(
+            access,
+            settings,
+            objects=run.objects,
+            problems=run.problems,
+            manifests=run.manifests,
+            mesh=mesh,
+        )
         tasks += [group.create_task(each.run()) for each in mirrors.values()]
         tasks += [group.create_task(run.follow(mirrors)), group.create_task(statuses.run())]
         try:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.connections.kubernetes.collections import Object
+from broker.errors import Problem
 from broker.kubernetes.conditions import Condition, merged, summed
 from broker.kubernetes.fates import DELIVERING, status_of
 from broker.kubernetes.statuses import part_of
@@ -255,6 +256,18 @@ def test_a_store_that_is_away_makes_brokers_and_their_triggers_not_ready() -> No
         "ChannelUnavailable",
         "Broker shop/orders: no such host",
     )
+
+
+def test_what_is_right_and_cannot_be_run_now_says_why() -> None:
+    view = _view(_broker(), _trigger())
+    away = Problem(file=None, line=None, subject="Broker shop/orders", message="no such host")
+    view = replace(view, failures={away.subject: [away]}, brokers={}, running={})
+
+    of_broker, of_trigger = _conditions(_broker(), view), _conditions(_trigger(), view)
+
+    assert of_broker["TriggerChannelReady"] == ("False", "CannotRun", "no such host")
+    assert of_broker["Ready"] == of_broker["TriggerChannelReady"]
+    assert of_trigger["Ready"] == ("False", "CannotRun", "Broker shop/orders: no such host")
 
 
 def test_a_source_whose_sink_is_wrong_says_so_there() -> None:
