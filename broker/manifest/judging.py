@@ -6,6 +6,7 @@ many, who know nothing of each other.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,10 @@ from broker.manifest.yamltree import Document, Json
 from broker.trigger import Desired
 
 WHERE: Final = "this cluster"
+
+_HINT: Final = re.compile(
+    r" \((?:did you mean '(?:\w+ )?([^'/ ]+)/[^']+'\?|there is one in the namespace '([^']+)')\)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,8 @@ def judge(
         for subject in left_out:
             if subject not in problems:  # else it is told of its former self
                 problems[subject] = [
-                    _with_causes(each, problems, found.unknown) for each in wrong[subject]
+                    _with_causes(_of_own(each, objects[subject]), problems, found.unknown)
+                    for each in wrong[subject]
                 ]
             former = formerly.get(subject)
             if former is not None and taken[subject].value != former:
@@ -149,6 +155,14 @@ def _by_subject(problems: Iterable[Problem]) -> Mapping[str, Sequence[Problem]]:
     for each in problems:
         found.setdefault(each.subject, []).append(each)
     return found
+
+
+def _of_own(problem: Problem, found: Object) -> Problem:
+    """Return the problem without what tells those of a namespace what there is in others."""
+    message = _HINT.sub(
+        lambda hint: hint[0] if found.namespace in hint.groups() else "", problem.message
+    )
+    return replace(problem, message=message)
 
 
 def _with_causes(

@@ -131,7 +131,9 @@ class ApiServer(Cluster):
         elif match[3] in self.forbidden:
             await self._send(writer, 403, status_of(403, f"{match[3]} is forbidden"))
         elif asked.query.get("watch") == "true":
-            watch = Watch(plural=match[3], namespace=match[2], labels=_labels(asked))
+            watch = Watch(
+                plural=match[3], namespace=match[2], labels=_labels(asked), name=_name(asked)
+            )
             closed = asyncio.create_task(reader.read())
             closed.add_done_callback(lambda _: watch.lines.put_nowait(None))
             try:
@@ -150,11 +152,12 @@ class ApiServer(Cluster):
                 writer, 410, status_of(410, "The provided continue parameter is too old")
             )
             return
-        labels = _labels(asked)
+        labels, name = _labels(asked), _name(asked)
         found = [
             {name: value for name, value in each.items() if name not in ("kind", "apiVersion")}
-            for (of, within, _), each in self.objects.items()
+            for (of, within, called), each in self.objects.items()
             if of == plural and namespace in (None, within) and has(each, labels)
+            if name in (None, called)
         ]
         end = int(start) + min(int(asked.query["limit"]), self.page)
         meta = {"resourceVersion": begun}
@@ -223,3 +226,9 @@ def _discovery(root: str) -> Object:
 def _labels(asked: Asked) -> Mapping[str, str]:
     pairs = filter(None, asked.query.get("labelSelector", "").split(","))
     return dict(each.split("=", 1) for each in pairs)  # others are not needed here
+
+
+def _name(asked: Asked) -> str | None:
+    field, _, name = asked.query.get("fieldSelector", "").partition("=")
+    assert field in ("", "metadata.name")  # others are not needed here
+    return name or None

@@ -30,6 +30,7 @@ class Watch:
     plural: str
     namespace: str | None
     labels: Mapping[str, str]
+    name: str | None = None
     lines: asyncio.Queue[Object | None] = field(default_factory=asyncio.Queue)
 
 
@@ -127,6 +128,8 @@ def tell(happened: Happened, watch: Watch) -> None:
     """Tell a watch what it is to know: what gets its labels comes, and what loses them goes."""
     namespace = happened.object["metadata"].get("namespace")
     if happened.plural != watch.plural or watch.namespace not in (None, namespace):
+        return
+    if watch.name not in (None, happened.object["metadata"]["name"]):
         return
     was = happened.before is not None and has(happened.before, watch.labels)
     is_now = happened.type != "DELETED" and has(happened.object, watch.labels)

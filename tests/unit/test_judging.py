@@ -201,6 +201,27 @@ def test_everybody_who_uses_a_wrong_value_is_told() -> None:
     assert told(found) == {f"DeliveryPolicy default/{each}": why for each in ("one", "two")}
 
 
+def test_nobody_is_told_what_others_have_in_their_namespaces() -> None:
+    theirs = a_secret("client", till="sesame")
+    theirs["metadata"]["namespace"] = "defaults"
+    elsewhere = a_broker("orders")
+    elsewhere["metadata"]["namespace"] = "defaults"
+
+    found = judged(
+        theirs,
+        elsewhere,
+        a_broker(annotations={"cemesh.dev/access": "clients"}),
+        a_trigger("one", broker="orders"),
+        a_trigger("two", broker="defaults"),
+    )
+
+    why = told(found)
+    [of_broker], [of_trigger] = why["Broker default/default"], why["Trigger default/one"]
+    assert of_broker.endswith("no Secret 'default/clients' in this cluster")
+    assert of_trigger.endswith("no Broker 'orders' in the namespace 'default' of this cluster")
+    assert "did you mean 'default'?" in why["Trigger default/two"][0]
+
+
 def test_no_value_of_a_secret_is_in_what_is_told_or_in_a_repr() -> None:
     basic = {"basic": {"secretRef": {"name": "shared"}}}
     found = judged(

@@ -1,0 +1,244 @@
+"""What a mesh reads in a cluster whose API server does what a real one can hardly be made to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from broker.connections.kubernetes import mirror
+from broker.errors import InvalidManifest, Problem
+from broker.kubernetes import cluster as clusters
+from broker.kubernetes import kinds
+from broker.kubernetes.cluster import Cluster
+from broker.settings import KubernetesSettings, Settings
+from broker.trigger import Desired
+from tests.services.apiserver import ApiServer
+from tests.services.cluster import PLACES, TYPES
+from tests.unit.meshes import until
+
+EVENTING = "/apis/eventing.knative.dev/v1"
+TO = {"subscriber": {"uri": "http://there.example/"}}
+GUARDED = """
+apiVersion: eventing.knative.dev/v1
+kind: Broker
+metadata: {name: %s, annotations: {cemesh.dev/access: %s}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(kinds, "_LOOKS_EVERY", 0.02)
+    monkeypatch.setattr(kinds, "_LOOKS_AGAIN_AFTER", 0.02)
+    monkeypatch.setattr(clusters, "_LOOKS_EVERY", 0.02)
+    monkeypatch.setattr(clusters, "_ASKS_AGAIN_AFTER", 0.02)
+    monkeypatch.setattr(clusters, "_STILL", 0.02)
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, *served: str) -> None:
+    """Let the API servers of this test have these kinds, by their plurals, beside its own."""
+    named = {"brokers": ("Broker", True), "triggers": ("Trigger", True)}
+    types = {plural: named[plural] for plural in served}
+    for plural in (*types, *(["secrets"] if "secrets" not in PLACES else [])):
+        monkeypatch.setitem(PLACES, plural, EVENTING if plural in named else "/api/v1")
+    core = {**TYPES["/api/v1"], "secrets": ("Secret", True)}
+    monkeypatch.setitem(TYPES, "/api/v1", core)
+    monkeypatch.setitem(TYPES, EVENTING, types)
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ApiServer]:
+    serve(monkeypatch, "brokers", "triggers")
+    async with ApiServer() as found:
+        yield found
+
+
+def refuse_nothing(_: Desired) -> Sequence[Problem]:
+    return ()
+
+
+def a_cluster(server: ApiServer, folder: Path, *paths: Path) -> Cluster:
+    kubernetes = KubernetesSettings(kubeconfig=server.kubeconfig(folder))
+    return Cluster(Settings(paths=paths, kubernetes=kubernetes), refuse=refuse_nothing)
+
+
+@asynccontextmanager
+async def loading(cluster: Cluster) -> AsyncIterator[asyncio.Task[Desired]]:
+    """Load, for as long as it takes."""
+
+    async def load() -> Desired:
+        return (await cluster.load()).desired
+
+    task = asyncio.create_task(load())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def told(caplog: pytest.LogCaptureFixture, message: str) -> list[str]:
+    return [getattr(each, "why", "") for each in caplog.records if each.message == message]
+
+
+async def test_brokers_are_not_run_without_the_kind_of_their_triggers(
+    server: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.put("brokers", "default", spec={})
+    server.put("triggers", "one", spec={"broker": "default", **TO})
+    serve(monkeypatch, "brokers")
+    async with a_cluster(server, tmp_path) as cluster, loading(cluster) as task:
+        await until(lambda: bool(told(caplog, "waiting for the cluster")))
+        assert not task.done()
+        serve(monkeypatch, "brokers", "triggers")
+        desired = await asyncio.wait_for(task, 30)
+
+    assert set(desired.triggers) == {"default/one"}
+    [why] = told(caplog, "waiting for the cluster")
+    assert why.startswith("the API server has Brokers and no Triggers")
+
+
+async def test_a_kind_that_comes_later_is_read_then(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put("brokers", "default", spec={})
+    server.put("triggers", "one", spec={"broker": "default", **TO})
+    serve(monkeypatch)
+    async with a_cluster(server, tmp_path) as cluster:
+        assert (await cluster.load()).desired == Desired()
+        serve(monkeypatch, "brokers", "triggers")
+        async for _ in cluster.changes():
+            desired = (await cluster.load()).desired
+            # Never brokers whose triggers are not known.
+            assert set(desired.triggers) == ({"default/one"} if desired.brokers else set())
+            if desired.brokers:
+                break
+
+
+async def test_objects_of_a_kind_that_is_not_served_any_more_run_on(
+    server: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "cemesh.kubernetes")
+    server.put("brokers", "default", spec={})
+    server.put("triggers", "one", spec={"broker": "default", **TO})
+    async with a_cluster(server, tmp_path) as cluster:
+        await cluster.load()
+        monkeypatch.delitem(PLACES, "triggers")
+        server.end_watches()
+        await until(lambda: bool(told(caplog, "kind is no longer served")))
+        server.put("brokers", "another", spec={})
+        desired = (await cluster.load()).desired
+        assert set(desired.triggers) == {"default/one"}
+        assert len(told(caplog, "kind is no longer served")) == 1
+        assert cluster.unfollowed()
+
+        monkeypatch.setitem(PLACES, "triggers", EVENTING)
+        await until(lambda: not cluster.unfollowed())
+        assert "cluster followed again" in caplog.messages
+
+
+async def test_an_outage_is_told_once(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_cluster(server, tmp_path) as cluster:
+        await cluster.load()
+        await until(lambda: len(server.watches) == 2)
+        await server.down()
+        await until(lambda: bool(cluster.unfollowed()))
+        await asyncio.sleep(0)
+        await server.listen()
+        await until(lambda: not cluster.unfollowed())
+
+    why = told(caplog, "cluster not followed")
+    assert len(why) == len(set(why)) > 0
+
+
+async def test_a_running_mesh_does_not_wait_for_long_for_what_it_needs_anew(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_ANSWERS_WITHIN", 0.1)
+    manifest = tmp_path / "mesh.yaml"
+    manifest.write_text(GUARDED % ("one", "clients"))
+    server.put("secrets", "clients", data={"till": "c2VzYW1l"})
+    server.put("secrets", "others", data={"till": "c2VzYW1l"})
+    async with a_cluster(server, tmp_path, manifest) as cluster:
+        assert set((await cluster.load()).desired.brokers) == {"default/one"}
+        await server.down()
+        manifest.write_text(GUARDED % ("one", "others"))
+
+        with pytest.raises(InvalidManifest) as refused:
+            await cluster.load()
+        assert "no Secret 'default/others' in this cluster" in str(refused.value)
+        assert "; the API server at " in str(refused.value)
+
+        await server.listen()
+        async for _ in cluster.changes():
+            if set((await cluster.load()).desired.brokers) == {"default/one"}:
+                break
+
+
+async def test_what_is_not_needed_any_more_is_not_watched_any_more(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    def watched() -> set[str]:
+        return {each.plural for each in server.watches}
+
+    manifest = tmp_path / "mesh.yaml"
+    manifest.write_text(GUARDED % ("one", "clients"))
+    server.put("secrets", "clients", data={"till": "c2VzYW1l"})
+    async with a_cluster(server, tmp_path, manifest) as cluster:
+        await cluster.load()
+        await until(lambda: watched() == {"brokers", "triggers", "secrets"})
+        manifest.write_text(
+            GUARDED.replace("cemesh.dev/access", "tests.example/of-others") % ("one", "x")
+        )
+        await cluster.load()
+        await until(lambda: watched() == {"brokers", "triggers"})
+
+
+async def test_many_changes_at_once_are_one(server: ApiServer, tmp_path: Path) -> None:
+    async with a_cluster(server, tmp_path) as cluster:
+        await cluster.load()
+        await until(lambda: len(server.watches) == 2)
+        changes = cluster.changes()
+        for number in range(200):
+            server.put("brokers", f"b{number}", spec={})
+        await anext(changes)
+        found = await cluster.load()
+        while len(found.desired.brokers) < 200:
+            await anext(changes)
+            found = await cluster.load()
+        another = asyncio.ensure_future(anext(changes))
+        await until(lambda: len(server.watches) == 2)
+        assert not another.done()
+        another.cancel()
+        await asyncio.wait([another])
+
+
+async def test_a_fault_of_the_mesh_is_not_silent(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = a_cluster(server, tmp_path)
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def follow() -> None:
+        async with cluster:
+            await cluster.load()
+            monkeypatch.setattr(mirror.Mirror, "_take", fails)
+            server.put("brokers", "default", spec={})
+            await anext(cluster.changes())
+
+    with pytest.raises(ExceptionGroup):
+        await follow()
