@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chart.conftest import Shape
-from tests.chart.rendering import SHAPES, Object, Rendered
+from tests.chart.rendering import SHAPES, Object, Rendered, rendered, template
 
 QUANTITY = re.compile(r"(?P<number>[0-9]+)(?P<unit>Ki|Mi|Gi)")
 UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -89,9 +90,9 @@ def test_an_image_comes_from_the_registry_of_the_site(shape: Shape) -> None:
 def test_a_pod_has_a_token_where_it_reads_the_cluster_and_nowhere_else(
     shape: Shape, name: str
 ) -> None:
-    for component, template in shape(name).templates().items():
+    for component, pod in shape(name).templates().items():
         reads = "CEMESH_KUBERNETES" in shape(name).environment(component)
-        assert template["spec"]["automountServiceAccountToken"] is reads
+        assert pod["spec"]["automountServiceAccountToken"] is reads
     for account in shape(name).all("ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
 
@@ -174,13 +175,33 @@ def test_in_named_namespaces_there_is_no_right_over_the_cluster(shape: Shape) ->
     assert [rule["resourceNames"] for rule in secrets] == [["kafka-user", "clients"]] * 2
 
 
+def test_what_is_given_beside_goes_before_what_the_chart_says(helm: Path, tmp_path: Path) -> None:
+    variables = {
+        "pod": {
+            "extraEnv": [
+                {"name": "CEMESH_LOG_LEVEL", "value": "error"},
+                {"name": "A", "value": "b"},
+            ]
+        },
+        "components": {"mesh": {"extraEnv": [{"name": "A", "value": "c"}]}},
+        "commonLabels": {"app.kubernetes.io/component": "other", "app.kubernetes.io/name": "other"},
+    }
+    release = rendered(template(helm, variables, folder=tmp_path))
+    names = [each["name"] for each in release.container("mesh")["env"]]
+
+    assert len(set(names)) == len(names)
+    assert release.environment("mesh")["CEMESH_LOG_LEVEL"]["value"] == "error"
+    assert release.environment("mesh")["A"]["value"] == "c"
+    assert release.templates()["mesh"]["metadata"]["labels"]["app.kubernetes.io/name"] == "cemesh"
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_pod_has_longer_to_stop_than_what_is_under_way(shape: Shape, name: str) -> None:
-    for component, template in shape(name).templates().items():
+    for component, pod in shape(name).templates().items():
         drain = shape(name).environment(component).get("CEMESH_DRAIN_TIMEOUT", {"value": "0s"})
         lifecycle = shape(name).container(component).get("lifecycle", {})
         before = lifecycle.get("preStop", {}).get("sleep", {}).get("seconds", 0)
-        assert template["spec"]["terminationGracePeriodSeconds"] > before + int(drain["value"][:-1])
+        assert pod["spec"]["terminationGracePeriodSeconds"] > before + int(drain["value"][:-1])
 
 
 @pytest.mark.parametrize("name", SHAPES)

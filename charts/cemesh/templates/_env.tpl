@@ -1,4 +1,21 @@
-{{/* The environment of a component's container: `root`, `component`. */}}
+{{/*
+The environment of a component's container: `root`, `component`. What is given beside goes before what is ours: no
+name may be there twice.
+*/}}
+{{- define "cemesh.env.all" -}}
+{{- $own := (index .root.Values.components .component).extraEnv | default list -}}
+{{- $env := list -}}
+{{- range $given := list (include "cemesh.env" . | fromYamlArray) .root.Values.pod.extraEnv $own -}}
+{{- $names := list -}}
+{{- range $given }}{{ $names = append $names .name }}{{ end -}}
+{{- $kept := list -}}
+{{- range $env }}{{ if not (has .name $names) }}{{ $kept = append $kept . }}{{ end }}{{ end -}}
+{{- $env = concat $kept $given -}}
+{{- end -}}
+{{- toYaml $env -}}
+{{- end -}}
+
+{{/* What of it is ours. */}}
 {{- define "cemesh.env" -}}
 {{- $root := .root -}}
 {{- $values := $root.Values -}}
@@ -74,9 +91,6 @@
 {{- end }}
 {{- include "cemesh.env.tls" . }}
 {{- include "cemesh.env.kubernetes" . }}
-{{- with concat $values.pod.extraEnv ((index $values.components .component).extraEnv | default list) }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{/* What deliveries are given. */}}

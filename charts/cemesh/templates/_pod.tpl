@@ -7,20 +7,15 @@
 metadata:
   # Not the chart's version: a change of it alone is no reason to start pods anew.
   labels:
-    {{- with merge (dict) ($own.labels | default dict) $values.pod.labels $values.commonLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-    {{- include "cemesh.selector" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
+    {{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "cemesh.selector" $root | fromYaml) }}
+    {{- merge $selector ($own.labels | default dict) $values.pod.labels $values.commonLabels | toYaml | nindent 4 }}
   annotations:
-    kubectl.kubernetes.io/default-container: cemesh
+    {{- $annotations := dict "kubectl.kubernetes.io/default-container" "cemesh" }}
+    {{- /* A variable is not watched, as files are. So little of the sum says nothing of a password. */}}
     {{- if include "cemesh.channel.made" $root }}
-    # A variable is not watched, as files are. So little of the sum says nothing of a password.
-    checksum/channel: {{ $values.channel.url | sha256sum | trunc 8 | quote }}
+    {{- $_ := set $annotations "checksum/channel" ($values.channel.url | sha256sum | trunc 8) }}
     {{- end }}
-    {{- with merge (dict) ($own.annotations | default dict) $values.pod.annotations $values.commonAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- merge $annotations ($own.annotations | default dict) $values.pod.annotations $values.commonAnnotations | toYaml | nindent 4 }}
 spec:
   serviceAccountName: {{ include "cemesh.serviceAccount" . }}
   automountServiceAccountToken: {{ or $values.kubernetes.enabled $values.serviceAccount.automount }}
@@ -50,7 +45,7 @@ spec:
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args: [{{ eq .component "mesh" | ternary "run" .component }}]
       env:
-        {{- include "cemesh.env" . | nindent 8 }}
+        {{- include "cemesh.env.all" . | nindent 8 }}
       {{- with concat $values.pod.extraEnvFrom ($own.extraEnvFrom | default list) }}
       envFrom:
         {{- toYaml . | nindent 8 }}
