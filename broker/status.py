@@ -202,7 +202,7 @@ class MeshStatus:
     def wrong(self) -> Sequence[Problem]:
         """The problems, and that the cluster is not followed."""
         away = [
-            Problem(file=None, line=None, message=f"the cluster is not followed: {why}")
+            Problem(file=None, line=None, subject="The cluster", message=f"is not followed: {why}")
             for why in self.unfollowed or ()
         ]
         return (*away, *self.problems)

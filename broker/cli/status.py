@@ -15,6 +15,7 @@ from broker.settings import Part
 if TYPE_CHECKING:
     from broker.admin.models import (
         BrokerDocument,
+        ManifestProblem,
         StatusDocument,
         TriggerDocument,
         WorkerDocument,
@@ -98,13 +99,22 @@ def _print(found: StatusDocument) -> None:
                 for each in found.sources
             ],
         )
-    if found.problems:
-        click.echo()
-        click.secho("The last change of the manifests was refused:", fg="red")
-        for problem in found.problems:
-            place = f"{problem.file or ''}{f':{problem.line}' if problem.line else ''}"
-            parts = (place, problem.subject, problem.path, problem.message)
-            click.echo("  " + ": ".join(part for part in parts if part))
+    # In files, a change is taken up whole or not at all; in a cluster, each object is for itself.
+    left_out = [each for each in found.problems if each.file is None and each.subject]
+    _print_problems("Not all is as it should be:", left_out)
+    of_files = [each for each in found.problems if each not in left_out]
+    _print_problems("The last change of the manifests was refused:", of_files)
+
+
+def _print_problems(heading: str, problems: Sequence[ManifestProblem]) -> None:
+    if not problems:
+        return
+    click.echo()
+    click.secho(heading, fg="red")
+    for problem in problems:
+        place = f"{problem.file or ''}{f':{problem.line}' if problem.line else ''}"
+        parts = (place, problem.subject, problem.path, problem.message)
+        click.echo("  " + ": ".join(part for part in parts if part))
 
 
 def _told_of_workers(workers: Sequence[WorkerDocument]) -> str:

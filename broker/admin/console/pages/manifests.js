@@ -6,6 +6,7 @@ import { badge, count, empty, h, heading, href, notice, table } from "../ui.js";
 export const title = "Manifests";
 
 const EVERY = 2; // seconds
+const CLUSTER = "the cluster";
 
 /** @param {HTMLElement} root @param {URLSearchParams} query @param {AbortSignal} signal */
 export async function show(root, query, signal) {
@@ -32,7 +33,7 @@ export async function show(root, query, signal) {
         name: "place",
         title: "Declared in",
         by: place,
-        cell: (row) => h("span", { class: "mono", title: place(row) }, place(row).slice(folder.length)),
+        cell: (row) => h("span", { class: "mono", title: place(row) }, nearby(row)),
       },
     ],
     rows: [],
@@ -53,20 +54,34 @@ export async function show(root, query, signal) {
   function keep(told) {
     trouble.replaceChildren();
     objects = told.objects;
-    folder = common(objects.map((each) => each.file));
-    const refused = told.problems.length ? [refusal(told.problems)] : [];
+    folder = common(objects.map((each) => each.file).filter(Boolean));
+    // In files a change is taken up whole or not at all; in a cluster each object is for itself.
+    const leftOut = told.problems.filter((each) => each.file === null && each.subject);
+    const inFiles = told.problems.filter((each) => !leftOut.includes(each));
+    const refused = [
+      inFiles.length ? refusal(inFiles) : null,
+      leftOut.length ? outsiders(leftOut) : null,
+    ].filter(Boolean);
     const doubtful = told.warnings.length ? [doubts(told.warnings)] : [];
     problems.replaceChildren(...refused, ...doubtful);
     draw();
   }
 
+  function nearby(row) {
+    return row.file === null ? place(row) : place(row).slice(folder.length);
+  }
+
   function draw() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = objects.filter((each) =>
-      words.every((word) => `${each.kind} ${each.name} ${each.file}`.toLowerCase().includes(word)),
+      words.every((word) => `${each.kind} ${each.name} ${each.file ?? CLUSTER}`.toLowerCase().includes(word)),
     );
-    const files = new Set(objects.map((each) => each.file)).size;
-    about.textContent = `${count(objects.length)} objects in ${count(files)} ${files === 1 ? "file" : "files"}`;
+    const files = new Set(objects.map((each) => each.file).filter(Boolean)).size;
+    const where = [
+      files ? `${count(files)} ${files === 1 ? "file" : "files"}` : null,
+      objects.some((each) => each.file === null) ? CLUSTER : null,
+    ].filter(Boolean);
+    about.textContent = `${count(objects.length)} objects in ${where.join(" and ") || "no file"}`;
     grid.update(found);
   }
 }
@@ -81,7 +96,7 @@ function common(files) {
 }
 
 function place({ file, line }) {
-  return `${file}:${line}`;
+  return file === null ? CLUSTER : `${file}:${line}`;
 }
 
 const LEADS = {
@@ -101,6 +116,19 @@ function refusal(problems) {
     ),
     list(errors),
     errors.length < problems.length ? list(problems.filter((each) => each.severity !== "error")) : null,
+  );
+}
+
+function outsiders(problems) {
+  return h(
+    "section",
+    { class: "card", "aria-label": "What is not as it should be" },
+    notice(
+      "bad",
+      h("strong", null, "Not all is as it should be."),
+      " What ran before goes on as it was then, and so does all that is not named here.",
+    ),
+    list(problems),
   );
 }
 
