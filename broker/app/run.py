@@ -26,7 +26,7 @@ from broker.manifest import Loaded
 from broker.mesh.parts import processes
 from broker.observe.audit import AuditLog
 from broker.observe.logging import configure
-from broker.settings import WHOLE, Part, Settings, TlsFiles
+from broker.settings import WHOLE, KubernetesSettings, Part, Settings, TlsFiles
 from broker.trigger import Desired
 
 _log: Final = logging.getLogger("cemesh.mesh")
@@ -202,6 +202,8 @@ def _welcome(
     if processes > settings.workers:
         idle = processes - settings.workers
         lines += [f"  {idle} of them only deliver what is left of a run with more --workers"]
+    if settings.kubernetes is not None:
+        lines += [f"  objects         of {_cluster(settings.kubernetes)}"]
     lines += [f"  POST events to  {port}/{key}" for port in data_ports for key in desired.brokers]
     called = [each.path for each in desired.sources.values() if each.receives]
     lines += [f"  call sources at {port}{path}" for port in data_ports for path in called]
@@ -214,6 +216,13 @@ def _welcome(
     lines += ["  Ctrl-C stops it: what is under way is finished, what waits is kept"]
     sys.stderr.writelines(f"{line}\n" for line in lines)
     sys.stderr.flush()
+
+
+def _cluster(settings: KubernetesSettings) -> str:
+    """Return whose objects are run."""
+    if not settings.namespaces:
+        return "the Kubernetes cluster"
+    return f"the Kubernetes cluster, in {', '.join(settings.namespaces)}"
 
 
 def _asked(tls: TlsFiles | None) -> str:
