@@ -105,9 +105,9 @@ class Cluster:
             if not new:
                 break
             await self._look_up(new, within=None if is_first else _ANSWERS_WITHIN)
-        self._referred.keep(needs)
         if isinstance(judged, InvalidManifest):
-            raise judged
+            raise judged  # perhaps before it was known what is needed
+        self._referred.keep(needs)
         self._judged, self._known = judged, known
         return judged.loaded
 

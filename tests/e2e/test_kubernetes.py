@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,19 @@ def cluster(kubernetes: Kubernetes) -> Kubernetes:
     return kubernetes
 
 
+async def ready_message(cluster: Kubernetes, namespace: str, status: str) -> str:
+    """Return what the trigger's condition Ready says once it is of that status."""
+    async with asyncio.timeout(30):
+        while True:
+            found = await asyncio.to_thread(
+                cluster.get, "Trigger", "orders", namespace, api_version=EVENTING
+            )
+            for each in ((found or {}).get("status") or {}).get("conditions") or []:
+                if (each["type"], each["status"]) == ("Ready", status):
+                    return str(each.get("message"))
+            await asyncio.sleep(0.05)
+
+
 async def test_a_trigger_that_is_wrong_gets_what_came_meanwhile_once_it_is_right(
     cluster: Kubernetes, tmp_path: Path
 ) -> None:
@@ -42,8 +56,13 @@ async def test_a_trigger_that_is_wrong_gets_what_came_meanwhile_once_it_is_right
         mesh = RunningMesh(
             tmp_path,
             steady().replace("steady", "unused"),  # what is in files runs beside it
-            arguments=["--kubernetes", "--kubernetes-namespace", namespace],
-            environment={"KUBECONFIG": str(cluster.kubeconfig())},
+            arguments=["--kubernetes"],
+            environment={
+                "KUBECONFIG": str(cluster.kubeconfig()),
+                "CEMESH_KUBERNETES_NAMESPACE": namespace,
+                "CEMESH_KUBERNETES_LEASE": namespace,  # one that no other test has
+                "CEMESH_KUBERNETES_ADDRESS": "http://mesh.example",
+            },
         )
         async with mesh:
             assert await mesh.send(f"{namespace}/default", event("1")) == 202
@@ -58,12 +77,15 @@ async def test_a_trigger_that_is_wrong_gets_what_came_meanwhile_once_it_is_right
             assert f"no DeliveryPolicy '{namespace}/steady'" in found.problems[0].message
             assert not found.brokers[0].triggers
             assert await mesh.send(f"{namespace}/default", event("2")) == 202
+            message = await ready_message(cluster, namespace, "False")
+            assert f"no DeliveryPolicy '{namespace}/steady' in this cluster" in message
 
             cluster.apply(trigger("other", subscriber.url("/other")), namespace)
             await mesh.until(lambda status: bool(status.brokers[0].triggers))
             cluster.apply(steady(), namespace)
             received = await subscriber.received_at("/orders", 2)
             await mesh.until(lambda status: not status.problems)
+            await ready_message(cluster, namespace, "True")
             scrape = await mesh.request("GET", "/metrics", port=mesh.admin_port)
             assert b"\ncemesh_kubernetes_synced 1" in scrape.body
 

@@ -61,8 +61,8 @@ def refuse_nothing(_: Desired) -> Sequence[Problem]:
     return ()
 
 
-def a_cluster(server: ApiServer, folder: Path, *paths: Path) -> Cluster:
-    kubernetes = KubernetesSettings(kubeconfig=server.kubeconfig(folder))
+def a_cluster(server: ApiServer, folder: Path, *paths: Path, left: tuple[str, ...] = ()) -> Cluster:
+    kubernetes = KubernetesSettings(kubeconfig=server.kubeconfig(folder), left=left)
     return Cluster(Settings(paths=paths, kubernetes=kubernetes), refuse=refuse_nothing)
 
 
@@ -204,6 +204,36 @@ async def test_what_is_not_needed_any_more_is_not_watched_any_more(
         )
         await cluster.load()
         await until(lambda: watched() == {"brokers", "triggers"})
+
+
+async def test_files_that_cannot_be_read_take_nothing_from_what_is_known(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "mesh.yaml"
+    manifest.write_text(GUARDED % ("one", "clients"))
+    server.put("secrets", "clients", data={"till": "c2VzYW1l"})
+    async with a_cluster(server, tmp_path, manifest) as cluster:
+        await cluster.load()
+        text = manifest.read_text()
+        manifest.write_text("{")
+        with pytest.raises(InvalidManifest):
+            await cluster.load()
+        await server.down()
+        manifest.write_text(text)
+
+        assert set((await cluster.load()).desired.brokers) == {"default/one"}
+
+
+async def test_kinds_that_are_left_to_others_are_not_asked_for(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    server.put("brokers", "default", spec={})
+    server.put("triggers", "one", spec={"broker": "default", **TO})
+    async with a_cluster(server, tmp_path, left=("Trigger",)) as cluster:
+        desired = (await cluster.load()).desired
+
+    assert (set(desired.brokers), set(desired.triggers)) == ({"default/default"}, set())
+    assert not any(each.path.endswith("/triggers") for each in server.asked)
 
 
 async def test_many_changes_at_once_are_one(server: ApiServer, tmp_path: Path) -> None:
