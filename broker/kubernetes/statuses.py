@@ -104,7 +104,7 @@ class Statuses:
             await asyncio.sleep(max(pause, took * _SHARE))
 
     async def _round(self, writer: Writer, pods: Pods | None) -> float:
-        """Write what is new, and return how long it took to see what that is."""
+        """Write what is new, and return how many seconds it took to see what that is."""
         clock = asyncio.get_running_loop().time
         began = clock()
         view = await seen(self._mesh, self._problems(), address=self._kubernetes.address)
@@ -135,7 +135,7 @@ class Statuses:
         self._settled = None if news or left_alone else grounds
         took = clock() - began
         await writer.write(islice(news, AT_MOST), wanted)
-        return took
+        return took if len(news) <= AT_MOST else 0.0  # no rest while there is more to write
 
     def _is_ours(self, found: Object) -> bool:
         """Return whether these parts know how the object fares."""
