@@ -18,6 +18,8 @@ from broker.connections.kubernetes.kubeconfig import by_kubeconfig
 from broker.kubernetes import statuses, writing
 from broker.kubernetes.fates import DELIVERING
 from broker.settings import Part
+from broker.status import MeshStatus
+from broker.trigger import Desired
 from tests.chart.definitions import define
 from tests.contract.cluster_mesh import (
     ADDRESS,
@@ -115,6 +117,10 @@ def look(cluster: Kubernetes, namespace: str, found: Object) -> Object | None:
     return cluster.get(found["kind"], name, namespace, api_version=found["apiVersion"])
 
 
+def generation(found: Object) -> int:
+    return int(found["metadata"]["generation"])
+
+
 # --- what is written -----------------------------------------------------------------------
 
 
@@ -164,6 +170,42 @@ async def test_what_is_wrong_is_told_and_so_is_that_it_is_right_again(
     assert truth(wrong, DELIVERING) == "False"
     assert "subscriberUri" not in wrong["status"]
     assert right["status"]["subscriberUri"] == "https://example.com/audit"
+
+
+async def test_nothing_is_said_of_a_change_before_the_mesh_runs_it(
+    cluster: Kubernetes, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in (broker(), trigger()):
+        cluster.apply(each, namespace)
+    changed = trigger(subscriber={"uri": "https://example.com/changed"})
+    may_run, looks = asyncio.Event(), 0
+    async with running(cluster, namespace) as run:
+        await told(cluster, namespace, trigger(), "True")
+        apply, status = run.mesh.apply, run.mesh.status
+
+        async def apply_later(desired: Desired) -> None:
+            await may_run.wait()
+            await apply(desired)
+
+        async def looked_at() -> MeshStatus:
+            nonlocal looks
+            looks += 1
+            return await status()
+
+        monkeypatch.setattr(run.mesh, "apply", apply_later)
+        monkeypatch.setattr(run.mesh, "status", looked_at)
+        cluster.apply(changed, namespace)
+        subject = f"Trigger {namespace}/audit"
+        await until(run.objects, lambda found: subject in found and generation(found[subject]) == 2)
+        enough = looks + 3
+        await until(lambda: looks, lambda looks: looks > enough)
+        before = look(cluster, namespace, trigger())
+        may_run.set()
+        after = await told(cluster, namespace, trigger(), "True", generation=2)
+
+    assert before is not None
+    assert (generation(before), before["status"]["observedGeneration"]) == (2, 1)
+    assert after["status"]["subscriberUri"] == "https://example.com/changed"
 
 
 async def test_a_trigger_that_an_operator_pauses_stays_ready(
