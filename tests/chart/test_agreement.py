@@ -162,20 +162,6 @@ def releases(helm: Path, tmp_path: Path, subscriber: Subscriber) -> Releases:
     return Releases(helm, tmp_path, subscriber)
 
 
-async def test_one_pod_takes_events_and_delivers_them(
-    releases: Releases, subscriber: Subscriber, tmp_path: Path
-) -> None:
-    release = releases.of({})
-
-    async with AsyncExitStack() as stack:
-        pods = await running(stack, release, tmp_path)
-        await sent_as_by_helm(release, pods["mesh"])
-        (request,) = await subscriber.received_at("/audit", 1)
-
-    assert b"dev.cemesh.helm.test" in request.head
-    assert [*pods["mesh"].file("/var/lib/cemesh").glob("**/*.db")]
-
-
 def test_kafka_s_url_says_what_the_values_say(shape: Shape) -> None:
     url = shape("split-kafka").environment("ingress")["CEMESH_CHANNEL"]["value"]
 
@@ -208,7 +194,7 @@ async def test_parts_on_rabbitmq_come_as_the_user_of_a_secret(
         await subscriber.received_at("/audit", 1)
 
 
-async def test_changed_manifests_are_followed_by_the_pod_that_runs(
+async def test_one_pod_delivers_events_and_follows_changed_manifests(
     releases: Releases, subscriber: Subscriber, tmp_path: Path
 ) -> None:
     former, later = releases.of({}), releases.of({"manifests": manifests(releases.namespace, "/b")})
@@ -216,16 +202,20 @@ async def test_changed_manifests_are_followed_by_the_pod_that_runs(
 
     assert former.templates() == later.templates(), "no pod begins anew for it"
     async with AsyncExitStack() as stack:
-        pods = await running(stack, former, tmp_path)
+        mesh = (await running(stack, former, tmp_path))["mesh"]
+        await sent_as_by_helm(former, mesh)
+        (request,) = await subscriber.received_at("/audit", 1)
         put(
-            pods["mesh"].file("/etc/cemesh/manifests/values"),
+            mesh.file("/etc/cemesh/manifests/values"),
             {name: text.encode() for name, text in changed.items()},
         )
-        await pods["mesh"].until_told(
-            f"/api/v1/brokers/{releases.namespace}/orders/triggers", subscriber.url("/b")
-        )
-        await sent_as_by_helm(later, pods["mesh"])
+        triggers = f"/api/v1/brokers/{releases.namespace}/orders/triggers"
+        await mesh.until_told(triggers, subscriber.url("/b"))
+        await sent_as_by_helm(later, mesh)
         await subscriber.received_at("/b", 1)
+
+    assert b"dev.cemesh.helm.test" in request.head
+    assert [*mesh.file("/var/lib/cemesh").glob("**/*.db")]
 
 
 async def test_parts_with_every_value_that_is_off_by_default_do_their_work_on_kafka(
