@@ -299,6 +299,21 @@ async def test_what_may_not_be_written_is_said_with_its_rule_and_stops_no_other(
     assert "status" not in (look(cluster, namespace, trigger()) or {})
 
 
+async def test_who_may_have_no_lease_writes_nothing_and_says_which_rule_is_missing(
+    cluster: Kubernetes, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.apply(broker(), namespace)
+    async with running(cluster, namespace, allowed=rules(without="leases")) as run:
+        await until(
+            lambda: [each for each in caplog.records if each.message == "lease not had"], bool
+        )
+        await until(run.objects, bool)
+
+    [said] = [each for each in caplog.records if each.message == "lease not had"]
+    assert 'apiGroups ["coordination.k8s.io"], resources ["leases"]' in said.__dict__["why"]
+    assert "status" not in (look(cluster, namespace, broker()) or {})
+
+
 async def test_a_server_that_was_away_is_told_when_it_is_there_again(
     cluster: Kubernetes,
     namespace: str,

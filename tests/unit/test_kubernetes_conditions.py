@@ -416,6 +416,53 @@ def test_ready_is_as_bad_as_the_worst_of_all(ours: list[Condition]) -> None:
     assert summed(ours).status == worst
 
 
+_JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=3)),
+    lambda values: st.one_of(st.lists(values), st.dictionaries(st.text(max_size=3), values)),
+    max_leaves=5,
+)
+_FIELDS = ["address", "auth", "conditions", "observedGeneration", "sinkUri", "subscriberUri"]
+_STATUSES = st.one_of(
+    _JSON, st.dictionaries(st.sampled_from(_FIELDS), st.one_of(_JSON, _FORMER), max_size=4)
+)
+_WRONG = Problem(file=None, line=None, subject="", message="it is wrong", path="spec.broker")
+_SUBJECTS = ["Broker shop/orders", "Trigger shop/audit", "PingSource shop/tick"]
+_STATES = st.sampled_from(["running", "held", "paused", "probing", "recovering"])
+
+
+@given(
+    found=st.sampled_from([_broker(), _trigger(), _ping()]),
+    former=_STATUSES,
+    wrong=st.sets(st.sampled_from(_SUBJECTS)),
+    failed=st.sets(st.sampled_from(_SUBJECTS)),
+    phase=st.none() | _STATES,
+    address=st.none() | st.just(_ADDRESS),
+)
+def test_a_status_that_was_written_is_not_written_again(
+    found: Object,
+    former: object,
+    wrong: set[str],
+    failed: set[str],
+    phase: Any,  # noqa: ANN401 - one of the phases, which Hypothesis does not say
+    address: str | None,
+) -> None:
+    state = TriggerState(phase=phase or "running")
+    view = View(
+        address=address,
+        problems={each: [_WRONG] for each in wrong},
+        failures={each: [_WRONG] for each in failed},
+        brokers={} if phase is None else {"shop/orders": _broker_status("shop/orders")},
+        running={} if phase is None else {"shop/audit": _status_of("shop/audit", state)},
+    )
+
+    once = status_of({**found, "status": former}, view, _NOW)
+
+    assert status_of({**found, "status": once}, view, _LATER) == once
+    ready = {each["type"]: each["status"] for each in once["conditions"]}["Ready"]
+    subject = f"{found['kind']} shop/{found['metadata']['name']}"
+    assert ready == "False" or subject not in wrong | failed
+
+
 # --- who tells of what -----------------------------------------------------------------------
 
 _TELLS = {
