@@ -1,4 +1,5 @@
 """The mesh's objects in a Kubernetes cluster: what runs is read there, and told there.
 
-Reading order: ``kinds`` → ``cluster`` → ``statuses``.
+Reading order: ``kinds`` → ``cluster`` → ``statuses``, and of that ``conditions`` →
+``views`` → ``fates`` → ``writing`` → ``leases`` → ``containers`` → ``pods``.
 """
