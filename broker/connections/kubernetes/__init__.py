@@ -1,5 +1,5 @@
 """The API server of a Kubernetes cluster: what is there, lists, watches, and changes.
 
 Reading order: ``access`` → ``kubeconfig`` → ``client`` → ``collections`` → ``refusals`` → ``api``
-→ ``metadata`` → ``mirror``.
+→ ``metadata`` → ``mirror`` → ``changing``.
 """
