@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ from tenacity import wait_fixed
 
 from broker.channels.rabbitmq import link
 from broker.channels.rabbitmq.channel import RabbitmqChannel
+from broker.channels.rabbitmq.entries import Place
+from broker.channels.rabbitmq.feeding import Feeding
 from broker.errors import ChannelFull, ChannelUnavailable
 from broker.filters import EVERYTHING, Exact, Filter
 from broker.ports import Cursor, Outcome, Pause
@@ -366,6 +368,27 @@ async def test_who_starts_where_the_exchange_was_deleted_binds_the_queues_of_oth
             await ingress.append(events(10, start=10))
 
             await subscriber.has(numbers(20))
+
+
+async def test_a_trigger_may_come_while_the_queues_of_others_are_bound_again(
+    rabbitmq: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        opened(rabbitmq, tmp_path) as channel,
+        subscribed(channel) as subscriber,
+        AsyncExitStack() as late,
+    ):
+        rebind = Feeding.rebind
+
+        async def meanwhile(feeding: Feeding, trigger: str, noted: Place) -> None:
+            await late.enter_async_context(subscribed(channel, f"{trigger}-late"))
+            await rebind(feeding, trigger, noted)
+
+        monkeypatch.setattr(Feeding, "rebind", meanwhile)
+        await channel._upkeep.restore()
+
+        await channel.append(events(10))
+        await subscriber.has(numbers(10))
 
 
 # --- alarms --------------------------------------------------------------------------------

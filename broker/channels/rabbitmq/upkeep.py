@@ -57,7 +57,7 @@ class Upkeep:
 
         Or of those alone that are bound by keys.
         """
-        for trigger, noted in self._state.ledger.triggers().items():
+        for trigger, noted in [*self._state.ledger.triggers().items()]:  # others come meanwhile
             if not noted.gone and (all or noted.keys):
                 await self._feeding.rebind(trigger, noted)
 
