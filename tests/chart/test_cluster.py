@@ -257,18 +257,24 @@ def test_a_release_is_upgraded_and_rolled_back_in_place(
     assert lasts() == first
 
 
-def test_what_can_never_be_changed_is_refused_and_the_release_stays(installed: Installed) -> None:
+def test_a_larger_volume_is_refused_until_the_statefulset_is_out_of_the_way(
+    installed: Installed,
+) -> None:
     values = values_of("single")
     installed.helm("install", RELEASE, CHART, values=values)
-    name = ("StatefulSet", f"{RELEASE}-cemesh-mesh")
-    before = lasting(installed, *name)
+    name = f"{RELEASE}-cemesh-mesh"
+    before = lasting(installed, "StatefulSet", name)
+    larger = {**values, "persistence": {"size": "20Gi"}}
 
     with pytest.raises(AssertionError, match="field is immutable"):
-        installed.helm(
-            "upgrade", RELEASE, CHART, values={**values, "persistence": {"size": "20Gi"}}
-        )
+        installed.helm("upgrade", RELEASE, CHART, values=larger)
+    assert lasting(installed, "StatefulSet", name) == before
 
-    assert lasting(installed, *name) == before
+    installed.kubernetes.delete("StatefulSet", name, installed.namespace, api_version=APPS)
+    installed.helm("upgrade", RELEASE, CHART, values=larger)
+    (claim,) = installed.found("StatefulSet", name, APPS)["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["resources"]["requests"] == {"storage": "20Gi"}
+    assert claim["metadata"]["name"] == "data"  # the one that is there is taken again
 
 
 # --- the mesh ------------------------------------------------------------------------------
