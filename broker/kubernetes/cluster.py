@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 
-from broker.connections.kubernetes.access import Access, in_cluster
 from broker.connections.kubernetes.collections import Object
-from broker.connections.kubernetes.kubeconfig import by_kubeconfig
+from broker.connections.kubernetes.kubeconfig import access_by
 from broker.errors import InvalidManifest, Problem, UpstreamUnavailable
 from broker.kubernetes.containers import KIND as CONTAINER_SOURCE
 from broker.kubernetes.kinds import Kinds
@@ -60,7 +59,7 @@ class Cluster:
         self._known: Mapping[str, Object] = {}
 
     async def __aenter__(self) -> Self:
-        self._access = await asyncio.to_thread(access_of, self._kubernetes)
+        self._access = await asyncio.to_thread(access_by, self._kubernetes.kubeconfig)
         wanted = await asyncio.to_thread(kinds_of_clusters)
         self._tasks = asyncio.TaskGroup()
         mirrors = Mirrors(self._access, self._tasks, changed=self._changed, fared=self._stir.set)
@@ -250,13 +249,6 @@ class Cluster:
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._stir.wait()
-
-
-def access_of(settings: KubernetesSettings) -> Access:
-    """Return how the cluster is reached. Reads files; raises `UpstreamUnavailable`."""
-    if settings.kubeconfig is None:
-        return in_cluster(otherwise="--kubeconfig")
-    return by_kubeconfig(settings.kubeconfig)
 
 
 def _subject(found: Object) -> str:

@@ -15,11 +15,12 @@ from typing import Final
 from broker.errors import InvalidManifest, Problem
 from broker.manifest.classes import ours
 from broker.manifest.declared import asked_for
-from broker.manifest.destinations import Elsewhere
+from broker.manifest.destinations import Address, Elsewhere, Lookup
 from broker.manifest.load import Loaded, by_place, declare, loaded, read_objects
 from broker.manifest.needs import Need
 from broker.manifest.objects import Object, objects_of
 from broker.manifest.problems import Loc, Report
+from broker.manifest.shapes import Reference
 from broker.manifest.yamltree import Document, Json
 from broker.trigger import Desired
 
@@ -81,6 +82,8 @@ def judge(
     given = {Need(each.api_version, each.kind, each.namespace, each.name) for each in of_files}
     in_cluster = [each for value in found.objects for each in _objects(value)]
     objects = {each.subject: each for each in ours(of_files, in_cluster, found.classes)}
+    others = {each.subject for each in in_cluster} - objects.keys()
+    elsewhere = replace(elsewhere, look_up=_but_our_brokers(elsewhere.look_up, others))
     taken = dict(objects)
     problems: dict[str, Sequence[Problem]] = {}
     while True:
@@ -155,6 +158,18 @@ def _by_subject(problems: Iterable[Problem]) -> Mapping[str, Sequence[Problem]]:
     for each in problems:
         found.setdefault(each.subject, []).append(each)
     return found
+
+
+def _but_our_brokers(look_up: Lookup | None, others: Collection[str]) -> Lookup:
+    """Return the same without our brokers, which are reached within the mesh or not at all."""
+
+    def but_ours(ref: Reference, namespace: str) -> Address | str | None:
+        is_ours = ref.kind == "Broker" and f"Broker {namespace}/{ref.name}" not in others
+        if look_up is None or is_ours:
+            return None
+        return look_up(ref, namespace)
+
+    return but_ours
 
 
 def _of_own(problem: Problem, found: Object) -> Problem:

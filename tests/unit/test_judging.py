@@ -411,6 +411,41 @@ def test_a_broker_that_others_run_can_be_sent_to() -> None:
     assert set(found.loaded.desired.brokers) == {"default/default"}
 
 
+@pytest.mark.parametrize("classes", [[], ["cemesh", "Nonsense"]])
+def test_a_broker_of_ours_that_is_wrong_is_not_sent_to_by_its_address(classes: list[str]) -> None:
+    ref = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "wrong"}
+
+    found = judged(
+        a_broker(of_class="cemesh"),
+        a_broker("wrong", of_class="Nonsense"),
+        a_trigger("one", to={"ref": ref}),
+        elsewhere=Elsewhere(look_up=lambda *_: Address(url="http://ourselves")),
+        classes=classes,
+    )
+
+    assert found.loaded.desired.held == {"default/one"}
+    assert "unknown class" in "".join(told(found)["Trigger default/one"])
+
+
+def test_of_a_source_that_is_deployed_only_the_sink_is_the_meshs_to_judge() -> None:
+    def source(name: str, broker: str) -> Json:
+        ref = {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": broker}
+        template = {"spec": {"containers": [{"image": "registry.example/source"}]}}
+        spec = {"template": template, "sink": {"ref": ref}}
+        return an_object("ContainerSource", name, api_version="sources.knative.dev/v1", spec=spec)
+
+    found = judged(
+        a_broker(),
+        source("one", "default"),
+        source("two", "missing"),
+        elsewhere=Elsewhere(deployed=("ContainerSource",)),
+    )
+
+    assert not found.loaded.desired.sources
+    assert set(found.problems) == {"ContainerSource default/two"}
+    assert "ContainerSource default/one" in found.ours
+
+
 # --- brokers of others -----------------------------------------------------------------------
 
 

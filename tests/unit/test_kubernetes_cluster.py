@@ -105,7 +105,7 @@ async def test_brokers_are_not_run_without_the_kind_of_their_triggers(
     assert why.startswith("the API server has Brokers and no Triggers")
 
 
-async def test_a_kind_that_comes_later_is_read_then(
+async def test_kinds_that_come_later_are_read_then_and_brokers_not_before_their_triggers(
     server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.put("brokers", "default", spec={})
@@ -113,13 +113,18 @@ async def test_a_kind_that_comes_later_is_read_then(
     serve(monkeypatch)
     async with a_cluster(server, tmp_path) as cluster:
         assert (await cluster.load()).desired == Desired()
+        server.forbidden = {"triggers"}
         serve(monkeypatch, "brokers", "triggers")
+        await until(lambda: {each.plural for each in server.watches} == {"brokers"})
+        assert (await cluster.load()).desired == Desired()
+
+        server.forbidden = set()
+        desired = Desired()
         async for _ in cluster.changes():
             desired = (await cluster.load()).desired
-            # Never brokers whose triggers are not known.
-            assert set(desired.triggers) == ({"default/one"} if desired.brokers else set())
             if desired.brokers:
                 break
+    assert set(desired.triggers) == {"default/one"}
 
 
 async def test_objects_of_a_kind_that_is_not_served_any_more_run_on(

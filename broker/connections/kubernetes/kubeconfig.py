@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from yarl import URL
 
-from broker.connections.kubernetes.access import Access, text_in, tls, token_in
+from broker.connections.kubernetes.access import Access, in_cluster, text_in, tls, token_in
 from broker.errors import UpstreamUnavailable
 
 
@@ -116,6 +116,11 @@ def _current(path: Path) -> tuple[_Config, _Context]:
     if not config.current_context:
         raise UpstreamUnavailable(f"{path} has no current-context")
     return config, _named(config.contexts, config.current_context, "context", path).context
+
+
+def access_by(path: Path | None) -> Access:
+    """Return the access by that file, or without one that of a pod; raises `UpstreamUnavailable`."""
+    return in_cluster(otherwise="--kubeconfig") if path is None else by_kubeconfig(path)
 
 
 def _named(items: Sequence[_Named], name: str, what: str, path: Path) -> _Named:
