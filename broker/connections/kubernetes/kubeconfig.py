@@ -119,7 +119,7 @@ def _current(path: Path) -> tuple[_Config, _Context]:
 
 
 def access_by(path: Path | None) -> Access:
-    """Return the access by that file, or without one that of a pod; raises `UpstreamUnavailable`."""
+    """Return the access by that file, or that of a pod; raises `UpstreamUnavailable`."""
     return in_cluster(otherwise="--kubeconfig") if path is None else by_kubeconfig(path)
 
 
