@@ -9,9 +9,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from broker.connections.kubernetes.collections import Collection
+from broker.connections.kubernetes.kubeconfig import by_kubeconfig
+from broker.connections.kubernetes.mirror import Mirror
 from broker.event import Event
 from broker.kubernetes import cluster as clusters
 from broker.kubernetes import kinds
@@ -21,10 +25,12 @@ from broker.mesh import Mesh
 from broker.ports import BackendOptions
 from broker.settings import KubernetesSettings, Settings
 from broker.trigger import Desired
+from charts.crds.files import DEFINITIONS
 from tests.chart.definitions import define
 from tests.contract.cluster_mesh import rules
 from tests.services.kubernetes.client import Kubernetes
 from tests.services.kubernetes.server import KubernetesServer
+from tests.services.mesh import HOST, free_port
 from tests.services.relay import Relay
 from tests.services.subscribers import Subscriber
 
@@ -201,20 +207,6 @@ async def test_what_is_there_is_run_and_what_becomes_of_it_is_followed(
         served.delete("Trigger", "one", namespace, api_version=EVENTING)
         await found.until(lambda: set(found.desired.triggers) == {f"{namespace}/two"})
         assert found.desired.held == frozenset()
-
-
-async def test_what_is_written_into_a_status_is_no_change(
-    served: Kubernetes, namespace: str
-) -> None:
-    served.apply(a_broker(), namespace)
-    async with following(served.kubeconfig(), namespace) as found:
-        status = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
-        served.patch(
-            "Broker", "default", namespace, status, api_version=EVENTING, subresource="status"
-        )
-        served.apply(a_trigger(), namespace)
-        await found.until(lambda: found.desired.triggers)
-        assert found.loads == 2
 
 
 async def test_objects_of_other_namespaces_are_not_seen(served: Kubernetes, namespace: str) -> None:
@@ -490,21 +482,71 @@ async def test_another_token_is_taken_up_when_the_former_is_not_valid_any_more(
         await found.until(lambda: found.desired.brokers)
 
 
-async def test_a_server_that_is_killed_and_has_forgotten_where_we_were_is_followed_again(
+async def test_where_the_server_has_forgotten_our_place_what_was_missed_is_found_out(
+    kubernetes: Kubernetes, kubernetes_relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of PodTemplates: of other kinds an API server remembers more than its store."""
+    caplog.set_level("INFO", "cemesh.kubernetes")
+    namespace = kubernetes.namespace()
+    access = by_kubeconfig(kubernetes.kubeconfig(url=kubernetes_relay.in_url(kubernetes.url)))
+    of = Collection(
+        api_version="v1", kind="PodTemplate", plural="podtemplates", namespace=namespace
+    )
+    changed = asyncio.Event()
+    mirror = Mirror(access, of, changed=changed.set, fared=changed.set)
+    for name in ("stays", "goes"):
+        kubernetes.apply(a_template(name), namespace)
+
+    def names() -> set[str]:
+        return {key.rpartition("/")[2] for key in mirror.objects}
+
+    running = asyncio.create_task(mirror.run())
+    try:
+        await until(lambda: names() == {"stays", "goes"})
+        kubernetes.apply(a_template("comes"), namespace)
+        await until(lambda: "comes" in names())  # so it is watched
+        with kubernetes_relay.cut():
+            kubernetes.delete("PodTemplate", "goes", namespace)
+            kubernetes.apply(a_template("later"), namespace)
+            kubernetes.compact()
+        await until(lambda: names() == {"stays", "comes", "later"})
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+    assert "place is gone" in caplog.messages
+
+
+def a_template(name: str) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PodTemplate",
+        "metadata": {"name": name},
+        "template": {"spec": {"containers": [{"name": "one", "image": "one"}]}},
+    }
+
+
+async def test_what_was_missed_while_a_server_was_killed_and_started_anew_is_found_out(
     kubernetes_server: KubernetesServer,
 ) -> None:
     with kubernetes_server as server:
-        define(server.api)
+        for name in ("brokers", "triggers"):
+            file = DEFINITIONS / f"{name}.eventing.knative.dev.yaml"
+            server.api.apply(file.read_text())
         for each in (a_broker(), a_trigger(), a_trigger("gone")):
             server.api.apply(each, "default")
-        async with following(server.api.kubeconfig()) as found:
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-            server.api.delete("Trigger", "gone", "default", api_version=EVENTING)
-            server.api.apply(a_trigger("two"), "default")
-            server.api.compact()
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-            await found.until(lambda: set(found.desired.triggers) == {"default/one", "default/two"})
-            # At no time was anything seen to be gone that was not.
-            assert not found.desired.held
+        way = Relay(f"{HOST}:{free_port()}", to=urlsplit(server.api.url).netloc)
+        async with way:
+            url = way.in_url(server.api.url)
+            async with following(server.api.kubeconfig(url=url)) as found:
+                assert len(found.desired.triggers) == 2
+                with way.cut():
+                    server.api.delete("Trigger", "gone", "default", api_version=EVENTING)
+                    server.api.apply(a_trigger("two"), "default")
+                    server.api.compact()
+                    await asyncio.to_thread(server.kill)
+                    await asyncio.to_thread(server.start)
+                    assert len(found.desired.triggers) == 2
+                await found.until(
+                    lambda: set(found.desired.triggers) == {"default/one", "default/two"}
+                )
+                assert not found.desired.held
