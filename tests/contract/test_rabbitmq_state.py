@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pytest
+from aiormq import ConnectionInternalError
 
 from broker.channels.clock import now
 from broker.channels.rabbitmq import ledger as ledgers
@@ -308,6 +309,27 @@ async def test_who_melted_and_goes_on_counts_once(
 
 
 # --- outages -------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_another_process_is_just_making_is_read_once_it_is_there(
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = ConnectionInternalError(541, "INTERNAL_ERROR")
+    end = Stream.end
+
+    async def too_early(stream: Stream) -> int:
+        """Do as RabbitMQ does then, which knows the stream by name alone."""
+        monkeypatch.setattr(Stream, "end", end)
+        assert stream.link._connection is not None
+        await stream.link._connection.close(closed)
+        raise ChannelUnavailable("it closed the connection: INTERNAL_ERROR") from closed
+
+    async with process(rabbitmq) as one:
+        await one.tell(1)
+        monkeypatch.setattr(Stream, "end", too_early)
+
+        async with process(rabbitmq) as other:
+            assert other.delivered() == 1
 
 
 async def test_reading_goes_on_where_it_was_after_a_connection_was_lost(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
+from aiormq import ChannelPreconditionFailed, ConnectionInternalError
 from aiormq.abc import AbstractConnection
 
 from broker.channels.clock import now
@@ -37,6 +38,9 @@ from broker.ports import Pause
 _log: Final = logging.getLogger("cemesh.channel")
 
 _PATIENCE: Final = timedelta(seconds=10)
+_NOT_YET: Final = (ChannelPreconditionFailed, ConnectionInternalError)
+_MADE_WITHIN: Final = 5.0
+_LOOKS_EVERY: Final = 0.1
 _LOOKED_AT: Final = 100
 """How many of the last messages are asked where the last summary is."""
 
@@ -93,7 +97,7 @@ class State:
 
     async def __aenter__(self) -> Self:
         await self._declare()
-        end = await self._stream.end()
+        end = await self._first_end()
         self._replay = Replay(end, await self._last_summary(end))
         tasks = await self._running.enter_async_context(asyncio.TaskGroup())
         self._running.callback(tasks.create_task(self._link.keep(self._follow)).cancel)
@@ -202,6 +206,22 @@ class State:
     async def _declare(self) -> None:
         limits = self._limits
         await self._stream.declare(max_bytes=limits.stream, segment_bytes=limits.segment)
+
+    async def _first_end(self) -> int:
+        """Return the end of the stream, once it can be read.
+
+        RabbitMQ 3.10 refuses to read a stream that another process is just making, or closes the
+        connection of whoever tries to.
+        """
+        began = asyncio.get_running_loop().time()
+        while True:
+            try:
+                return await self._stream.end()
+            except ChannelUnavailable as error:
+                is_late = asyncio.get_running_loop().time() - began > _MADE_WITHIN
+                if is_late or not isinstance(error.__cause__, _NOT_YET):
+                    raise
+            await asyncio.sleep(_LOOKS_EVERY)
 
     async def _last_summary(self, end: int) -> int | None:
         """Return up to which offset a summary covers all, or None if there is none."""
