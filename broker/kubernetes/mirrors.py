@@ -55,6 +55,7 @@ class Mirrors:
 
     def end(self, mirror: Mirror) -> None:
         self._running.pop(mirror).cancel()
+        self._tell()  # it may have been what was in trouble
 
     def _notice(self) -> None:
         self._tell()
