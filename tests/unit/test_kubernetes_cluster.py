@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from broker.admin.models import StatusDocument
 from broker.connections.kubernetes import mirror
 from broker.errors import InvalidManifest, Problem
 from broker.kubernetes import cluster as clusters
 from broker.kubernetes import kinds
 from broker.kubernetes.cluster import Cluster
+from broker.observe.metrics import Metrics
 from broker.settings import KubernetesSettings, Settings
+from broker.status import MeshStatus
 from broker.trigger import Desired
 from tests.services.apiserver import ApiServer
 from tests.services.cluster import PLACES, TYPES
@@ -277,3 +280,24 @@ async def test_a_fault_of_the_mesh_is_not_silent(
 
     with pytest.raises(ExceptionGroup):
         await follow()
+
+
+@pytest.mark.parametrize(
+    ("unfollowed", "line", "told"),
+    [
+        (None, None, []),
+        ([], b"\ncemesh_kubernetes_synced 1\n", []),
+        (["it is away"], b"\ncemesh_kubernetes_synced 0\n", ["it is away"]),
+    ],
+)
+def test_metrics_and_status_tell_whether_a_cluster_is_followed(
+    unfollowed: list[str] | None, line: bytes | None, told: list[str]
+) -> None:
+    status = MeshStatus(brokers=(), sources=(), problems=(), unfollowed=unfollowed)
+
+    scrape = Metrics().scrape(status)()
+    assert (line or b"") in scrape
+    assert (b"cemesh_kubernetes_synced" in scrape) is (line is not None)
+    assert [each.message for each in StatusDocument.of(status).problems] == [
+        f"the cluster is not followed: {each}" for each in told
+    ]
