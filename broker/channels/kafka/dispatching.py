@@ -25,6 +25,7 @@ from broker.channels.kafka.shares import Names, Share
 from broker.channels.kafka.state import StateTopic
 from broker.channels.kafka.subscriptions import Subscriptions
 from broker.channels.kafka.sweeping import SweepingDelays, SweepingEvents
+from broker.channels.kafka.undone import group_of, tell_what_is_undone
 from broker.channels.kafka.upkeep import commit_what_is_done, remove_what_came_back
 from broker.channels.kafka.waiting import until
 from broker.channels.trouble import Trouble
@@ -92,6 +93,7 @@ class Dispatching:
             held=self._holding.held,
             on_assigned=self._holding.assign,
         )
+        self._undone = group_of(group)
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -109,6 +111,7 @@ class Dispatching:
                     self._holding.keep_flushing(),
                     commit_what_is_done(self._holding, self._membership),
                     remove_what_came_back(self._holding, self._options),
+                    tell_what_is_undone(self._holding, self._options, self._undone),
                 )
             ]
             member = group.create_task(self._membership.run())

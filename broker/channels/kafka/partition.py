@@ -188,6 +188,11 @@ class Partition:
         keeping_up = [each for each in self._places.values() if each.keeps_up]
         return min([each.oldest_needed() for each in keeping_up], default=self.swept + 1)
 
+    def undone(self) -> int:
+        """Return the same among the triggers that are subscribed, whether they keep up or not."""
+        subscribed = [each for each in self._places.values() if each.subscribed]
+        return min([each.oldest_needed() for each in subscribed], default=self.swept + 1)
+
     # --- the account -----------------------------------------------------------------------
 
     def places(self) -> Mapping[str, KafkaPlace]:
