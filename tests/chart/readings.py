@@ -18,24 +18,30 @@ Metadata = Mapping[str, str]
 
 
 async def lag(metadata: Metadata) -> int:
-    """Return how far the consumer group is behind: 1 for a partition where it never was."""
-    servers, topic = metadata["bootstrapServers"], metadata["topic"]
+    """Return how far the consumer group is behind: 1 for a partition where it never was.
+
+    That is in the topic, or in all that it has been in, if the metadata name none.
+    """
+    servers = metadata["bootstrapServers"]
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     consumer = AIOKafkaConsumer(bootstrap_servers=servers)
     await admin.start()
     try:
         await consumer.start()
         committed = await _committed(admin, metadata["consumerGroup"])
-        partitions = await admin.describe_topics([topic])
-        of_topic = [
-            TopicPartition(topic, each["partition"]) for each in partitions[0]["partitions"]
+        topics = [metadata["topic"]] if "topic" in metadata else {each.topic for each in committed}
+        # Asked for no topic, it tells of all that there are, as it does to KEDA.
+        partitions = [
+            TopicPartition(topic["topic"], each["partition"])
+            for topic in await admin.describe_topics([*topics])
+            for each in topic["partitions"]
         ]
-        ends = await consumer.end_offsets(of_topic)
+        ends = await consumer.end_offsets(partitions)
     finally:
         await consumer.stop()
         await admin.close()
     return sum(
-        1 if each not in committed else ends[each] - committed[each].offset for each in of_topic
+        1 if each not in committed else ends[each] - committed[each].offset for each in partitions
     )
 
 

@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 
 from broker.channels.kafka.names import GROUP, filled
+from broker.channels.kafka.undone import group_of
 from broker.channels.rabbitmq.names import broker_name, trigger_name
 from tests.chart.rendering import Object, Refused, Rendered, rendered, template
 from tests.chart.surroundings import BESIDE, beside
@@ -95,11 +96,12 @@ def test_an_ingress_is_added_for_processor_time_unless_told_otherwise(
 def test_brokers_on_kafka_are_those_of_the_manifests(helm: Path) -> None:
     found = watched(beside(helm, "kafka"), "kafka")
 
-    assert [each["consumerGroup"] for each in found] == [
-        filled(GROUP, "default/ledger"),
-        filled(GROUP, "shop/orders"),
+    assert [(each["consumerGroup"], each.get("topic")) for each in found] == [
+        (filled(GROUP, "default/ledger"), "events-default.ledger"),
+        (group_of(filled(GROUP, "default/ledger")), None),
+        (filled(GROUP, "shop/orders"), "events-shop.orders"),
+        (group_of(filled(GROUP, "shop/orders")), None),
     ]
-    assert [each["topic"] for each in found] == ["events-default.ledger", "events-shop.orders"]
 
 
 def test_brokers_that_are_named_go_before_those_of_the_manifests(
@@ -196,14 +198,6 @@ def test_triggers_of_one_s_own_are_beside_the_chart_s(helm: Path, tmp_path: Path
                 "keda": {"enabled": True},
             },
             "keda: there is no Broker on Kafka in `manifests`",
-        ),
-        (
-            {
-                "channel": KAFKA,
-                "manifests": {"a.yaml": BROKER},
-                "keda": {"enabled": True, "scaleToZero": True},
-            },
-            "keda: scaleToZero on Kafka needs kafka.prometheus",
         ),
         (
             {"channel": {"existingSecret": {"name": "channel"}}, "keda": {"enabled": True}},

@@ -12,10 +12,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.chart.readings import Metadata, lag, messages
-from tests.chart.rendering import NAMESPACE, RELEASE, rendered, template
+from tests.chart.rendering import rendered, template
 from tests.e2e.manifests import broker, event, manifest, trigger
 from tests.services.mesh import HOST, RunningMesh
-from tests.services.prometheus import Prometheus
 from tests.services.rabbitmq.settings import PASSWORD, USER, Listeners
 from tests.services.subscribers import Subscriber
 
@@ -89,10 +88,9 @@ def on_kafka(kafka: str, folder: Path, subscriber: Subscriber) -> Mesh:
 
 
 def watched_on_kafka(helm: Path, folder: Path, kafka: str, mesh: Mesh) -> Sequence[Metadata]:
-    settings = {"brokers": [f"default/{mesh.broker}"], "prometheus": "http://prometheus:9090"}
     values = {
         "channel": {"kafka": {"bootstrapServers": [kafka]}},
-        "keda": {"kafka": settings},
+        "keda": {"kafka": {"brokers": [f"default/{mesh.broker}"]}},
     }
     return triggers(helm, folder, values)
 
@@ -101,62 +99,41 @@ async def test_on_kafka_what_nobody_has_taken_starts_a_dispatcher(
     helm: Path, kafka: str, tmp_path: Path, subscriber: Subscriber
 ) -> None:
     mesh = on_kafka(kafka, tmp_path, subscriber)
-    group, _, _ = watched_on_kafka(helm, tmp_path, kafka, mesh)
+    behind, undone = watched_on_kafka(helm, tmp_path, kafka, mesh)
 
     async with mesh.ingress:
         await mesh.send(1)
-        assert await lag(group) == 2, "no dispatcher has been at either partition yet"
+        assert await lag(behind) == 2, "no dispatcher has been at either partition yet"
         async with mesh.dispatcher():
-            await until(lambda: lag(group), 0)
+            await until(lambda: lag(behind), 0)
             await mesh.send(3)
             await subscriber.received_at("/audit", 3)
-            await until(lambda: lag(group), 0)
+            await until(lambda: lag(behind), 0)
+            await until(lambda: lag(undone), 0)
 
         await mesh.send(4)
-        assert await lag(group) == 4
+        assert (await lag(behind), await lag(undone)) == (4, 4)
         async with mesh.dispatcher():
             await subscriber.received_at("/audit", 7)
-            await until(lambda: lag(group), 0)
+            await until(lambda: lag(behind), 0)
+            await until(lambda: lag(undone), 0)
 
 
-async def test_on_kafka_what_waits_for_its_next_attempt_is_told_by_prometheus_alone(
-    helm: Path, kafka: str, tmp_path: Path, subscriber: Subscriber, promtool: Path
+async def test_on_kafka_what_waits_for_its_next_attempt_is_seen_without_a_dispatcher(
+    helm: Path, kafka: str, tmp_path: Path, subscriber: Subscriber
 ) -> None:
     subscriber.answers("/audit", [503])
     mesh = on_kafka(kafka, tmp_path, subscriber)
-    group, waits, _ = watched_on_kafka(helm, tmp_path, kafka, mesh)
-    dispatcher = mesh.dispatcher()
-    prometheus = Prometheus(
-        tmp_path / "prometheus", promtool.with_name("prometheus"), scraping(dispatcher)
-    )
+    behind, undone = watched_on_kafka(helm, tmp_path, kafka, mesh)
 
-    async def told() -> int:
-        answer: Any = await asyncio.to_thread(prometheus.get, "query", query=waits["query"])
-        return sum(int(each["value"][1]) for each in answer["result"])
-
-    await asyncio.to_thread(prometheus.start)
-    try:
-        async with mesh.ingress, dispatcher:
-            await until(lambda: lag(group), 0)
+    async with mesh.ingress:
+        async with mesh.dispatcher():
+            await until(lambda: lag(undone), 0)
             await mesh.send(2)
             await subscriber.received_at("/audit", 2)
-            await until(told, 2)
-            await until(lambda: lag(group), 0)
-        assert await told() == 2, "by the last that it told"
-    finally:
-        await asyncio.to_thread(prometheus.stop)
-
-
-def scraping(mesh: RunningMesh) -> str:
-    """Return Prometheus' settings, with the labels that its operator gives to a pod."""
-    labels = f'{{namespace: "{NAMESPACE}", pod: "{RELEASE}-cemesh-dispatcher-6f7d8-x2x"}}'
-    return f"""\
-global: {{scrape_interval: 1s}}
-scrape_configs:
-  - job_name: cemesh
-    static_configs:
-      - {{targets: ["{HOST}:{mesh.admin_port}"], labels: {labels}}}
-"""
+            await until(lambda: lag(behind), 0)
+            await until(lambda: lag(undone), 2)
+        assert (await lag(behind), await lag(undone)) == (0, 2)
 
 
 def watched_on_rabbitmq(

@@ -11,39 +11,35 @@
 {{- define "cemesh.keda.never" -}}1000000000{{- end -}}
 
 {{- define "cemesh.keda.kafka" -}}
-{{- $keda := .Values.keda -}}
 {{- range $broker := include "cemesh.keda.brokers" . | fromJsonArray }}
+{{- $group := include "cemesh.keda.named" (dict "root" $ "broker" $broker "key" "triggers.consumergroup.template" "default" "knative-trigger-{{ .Namespace }}-{{ .Name }}") }}
+{{- $topic := include "cemesh.keda.named" (dict "root" $ "broker" $broker "key" "brokers.topic.template" "default" "knative-broker-{{ .Namespace }}-{{ .Name }}") }}
 # What no dispatcher has taken in hand yet, which more of them would do sooner.
 - type: kafka
   metadata:
-    bootstrapServers: {{ join "," $.Values.channel.kafka.bootstrapServers | quote }}
-    consumerGroup: {{ include "cemesh.keda.named" (dict "root" $ "broker" $broker "key" "triggers.consumergroup.template" "default" "knative-trigger-{{ .Namespace }}-{{ .Name }}") | quote }}
-    topic: {{ include "cemesh.keda.named" (dict "root" $ "broker" $broker "key" "brokers.topic.template" "default" "knative-broker-{{ .Namespace }}-{{ .Name }}") | quote }}
-    lagThreshold: {{ $keda.kafka.lag | quote }}
-    {{- with $keda.kafka.authentication }}
-    {{- if .secretName }}
-    sasl: {{ .sasl }}
-    tls: {{ .tls | ternary "enable" "disable" }}
-    {{- end }}
-    {{- end }}
+    {{- include "cemesh.keda.group" (dict "root" $ "group" $group "lag" $.Values.keda.kafka.lag) | nindent 4 }}
+    topic: {{ $topic | quote }}
+  {{- include "cemesh.keda.authenticationRef" $ | nindent 2 }}
+{{- if $.Values.keda.scaleToZero }}
+# All that is not done, in all topics of the broker: in hand, waiting for its next attempt, for a trigger to go on.
+- type: kafka
+  metadata:
+    {{- include "cemesh.keda.group" (dict "root" $ "group" (printf "%s/undone" $group) "lag" (include "cemesh.keda.never" $)) | nindent 4 }}
   {{- include "cemesh.keda.authenticationRef" $ | nindent 2 }}
 {{- end }}
-{{- if $keda.scaleToZero }}
-# What waits for its next attempt, or for a trigger to go on, is in no group's lag: only dispatchers know of it.
-- type: prometheus
-  metadata:
-    serverAddress: {{ $keda.kafka.prometheus | quote }}
-    # A pod that is gone has told last, within the hour, what it left to the others.
-    query: {{ printf "sum(last_over_time(cemesh_waiting_events{namespace=%q,pod=~%q}[1h]))" .Release.Namespace (printf "%s-dispatcher-.*" (include "cemesh.fullname" .)) | squote }}
-    threshold: {{ include "cemesh.keda.never" . | quote }}
-    activationThreshold: "0"
-# What was put off just as the last one stopped has a bound by this.
-- type: cron
-  metadata:
-    timezone: UTC
-    start: {{ $keda.kafka.wake.start | quote }}
-    end: {{ $keda.kafka.wake.end | quote }}
-    desiredReplicas: "1"
+{{- end }}
+{{- end -}}
+
+{{/* How far a consumer group is behind: `root`, `group`, and the `lag` that is a pod's work. */}}
+{{- define "cemesh.keda.group" -}}
+bootstrapServers: {{ join "," .root.Values.channel.kafka.bootstrapServers | quote }}
+consumerGroup: {{ .group | quote }}
+lagThreshold: {{ .lag | quote }}
+{{- with .root.Values.keda.kafka.authentication }}
+{{- if .secretName }}
+sasl: {{ .sasl }}
+tls: {{ .tls | ternary "enable" "disable" }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
