@@ -85,14 +85,16 @@ async def follow(
     *,
     told: Told | None = None,
     taken_up: Callable[[Desired], None] = _unheard,
+    is_whole: bool = True,
 ) -> None:
     """Apply every good change of the manifests; tell of every bad one, which changes nothing.
 
-    What could not be applied is tried again. ``told`` is what the log knows already, ``taken_up``
-    is called with what the mesh runs from then on.
+    What could not be applied is tried again, also where the mesh was not begun as a whole.
+    ``told`` is what the log knows already, ``taken_up`` is called with what the mesh runs from
+    then on.
     """
     told = told or Told()
-    news, again = asyncio.Event(), False
+    news, again, is_done = asyncio.Event(), False, is_whole
 
     async def watch() -> None:
         async for _ in origin.changes():
@@ -110,18 +112,25 @@ async def follow(
     # The mesh is changed here, by the task that entered it; the others only wake it.
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(watch()), tasks.create_task(wait_for_stop())]
-        await news.wait()
-        while not stopping.is_set():
+        while True:
+            # One at a time: else each change meanwhile would begin a row of tries of its own.
+            later = None if is_done else _after(_RETRY, try_again)
+            await news.wait()
+            if later is not None:
+                later.cancel()
+            if stopping.is_set():
+                break
             news.clear()
             is_another_try, again = again, False
             is_done = await _reload(
-                origin, applying, audited, told, taken_up, is_another_try=is_another_try
+                origin, applying, audited, told, taken_up, stopping, is_another_try=is_another_try
             )
-            if not is_done:
-                asyncio.get_running_loop().call_later(_RETRY.total_seconds(), try_again)
-            await news.wait()
         for task in waiting:
             task.cancel()
+
+
+def _after(pause: timedelta, call: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(pause.total_seconds(), call)
 
 
 async def _reload(
@@ -130,13 +139,16 @@ async def _reload(
     audited: Audited,
     told: Told,
     taken_up: Callable[[Desired], None],
+    stopping: asyncio.Event,
     *,
     is_another_try: bool,
 ) -> bool:
     """Return whether nothing is left to be tried again."""
     mesh = applying.mesh
     try:
-        loaded = await origin.load()
+        loaded = await unless(stopping, origin.load())
+        if loaded is None:
+            return True
         left_out = await applying.apply(loaded.desired)
     except InvalidManifest as error:
         mesh.problems = error.problems

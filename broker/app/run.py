@@ -133,7 +133,15 @@ async def _serve(
         )
         collect_rarely()
         forget = made.metrics.keep_to
-        await follow(origin, applying, stopping, audited, told=told, taken_up=forget)
+        await follow(
+            origin,
+            applying,
+            stopping,
+            audited,
+            told=told,
+            taken_up=forget,
+            is_whole=not left_out,
+        )
         _log.info("stopping", extra={"drain_timeout": str(settings.drain_timeout)})
         for port in ports:
             port.close()

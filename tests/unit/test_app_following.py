@@ -13,6 +13,7 @@ import pytest
 from broker.app import following, origins
 from broker.app.applying import Applying
 from broker.app.following import Audited, follow
+from broker.manifest import Loaded
 from broker.mesh import Mesh
 from broker.observe.audit import AuditLog
 from broker.settings import Part, Settings
@@ -66,6 +67,7 @@ async def followed(
     *parts: Part,
     audit: AuditLog = NOWHERE,
     taken_up: Callable[[Desired], None] = lambda _: None,
+    is_whole: bool = True,
 ) -> AsyncIterator[Mesh]:
     """Have a mesh, or these parts of it, follow the files while the context lasts."""
     stopping = asyncio.Event()
@@ -75,7 +77,14 @@ async def followed(
     async def run() -> None:  # the mesh is entered, changed and left by one task
         async with make_mesh(*parts) as mesh:
             meshes.put_nowait(mesh)
-            await follow(files, Applying(mesh), stopping, Audited(audit, {}), taken_up=taken_up)
+            await follow(
+                files,
+                Applying(mesh),
+                stopping,
+                Audited(audit, {}),
+                taken_up=taken_up,
+                is_whole=is_whole,
+            )
             await done.wait()
 
     async with asyncio.TaskGroup() as tasks:
@@ -149,6 +158,51 @@ async def test_a_good_change_that_cannot_be_taken_up_now_is_tried_again(
         store.outage = None
         await until(lambda: runs(mesh, "first"))
         await until(lambda: not mesh.problems)
+
+
+async def test_what_could_not_be_begun_with_is_tried_again_though_nothing_changes(
+    files: Files, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "_RETRY", timedelta(milliseconds=20))
+    files.path.write_text(BROKER.format("first"))
+    async with followed(files, is_whole=False) as mesh:
+        await until(lambda: runs(mesh, "first"))
+
+
+async def test_changes_while_nothing_can_be_taken_up_do_not_multiply_the_tries(
+    files: Files, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[asyncio.TimerHandle] = []
+
+    def after(pause: timedelta, call: Callable[[], None]) -> asyncio.TimerHandle:
+        tries.append(asyncio.get_running_loop().call_later(pause.total_seconds(), call))
+        return tries[-1]
+
+    monkeypatch.setattr(following, "_RETRY", timedelta(hours=1))
+    monkeypatch.setattr(following, "_after", after)
+    store.outage = "the disk is full"
+    async with followed(files):
+        for _ in range(3):
+            tries_before = len(tries)
+            files.write(BROKER.format("first"))
+            await until(lambda: len(tries) > tries_before)  # noqa: B023 - it is awaited here
+        assert [each.cancelled() for each in tries] == [True, True, False]
+    assert tries[-1].cancelled()
+
+
+async def test_told_to_stop_it_waits_for_nothing_that_is_being_read(
+    files: Files, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def load() -> Loaded:
+        reading.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(files, "load", load)
+    async with followed(files):
+        files.write(BROKER.format("first"))
+        await reading.wait()
 
 
 async def test_a_change_that_a_part_must_refuse_is_told_once_and_not_tried_again(
