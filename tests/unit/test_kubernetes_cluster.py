@@ -286,8 +286,8 @@ async def test_a_fault_of_the_mesh_is_not_silent(
     ("unfollowed", "line", "told"),
     [
         (None, None, []),
-        ([], b"\ncemesh_kubernetes_synced 1\n", []),
-        (["it is away"], b"\ncemesh_kubernetes_synced 0\n", ["it is away"]),
+        ([], b"\ncemesh_kubernetes_synced 1.0\n", []),
+        (["it is away"], b"\ncemesh_kubernetes_synced 0.0\n", ["it is away"]),
     ],
 )
 def test_metrics_and_status_tell_whether_a_cluster_is_followed(
@@ -298,6 +298,5 @@ def test_metrics_and_status_tell_whether_a_cluster_is_followed(
     scrape = Metrics().scrape(status)()
     assert (line or b"") in scrape
     assert (b"cemesh_kubernetes_synced" in scrape) is (line is not None)
-    assert [each.message for each in StatusDocument.of(status).problems] == [
-        f"the cluster is not followed: {each}" for each in told
-    ]
+    problems = [each.message for each in StatusDocument.of(status).problems]
+    assert problems == [f"is not followed: {each}" for each in told]
