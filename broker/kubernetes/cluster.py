@@ -37,6 +37,9 @@ _ASKS_AGAIN_AFTER: Final = 1.0
 _ANSWERS_WITHIN: Final = 10.0
 """Seconds that something new is waited for, when the mesh runs: it must not stand still for it."""
 
+_ANSWERS_AT_FIRST: Final = 60.0
+"""Seconds that it may keep a mesh from starting, where the API server answers all else."""
+
 
 class Cluster:
     """The objects of a cluster, and the files beside them, while the context lasts.
@@ -103,7 +106,7 @@ class Cluster:
             new = needs - self._referred.wanted
             if not new:
                 break
-            await self._look_up(new, within=None if is_first else _ANSWERS_WITHIN)
+            await self._look_up(new, is_first=is_first)
         if isinstance(judged, InvalidManifest):
             raise judged  # perhaps before it was known what is needed
         self._referred.keep(needs)
@@ -189,11 +192,19 @@ class Cluster:
             refuse=self._refuse,
         )
 
-    async def _look_up(self, needs: set[Need], *, within: float | None) -> None:
-        await self._referred.want(needs)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                await self._until_known(self._referred.awaited, again=self._referred.want)
+    async def _look_up(self, needs: set[Need], *, is_first: bool) -> None:
+        """Return once this is known, or it was waited for long enough.
+
+        One API that does not answer, which anybody can refer to, must not stop a whole mesh.
+        """
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWERS_AT_FIRST if is_first else _ANSWERS_WITHIN):
+                    await self._referred.want(needs)
+                    await self._until_known(self._referred.awaited, again=self._referred.want)
+                    return
+            if not is_first or not self._mirrors.troubles:
+                return
 
     async def _until_known(
         self,

@@ -21,6 +21,7 @@ _BY_NAME: Final = {("v1", "ConfigMap"): "configmaps", ("v1", "Secret"): "secrets
 """What is read by its name alone, so that a Role can name those that may be read."""
 
 _SERVICE: Final = ("v1", "Service")
+_KNOWN: Final = {**_BY_NAME, _SERVICE: "services"}
 _REFUSALS: Final = frozenset({403, 404})
 """Statuses that are an answer: others pass."""
 
@@ -43,15 +44,24 @@ class Referred:
         return self._wanted.keys()
 
     async def want(self, needs: Iterable[Need]) -> None:
-        """Have these mirrored, too, and those that could not be asked for before."""
-        for each in {*needs, *self._unasked}:
+        """Have these mirrored, too, and those that could not be asked for before.
+
+        What is broken off meanwhile counts as not asked for yet.
+        """
+        wanted = {*needs, *self._unasked}
+        for each in wanted - self._wanted.keys():
+            self._wanted[each] = "is being looked up"
+            self._unasked.add(each)
+        for api_version, of_version in _by_version(wanted).items():
             try:
-                self._wanted[each] = await self._begun(each)
+                kinds = await self._kinds(api_version, of_version)
             except UpstreamUnavailable as error:
-                self._wanted[each] = str(error)
-                self._unasked.add(each)
+                for each in of_version:
+                    self._wanted[each] = str(error)
+                self._unasked |= of_version
             else:
-                self._unasked.discard(each)
+                self._wanted |= {each: self._begun(each, kinds) for each in of_version}
+                self._unasked -= of_version
 
     def keep(self, needs: AbstractSet[Need]) -> None:
         """Stop mirroring what is not among these."""
@@ -105,18 +115,21 @@ class Referred:
 
     # --- one of them -----------------------------------------------------------------------
 
-    async def _begun(self, need: Need) -> Mirror | str:
+    async def _kinds(self, api_version: str, needs: Iterable[Need]) -> Mapping[str, api.Named]:
+        """Return what the API server has of that version, unless that is known of all of these."""
+        if all((api_version, each.kind) in _KNOWN for each in needs):
+            return {}
+        return await api.kinds_of(self._mirrors.access, api_version)
+
+    def _begun(self, need: Need, kinds: Mapping[str, api.Named]) -> Mirror | str:
         of_type = (need.api_version, need.kind)
         name = need.name if of_type in _BY_NAME else None
-        if of_type in _BY_NAME:
-            plural, is_namespaced = _BY_NAME[of_type], True
-        elif of_type == _SERVICE:
-            plural, is_namespaced = "services", True
-        else:
-            kinds = await api.kinds_of(self._mirrors.access, need.api_version)
-            if need.kind not in kinds:
-                return api.no_kind(need.api_version, need.kind)
+        if of_type in _KNOWN:
+            plural, is_namespaced = _KNOWN[of_type], True
+        elif need.kind in kinds:
             plural, is_namespaced = kinds[need.kind]
+        else:
+            return api.no_kind(need.api_version, need.kind)
         of = Collection(
             api_version=need.api_version,
             kind=need.kind,
@@ -140,6 +153,13 @@ class Referred:
         if (need.api_version, need.kind) == _SERVICE:
             return of_service(found, self._domain)
         return of_addressable(found)
+
+
+def _by_version(needs: Iterable[Need]) -> Mapping[str, set[Need]]:
+    found: dict[str, set[Need]] = {}
+    for each in needs:
+        found.setdefault(each.api_version, set()).add(each)
+    return found
 
 
 def _is_refused(mirror: Mirror) -> bool:

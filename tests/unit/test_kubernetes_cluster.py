@@ -19,7 +19,7 @@ from broker.observe.metrics import Metrics
 from broker.settings import KubernetesSettings, Settings
 from broker.status import MeshStatus
 from broker.trigger import Desired
-from tests.services.apiserver import ApiServer
+from tests.services.apiserver import ApiServer, Asked
 from tests.services.cluster import PLACES, TYPES
 from tests.unit.meshes import until
 
@@ -300,3 +300,59 @@ def test_metrics_and_status_tell_whether_a_cluster_is_followed(
     assert (b"cemesh_kubernetes_synced" in scrape) is (line is not None)
     problems = [each.message for each in StatusDocument.of(status).problems]
     assert problems == [f"is not followed: {each}" for each in told]
+
+
+class Stuck(ApiServer):
+    """Never answers what is asked of one group, as where that is somebody else's server."""
+
+    async def _answer(
+        self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if asked.path == STUCK:
+            await reader.read()
+        await super()._answer(asked, reader, writer)
+
+
+STUCK = "/apis/stuck.example/v1"
+TO_STUCK = {"ref": {"apiVersion": "stuck.example/v1", "kind": "Thing", "name": "thing"}}
+
+
+async def test_an_api_that_does_not_answer_keeps_nothing_from_running_but_who_refers_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(monkeypatch, "brokers", "triggers")
+    monkeypatch.setattr(clusters, "_ANSWERS_AT_FIRST", 0.1)
+    monkeypatch.setattr(clusters, "_ANSWERS_WITHIN", 0.1)
+    async with Stuck() as server:
+        server.put("brokers", "default", spec={})
+        server.put("triggers", "one", spec={"broker": "default", **TO})
+        server.put("triggers", "stuck", spec={"broker": "default", "subscriber": TO_STUCK})
+        async with a_cluster(server, tmp_path) as cluster:
+            first = (await cluster.load()).desired
+            for name in ("another", "more"):
+                to = {"ref": {**TO_STUCK["ref"], "name": name}}
+                server.put("triggers", name, spec={"broker": "default", "subscriber": to})
+            server.put("triggers", "two", spec={"broker": "default", **TO})
+            desired = first
+            async for _ in cluster.changes():
+                desired = (await cluster.load()).desired
+                if "default/two" in desired.triggers:
+                    break
+    assert set(first.triggers) == {"default/one"}
+    assert first.held == {"default/stuck"}
+    assert set(desired.triggers) == {"default/one", "default/two"}
+    assert desired.held == {"default/stuck", "default/another", "default/more"}
+
+
+async def test_which_kinds_there_are_is_asked_once_for_all_that_is_referred_to(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_LOOKS_EVERY", 60)
+    server.put("brokers", "default", spec={})
+    for name in ("one", "two", "three"):
+        to = {"ref": {**TO_STUCK["ref"], "name": name}}
+        server.put("triggers", name, spec={"broker": "default", "subscriber": to})
+    async with a_cluster(server, tmp_path) as cluster:
+        desired = (await cluster.load()).desired
+    assert len(desired.held) == 3
+    assert [each.path for each in server.asked].count(STUCK) == 1
