@@ -15,7 +15,7 @@ from broker.connections.kubernetes.kubeconfig import by_kubeconfig
 from broker.connections.kubernetes.mirror import Mirror
 from broker.connections.kubernetes.refusals import Refused
 from tests.services.apiserver import ApiServer
-from tests.services.cluster import PLACES
+from tests.services.cluster import PLACES, Watch, status_of
 from tests.unit.meshes import until
 
 CONFIG_MAPS = Collection(
@@ -277,3 +277,22 @@ async def test_whom_it_is_again_is_read_when_the_server_does_not_know_us(
         await until(lambda: found.names == {"one"})
 
         assert found.troubles == []
+
+
+class Erring(ApiServer):
+    """Ends each watch by an error, as where an object cannot be converted."""
+
+    async def _watch(self, watch: Watch, since: int, writer: asyncio.StreamWriter) -> None:
+        watch.lines.put_nowait({"type": "ERROR", "object": status_of(500, "cannot convert")})
+        watch.lines.put_nowait(None)
+        await super()._watch(watch, since, writer)
+
+
+async def test_what_happens_while_each_watch_is_ended_by_an_error_is_known_and_that_is_told(
+    tmp_path: Path,
+) -> None:
+    async with Erring() as server, mirrored(server, tmp_path) as found:
+        await until(lambda: len(watched(server)) > 1)
+        server.put("configmaps", "one", data={"n": "1"})
+        await until(lambda: found.names == {"one"})
+        await until(lambda: "cannot convert" in str(found.troubles))

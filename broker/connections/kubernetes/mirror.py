@@ -12,7 +12,7 @@ from broker.connections.kubernetes import api
 from broker.connections.kubernetes.access import Access
 from broker.connections.kubernetes.collections import Collection, Object
 from broker.connections.kubernetes.metadata import meta_of, version_in
-from broker.connections.kubernetes.refusals import Busy, Gone
+from broker.connections.kubernetes.refusals import Busy, Ended, Gone
 from broker.errors import UpstreamUnavailable
 
 _log: Final = logging.getLogger("cemesh.kubernetes")
@@ -65,6 +65,7 @@ class Mirror:
         self._essence = essence
         self._version: str | None = None
         self._failures = 0
+        self._is_ended = False  # the last watch, by an error: that the next one begins says nothing
 
     async def run(self) -> None:
         """Mirror until cancelled."""
@@ -84,6 +85,7 @@ class Mirror:
                 if self._failures or not self.synced:  # else it is a watch that was cut off
                     self._fares(error)
                 self._failures += 1
+                self._is_ended = isinstance(error, Ended)
                 if self._failures >= _LISTS_ANEW_AFTER:
                     self._version = None
                 pause = error.seconds if isinstance(error, Busy) else pause
@@ -127,15 +129,21 @@ class Mirror:
         """Take in what happens until the watch ends; return whether anything did."""
         anything = False
         async with api.watch(self._access, self.of, version) as batches:
-            self._failures = 0
-            self._fares(None)
+            if not self._is_ended:
+                self._goes_well()
             async for changes in batches:
                 anything = True
+                self._goes_well()
                 news = [self._take(each) for each in changes]
                 self._version = version_in(changes[-1].object)
                 if any(news):
                     self._changed()
+        self._goes_well()
         return anything
+
+    def _goes_well(self) -> None:
+        self._failures, self._is_ended = 0, False
+        self._fares(None)
 
     def _take(self, change: api.Change) -> bool:
         """Return whether the change is one that counts."""

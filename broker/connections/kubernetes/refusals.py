@@ -37,6 +37,10 @@ class Busy(UpstreamUnavailable):
         self.seconds = seconds
 
 
+class Ended(UpstreamUnavailable):
+    """The API server has ended a watch by an error, as it may do with each that is begun."""
+
+
 class _Status(msgspec.Struct, frozen=True):
     message: str = ""
     code: int = 0
@@ -50,7 +54,7 @@ def fault_of(found: Object, of: Collection) -> Exception:
     status = msgspec.convert(found, _Status)
     if status.code == 410:
         return Gone()
-    return UpstreamUnavailable(f"the API server ended the watch of {of.path}: {status.message}")
+    return Ended(f"the API server ended the watch of {of.path}: {status.message}")
 
 
 def rule_of(of: Collection) -> tuple[str, str]:
