@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from broker.admin.models import StatusDocument
 from tests.chart.readings import Metadata, lag, messages
 from tests.chart.rendering import rendered, template
 from tests.e2e.manifests import broker, event, manifest, trigger
@@ -134,6 +135,38 @@ async def test_on_kafka_what_waits_for_its_next_attempt_is_seen_without_a_dispat
             await until(lambda: lag(behind), 0)
             await until(lambda: lag(undone), 2)
         assert (await lag(behind), await lag(undone)) == (0, 2)
+
+
+async def test_on_kafka_what_waits_for_a_trigger_to_go_on_is_seen_without_a_dispatcher(
+    helm: Path, kafka: str, tmp_path: Path, subscriber: Subscriber
+) -> None:
+    mesh = on_kafka(kafka, tmp_path, subscriber)
+    _, undone = watched_on_kafka(helm, tmp_path, kafka, mesh)
+    dispatcher = mesh.dispatcher()
+
+    async with mesh.ingress:
+        async with dispatcher:
+            await until(lambda: lag(undone), 0)
+            path = f"/api/v1/triggers/default/{mesh.broker}/pause"
+            paused = await dispatcher.request(
+                "POST",
+                path,
+                headers={"Content-Type": "application/json"},
+                body=b'{"why": "the ledger is being migrated"}',
+                port=dispatcher.admin_port,
+            )
+            assert paused.status == 200, paused
+            await dispatcher.until(lambda status: [*states(status)] == ["paused"])
+            await mesh.send(2)
+            await until(lambda: lag(undone), 2)
+        assert await lag(undone) == 2
+        async with mesh.dispatcher():
+            await until(lambda: lag(undone), 2)
+    assert subscriber.received == []
+
+
+def states(status: StatusDocument) -> Iterator[str]:
+    return (trigger.state for broker in status.brokers for trigger in broker.triggers)
 
 
 def watched_on_rabbitmq(
