@@ -302,6 +302,24 @@ def test_metrics_and_status_tell_whether_a_cluster_is_followed(
     assert problems == [f"is not followed: {each}" for each in told]
 
 
+async def test_that_nobody_knows_us_any_more_is_told_once_for_all_kinds(
+    server: ApiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_cluster(server, tmp_path) as cluster:
+        await cluster.load()
+        server.token, server.asked = "another", []
+        server.end_watches()
+        await until(
+            lambda: all(
+                [each.path for each in server.asked].count(f"{EVENTING}/{plural}") > 4
+                for plural in ("brokers", "triggers")
+            )
+        )
+        [why] = cluster.unfollowed()
+    assert why.startswith("the API server answers 401: Unauthorized; ")
+    assert told(caplog, "cluster not followed") == [why]
+
+
 class Stuck(ApiServer):
     """Never answers what is asked of one group, as where that is somebody else's server."""
 

@@ -76,12 +76,16 @@ async def expect_ok(answer: Answer, doing: str, rule: str = "") -> None:
         said = _status.decode(await answer.body(most=1 << 20)).message
     except msgspec.DecodeError:
         said = ""
-    why = f"{doing}: the API server answers {answer.status}{': ' if said else ''}{said}"
+    answers = f"the API server answers {answer.status}{': ' if said else ''}{said}"
+    why = f"{doing}: {answers}"
     match answer.status:
         case 410:
             raise Gone
         case 401:
-            raise Refused(f"{why}; the token or the certificate is not, or no longer, valid", 401)
+            # Whatever was asked for: of all that is, one and the same trouble.
+            raise Refused(
+                f"{answers}; the token or the certificate is not, or no longer, valid", 401
+            )
         case 403 if rule:
             raise Refused(f"{why}; {rule}", 403)
         case 429:
