@@ -64,7 +64,10 @@ class NotParked(CemeshError):
 
 
 class ChannelUnavailable(CemeshError):
-    """The store cannot take or give events now (HTTP 503). Nothing of the call was stored."""
+    """The store cannot take or give events now (HTTP 503).
+
+    Nothing of the call counts as stored; a server that went away amid it may have it all the same.
+    """
 
     def __init__(self, detail: str, *, retry_after: timedelta = timedelta(seconds=1)) -> None:
         super().__init__(detail)

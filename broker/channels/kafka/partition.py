@@ -115,13 +115,6 @@ class Partition:
         if place is not None and place.subscribed:
             place.leave()
 
-    def take_off(self, trigger: str) -> None:
-        """Note that the trigger is gone, so that its place holds nothing back."""
-        place = self._places.get(trigger)
-        if place is not None and not place.subscribed and not place.gone:
-            place.gone = True
-            self._note(place)
-
     # --- sweeping --------------------------------------------------------------------------
 
     def sweep(self, entry: Entry) -> None:
