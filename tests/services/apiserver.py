@@ -24,6 +24,9 @@ from tests.services.mesh import HOST, free_port
 
 TOKEN: Final = "swordfish"
 
+_ACCEPTS: Final = 8
+"""Turns of the event loop until a connection that was accepted just now is known to us."""
+
 _PATH: Final = re.compile(r"(/api/v1|/apis/[^/]+/[^/]+)(?:/namespaces/([^/]+))?/([a-z]+)")
 
 
@@ -67,16 +70,22 @@ class ApiServer(Cluster):
         await self.down()
 
     async def listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accepted, HOST, self.port, ssl=self._tls)
 
     async def down(self) -> None:
         """Refuse connections, and close those that there are amid whatever they do."""
+        for each in self._server.sockets:
+            # One that is accepted while the server is closed is left open by asyncio.
+            asyncio.get_running_loop().remove_reader(each.fileno())
+        for _ in range(_ACCEPTS):
+            await asyncio.sleep(0)
         self._server.close()
-        for task, writer in self._connections.items():
-            writer.transport.abort()
+        for task in self._connections:
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections)
+        for _ in range(_ACCEPTS):  # what was aborted is closed in the next turn
+            await asyncio.sleep(0)
 
     def kubeconfig(self, folder: Path, *, authority: str | None = None) -> Path:
         """Write a kubeconfig that leads here."""
@@ -98,10 +107,16 @@ class ApiServer(Cluster):
 
     # --- HTTP ------------------------------------------------------------------------------
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # One that is cancelled before it has begun would never close what it was given.
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._connections[task] = writer
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._connections.pop(task).transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             url = urlsplit(head[0].split()[1])
@@ -112,9 +127,6 @@ class ApiServer(Cluster):
             await self._answer(asked, reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client has gone, or the test has taken the server down
-        finally:
-            del self._connections[task]
-            writer.transport.abort()
 
     async def _answer(
         self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
