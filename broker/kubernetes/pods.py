@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
+from broker.connections.kubernetes import api
 from broker.connections.kubernetes.access import Access
 from broker.connections.kubernetes.changing import CONFLICT, Changer, Resource
 from broker.connections.kubernetes.collections import Collection, Object
 from broker.connections.kubernetes.mirror import Mirror
 from broker.connections.kubernetes.refusals import Refused
 from broker.kubernetes.conditions import Condition
-from broker.kubernetes.containers import HASH, OURS, broker_of, deployment_of
+from broker.kubernetes.containers import HASH, KIND, OURS, broker_of, deployment_of
 from broker.kubernetes.deployments import (
     deployed,
     key_of,
@@ -29,7 +30,6 @@ from broker.tls import CaFile
 _log: Final = logging.getLogger("cemesh.kubernetes")
 
 _DEPLOYMENTS: Final = Resource(api_version="apps/v1", plural="deployments")
-_SOURCES: Final = Resource(api_version="sources.knative.dev/v1", plural="containersources")
 _LABELS: Final = ",".join(f"{name}={value}" for name, value in OURS.items())
 
 _TRIES_AGAIN_AFTER: Final = 30.0
@@ -46,6 +46,7 @@ class Pods:
     def __init__(
         self, access: Access, *, namespaces: Sequence[str], ca_certs: CaFile | None = None
     ) -> None:
+        self._access = access
         self._changer = Changer(access)
         self._ca_certs = ca_certs
         self._tasks = asyncio.TaskGroup()
@@ -184,13 +185,19 @@ class Pods:
         _log.warning("deployment refused", extra={"object": subject, "why": str(refused)})
 
     async def _is_there(self, owner: Mapping[str, Any], namespace: str) -> bool:
-        try:
-            source = await self._changer.read(_SOURCES, namespace, str(owner["name"]))
-        except Refused as refused:
-            if refused.status == 404:
-                return False
-            raise
-        return bool(source["metadata"]["uid"] == owner["uid"])
+        """Return whether the source is there. Raises `Refused` also where there is no such kind.
+
+        By a list: that something is not found, an API server says of objects and of kinds alike.
+        """
+        sources = Collection(
+            api_version="sources.knative.dev/v1",
+            kind=KIND,
+            plural="containersources",
+            namespace=namespace,
+            name=str(owner["name"]),
+        )
+        found = await api.everything(self._access, sources)
+        return any(each["metadata"]["uid"] == owner["uid"] for each in found)
 
 
 def _is_fault(refused: Refused) -> bool:
