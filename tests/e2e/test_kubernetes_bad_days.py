@@ -7,6 +7,7 @@ of the API server, of its memory, of tokens, of definitions, and of the mesh its
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -26,9 +27,10 @@ from tests.e2e.clusters import (
     ping,
     runs,
 )
-from tests.e2e.manifests import broker, event, steady
+from tests.e2e.manifests import broker, event, manifest, steady
 from tests.services.kubernetes.client import Kubernetes
 from tests.services.kubernetes.server import KubernetesServer
+from tests.services.mesh import HOST, free_port
 from tests.services.relay import Relay
 from tests.services.subscribers import Subscriber
 
@@ -145,5 +147,41 @@ async def test_all_processes_of_a_mesh_keep_to_what_they_know_while_a_cluster_is
             await all_came(subscriber, accepted, "/held")
             await balanced(mesh, *map(cluster.key, ("always", "changed", "held")))
             await mesh.until(lambda status: len(status.brokers) == 2 and not status.problems)
-            assert await mesh.terminate() == 0
+            with kubernetes_relay.hung():
+                assert await mesh.terminate() == 0
     assert "Traceback" not in mesh.output(), mesh.output_end()
+
+
+def on_kafka(name: str, servers: str) -> str:
+    """Return a broker whose events are stored by a Kafka of its own."""
+    config = {
+        "bootstrap.servers": servers,
+        "default.topic.partitions": "1",
+        "default.topic.replication.factor": "1",
+    }
+    its = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": config}
+    found = json.loads(broker(name))
+    found["metadata"]["annotations"] = {"eventing.knative.dev/broker.class": "Kafka"}
+    found["spec"] = {"config": {"apiVersion": "v1", "kind": "ConfigMap", "name": name}}
+    return manifest(json.dumps(its), json.dumps(found))
+
+
+async def test_a_broker_whose_store_is_away_as_a_mesh_starts_is_run_once_that_is_there(
+    kubernetes: Kubernetes, kafka: str, tmp_path: Path
+) -> None:
+    define(kubernetes)
+    async with Subscriber() as subscriber, Relay(f"{HOST}:{free_port()}", to=kafka) as store:
+        cluster = Cluster(kubernetes, subscriber)
+        late = cluster.trigger("late", to="late")
+        cluster.apply(broker(), on_kafka("late", store.address), late)
+        mesh = cluster.mesh(tmp_path, "run")
+        async with AsyncExitStack() as stack:
+            with store.cut():
+                await stack.enter_async_context(mesh)
+                status = await mesh.status()
+            assert [each.name for each in status.brokers] == [cluster.to]
+            assert [each.subject for each in status.problems] == [f"Broker {cluster.key('late')}"]
+
+            await mesh.until(runs("late"), within=WITHIN)
+            assert await mesh.send(cluster.key("late"), event("1")) == 202
+            await all_came(subscriber, {"1"}, "/late")
