@@ -75,7 +75,8 @@ class KubernetesSettings:
     all that the mesh knows; of the kinds that are not to be ``left`` to others. ``address`` is the
     URL at which the data port is reached within the cluster, ``lease`` the name of the Lease whose
     holder writes statuses, or None for one that tells the part. ``kubeconfig`` is the file that
-    says which cluster is meant, or None within one.
+    says which cluster is meant, or None within one. ``trust``: objects may act with the rights of
+    the mesh itself, in its pod and in the cluster.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ class KubernetesSettings:
     address: str | None = None
     lease: str | None = None
     kubeconfig: Path | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ def kubernetes_options(command: Decorated) -> Decorated:
             address=given.pop("kubernetes_address"),
             lease=given.pop("kubernetes_lease"),
             kubeconfig=given.pop("kubeconfig"),
+            trust=given.pop("kubernetes_trust"),
         )
         return command(kubernetes=kubernetes if wanted else None, **given)
 
@@ -92,6 +93,14 @@ _OPTIONS = (
         envvar="CEMESH_KUBERNETES_LEAVE",
         show_envvar=True,
         help="No objects of this kind, which others run. Repeatable.",
+    ),
+    click.option(
+        "--kubernetes-trust",
+        is_flag=True,
+        envvar="CEMESH_KUBERNETES_TRUST",
+        show_envvar=True,
+        help="Let objects of the cluster run code, reach files and read the cluster as this mesh "
+        "can itself: all who may write them could.",
     ),
     click.option(
         "--kubernetes-address",

@@ -174,6 +174,7 @@ class Cluster:
             objects=[*known.values(), *self._referred.objects()],
             unknown=self._referred.unknown(),
             classes=kubernetes.classes,
+            trusted=kubernetes.trust,
         )
         elsewhere = Elsewhere(
             resolve=settings.resolve,

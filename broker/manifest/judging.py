@@ -14,13 +14,14 @@ from typing import Final
 
 from broker.errors import InvalidManifest, Problem
 from broker.manifest.classes import ours
-from broker.manifest.declared import asked_for
+from broker.manifest.declared import Declared, asked_for
 from broker.manifest.destinations import Address, Elsewhere, Lookup
 from broker.manifest.load import Loaded, by_place, declare, loaded, read_objects
 from broker.manifest.needs import Need
-from broker.manifest.objects import Object, objects_of
+from broker.manifest.objects import Object, Place, objects_of
 from broker.manifest.problems import Loc, Report
 from broker.manifest.shapes import Reference
+from broker.manifest.trust import distrust
 from broker.manifest.yamltree import Document, Json
 from broker.trigger import Desired
 
@@ -36,12 +37,14 @@ class Found:
     """The ``objects`` of a cluster, as far as they are known.
 
     ``unknown`` says by ``Kind namespace/name`` why of others it is not known whether they are
-    there. Of brokers those of these ``classes`` are run, or of all where none is named.
+    there. Of brokers those of these ``classes`` are run, or of all where none is named. Unless
+    their authors are ``trusted``, objects may not act with the mesh's own rights.
     """
 
     objects: Sequence[Mapping[str, Json]]
     unknown: Mapping[str, str] = field(default_factory=dict)
     classes: Collection[str] = ()
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,7 @@ def judge(
     problems: dict[str, Sequence[Problem]] = {}
     while True:
         report = _Report(where=WHERE)
-        declared = declare([*of_files, *taken.values()], report)
+        declared = _declare(of_files, taken.values(), report, trusted=found.trusted)
         noted: set[Need] = set()
         desired, bindings = asked_for(declared, elsewhere, report, noted)
         needs |= noted - given
@@ -123,6 +126,14 @@ def judge(
         ours=frozenset(objects),
         good={subject: each.value for subject, each in taken.items()},
     )
+
+
+def _declare(
+    of_files: Iterable[Object], taken: Collection[Object], report: Report, *, trusted: bool
+) -> Declared:
+    for each in () if trusted else taken:
+        distrust(Place(each, report))
+    return declare([*of_files, *taken], report)
 
 
 class _Report(Report):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,11 @@ def judged(
     elsewhere: Elsewhere | None = None,
     unknown: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
+    trusted: bool = False,
 ) -> Judged:
     return judge(
         paths,
-        Found(objects=objects, unknown=unknown or {}, classes=classes),
+        Found(objects=objects, unknown=unknown or {}, classes=classes, trusted=trusted),
         elsewhere=elsewhere or Elsewhere(),
         formerly=formerly or {},
         needs=set() if needs is None else needs,
@@ -514,3 +516,113 @@ def test_an_object_of_any_shape_can_be_judged(spec: object) -> None:
 
     assert judged(a_broker(), odd).loaded.desired.held == {"default/odd"}
     assert judged(a_broker(), odd, classes=["cemesh"]).loaded.desired.held == frozenset()
+
+
+# --- what objects may not ask for ----------------------------------------------------------
+
+INTO_DEFAULT = {
+    "ref": {"apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default"}
+}
+CEMESH = "cemesh.dev/v1alpha1"
+UNLESS = "which objects of a cluster may not, unless the mesh is started with --kubernetes-trust"
+
+
+def a_config_map(**data: str) -> Json:
+    return an_object("ConfigMap", "config", api_version="v1", data=data)
+
+
+FORBIDDEN = [
+    (
+        an_object(
+            "Source",
+            "s",
+            api_version=CEMESH,
+            spec={"class": "tests.plugins:Ticker", "sink": INTO_DEFAULT},
+        ),
+        "kind: runs code in the mesh itself",
+    ),
+    (
+        an_object("Sink", "s", api_version=CEMESH, spec={"class": "tests.plugins:Shelf"}),
+        "kind: runs code in the mesh itself",
+    ),
+    (
+        an_object(
+            "FileSource",
+            "s",
+            api_version="sources.cemesh.dev/v1alpha1",
+            spec={"path": "/var/run/secrets/*", "type": "t", "sink": INTO_DEFAULT},
+        ),
+        "kind: reaches the files of the mesh's own pod",
+    ),
+    (
+        an_object(
+            "ApiServerSource",
+            "s",
+            api_version="sources.knative.dev/v1",
+            spec={
+                "resources": [{"apiVersion": "v1", "kind": "Secret"}],
+                "mode": "Resource",
+                "sink": INTO_DEFAULT,
+            },
+        ),
+        "kind: reads the cluster with the mesh's own rights, Secrets among it",
+    ),
+    (
+        an_object(
+            "DeliveryPolicy",
+            "p",
+            api_version=CEMESH,
+            spec={"credentials": {"tokenFile": "/var/run/secrets/token"}},
+        ),
+        "spec.credentials.tokenFile: reaches the files of the mesh's own pod",
+    ),
+    (
+        a_config_map(**{"auth.secret.ref.name": "s", "auth.secret.ref.namespace": "others"}),
+        'data["auth.secret.ref.namespace"]: takes a Secret out of another namespace',
+    ),
+    (
+        an_object(
+            "RabbitmqBrokerConfig",
+            "c",
+            api_version="eventing.knative.dev/v1alpha1",
+            spec={"rabbitmqClusterReference": {"name": "theirs", "namespace": "others"}},
+        ),
+        "spec.rabbitmqClusterReference.namespace: takes a Secret out of another namespace",
+    ),
+]
+
+
+@pytest.mark.parametrize(("forbidden", "what"), FORBIDDEN, ids=lambda each: str(each)[:40])
+def test_what_would_act_with_the_meshs_own_rights_is_refused(forbidden: Json, what: str) -> None:
+    found = judged(a_broker(), a_trigger("one"), forbidden)
+
+    subject = f"{forbidden['kind']} default/{forbidden['metadata']['name']}"
+    assert f"{what}, {UNLESS}" in told(found)[subject]
+    assert subject not in found.loaded.objects
+    assert set(found.loaded.desired.triggers) == {"default/one"}
+
+
+@pytest.mark.parametrize(
+    "forbidden", [each for each, _ in FORBIDDEN], ids=lambda each: each["kind"]
+)
+def test_who_trusts_the_authors_of_objects_lets_them(forbidden: Json) -> None:
+    found = judged(a_broker(), forbidden, trusted=True)
+
+    assert UNLESS not in str(told(found))
+
+
+def test_the_same_in_files_is_the_operators(tmp_path: Path) -> None:
+    manifest = tmp_path / "policy.json"
+    policy, _ = FORBIDDEN[4]
+    manifest.write_text(json.dumps(policy))
+
+    found = judged(a_broker(), paths=[manifest])
+
+    assert not found.problems
+    assert "DeliveryPolicy default/p" in found.loaded.objects
+
+
+def test_a_secret_of_the_same_namespace_is_no_other() -> None:
+    own = a_config_map(**{"auth.secret.ref.name": "s", "auth.secret.ref.namespace": "default"})
+
+    assert not judged(a_broker(), own).problems

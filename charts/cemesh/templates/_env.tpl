@@ -158,6 +158,10 @@ name may be there twice.
 - name: CEMESH_KUBERNETES_LEAVE
   value: {{ join " " . | quote }}
 {{- end }}
+{{- if .trust }}
+- name: CEMESH_KUBERNETES_TRUST
+  value: "true"
+{{- end }}
 - name: CEMESH_KUBERNETES_ADDRESS
   value: {{ include "cemesh.address" $.root }}
 - name: CEMESH_KUBERNETES_LEASE
