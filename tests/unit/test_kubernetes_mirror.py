@@ -296,3 +296,16 @@ async def test_what_happens_while_each_watch_is_ended_by_an_error_is_known_and_t
         server.put("configmaps", "one", data={"n": "1"})
         await until(lambda: found.names == {"one"})
         await until(lambda: "cannot convert" in str(found.troubles))
+
+
+async def test_an_error_that_is_none_of_kubernetes_ends_a_watch_and_no_mirror(
+    server: ApiServer, tmp_path: Path
+) -> None:
+    async with mirrored(server, tmp_path) as found:
+        await until(lambda: bool(server.watches))
+        for each in server.watches:
+            each.lines.put_nowait({"type": "ERROR", "object": {"message": None}})
+            each.lines.put_nowait(None)
+        await until(lambda: len(watched(server)) > 1)
+        server.put("configmaps", "one", data={"n": "1"})
+        await until(lambda: found.names == {"one"})

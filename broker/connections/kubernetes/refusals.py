@@ -51,7 +51,10 @@ _status: Final = msgspec.json.Decoder(_Status)
 
 def fault_of(found: Object, of: Collection) -> Exception:
     """Return what to raise for the error that ended a watch."""
-    status = msgspec.convert(found, _Status)
+    try:
+        status = msgspec.convert(found, _Status)
+    except msgspec.ValidationError:
+        status = _Status(message="for no reason that can be read")
     if status.code == 410:
         return Gone()
     return Ended(f"the API server ended the watch of {of.path}: {status.message}")
