@@ -68,6 +68,7 @@ HEALTH: Final = Row(
             "The last change was refused for these; nothing of it runs. `cemesh check` tells them.",
             "max(cemesh_manifest_problems{OF})",
             "CemeshManifestsRefused",
+            "CemeshClusterNotFollowed",
         ),
         Panel(
             kind="table",

@@ -106,7 +106,12 @@ PROCESSES: Final = Row(
                     unit="s",
                 ),
             ],
-            runbooks=["CemeshProcessDown", "CemeshManifestsRefused", "CemeshCertificateExpires"],
+            runbooks=[
+                "CemeshProcessDown",
+                "CemeshManifestsRefused",
+                "CemeshClusterNotFollowed",
+                "CemeshCertificateExpires",
+            ],
             width=8,
         ),
     ],
