@@ -12,9 +12,10 @@ from typing import Final, Self
 
 from broker.callbacks import Callbacks
 from broker.channels.shard import ShardChannel, Upstream
-from broker.errors import CemeshError, ChannelUnavailable
+from broker.errors import CemeshError
 from broker.ingress import Entrance
 from broker.mesh.announcing import Announcing
+from broker.mesh.departed import Departed, take_off
 from broker.mesh.making import Maker
 from broker.mesh.parts import of_parts, refuse_unshared, share_of
 from broker.mesh.pausing import Pausing
@@ -69,6 +70,7 @@ class Mesh(Running):
         self._drain_timeout = drain_timeout
         self._tasks = asyncio.TaskGroup()
         self._leaving: dict[asyncio.Task[None], TriggerRun] = {}
+        self._departed = Departed(self._is_here)
         self._pausing = Pausing(self._triggers.values)
         self._announcing = Announcing(
             self._told_of_triggers, self._emit_to, watch=watch, tracer=tracer
@@ -94,6 +96,7 @@ class Mesh(Running):
     async def __aexit__(self, *exc: object) -> None:
         try:
             await self.drain()
+            self._departed.stop()
             for task in self._keeping:
                 task.cancel()
             await self._tasks.__aexit__(None, None, None)
@@ -134,7 +137,9 @@ class Mesh(Running):
         await self._change_triggers(here, runs)
         self._brokers, self._desired, self._receivers = brokers, desired, receivers
         if Part.DISPATCHER in self._parts:
-            await self._take_off_the_gone()
+            self._departed.know(desired)
+            brokers_here = list(self._brokers.values())
+            await self._departed.take_off(brokers_here, self._tasks, shared=self.is_shared)
         for key, wanted in here.sources.items():
             if key not in self._sources and not wanted.receives:
                 run = self._sources[key] = SourceRun(
@@ -228,16 +233,16 @@ class Mesh(Running):
         await run.leave(self._drain_timeout)
         key = run.trigger.key
         if key not in self._desired.held and not self._runs(key, run.channel):
-            await _take_off(key, run.channel)
+            await take_off(key, run.channel)
 
-    async def _take_off_the_gone(self) -> None:
-        """Take off the triggers that left the files while no mesh ran."""
-        leaving = {(run.trigger.key, run.channel) for run in self._leaving.values()}
-        for each in self._brokers.values():
-            for trigger in await each.channel.triggers():
-                here = self._runs(trigger, each.channel) or (trigger, each.channel) in leaving
-                if not here and trigger not in self._desired.held:
-                    await _take_off(trigger, each.channel)
+    def _is_here(self, trigger: str, channel: Channel) -> bool:
+        """Return whether the trigger runs here, is about to end, or is held."""
+        leaving = ((run.trigger.key, run.channel) for run in self._leaving.values())
+        return (
+            self._runs(trigger, channel)
+            or (trigger, channel) in leaving
+            or trigger in self._desired.held
+        )
 
     async def drain(self) -> None:
         """Stop the sources, finish what is under way within the deadline, and stop.
@@ -267,11 +272,3 @@ def _about(subject: str) -> Iterator[None]:
     except CemeshError as error:
         error.subject = subject
         raise
-
-
-async def _take_off(trigger: str, channel: Channel) -> None:
-    try:
-        await channel.unsubscribe(trigger)
-    except ChannelUnavailable as error:
-        extra = {"trigger": trigger, "why": str(error)}
-        _log.warning("trigger not taken off its channel", extra=extra)

@@ -10,7 +10,7 @@ import pytest
 
 from broker.errors import CemeshError, ChannelUnavailable, UnknownBroker
 from broker.event import Event
-from broker.mesh import Mesh
+from broker.mesh import Mesh, departed
 from broker.ports import Refusal
 from broker.trigger import Access, Broker, DeliveryPolicy, Desired, Target, Trigger
 from tests.services.subscribers import Subscriber, after, hang
@@ -210,8 +210,21 @@ async def test_a_trigger_that_moves_to_another_broker_is_taken_off_its_first(
 
 
 async def test_a_trigger_that_left_the_files_while_no_mesh_ran_is_taken_off(
-    subscriber: Subscriber, store: Store
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = make_trigger("kept", subscriber.url("/kept"))
+    async with make_mesh() as before:
+        await before.apply(desired(kept, make_trigger("gone", subscriber.url("/gone"))))
+    monkeypatch.setattr(departed, "_STRANGERS_STAY", 0)
+    async with make_mesh() as after_it:
+        await after_it.apply(desired(kept))
+        await until(lambda: store.channels[BROKER.key].gone == ["default/gone"])
+
+
+async def test_it_is_taken_off_at_once_where_no_other_process_can_know_of_it(
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "shared", False)
     kept = make_trigger("kept", subscriber.url("/kept"))
     async with make_mesh() as before:
         await before.apply(desired(kept, make_trigger("gone", subscriber.url("/gone"))))
@@ -219,6 +232,25 @@ async def test_a_trigger_that_left_the_files_while_no_mesh_ran_is_taken_off(
         await after_it.apply(desired(kept))
 
         assert store.channels[BROKER.key].gone == ["default/gone"]
+
+
+async def test_what_another_process_knew_first_is_not_taken_off_by_one_that_is_behind(
+    subscriber: Subscriber, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = make_trigger("kept", subscriber.url("/kept"))
+    new, newer = (make_trigger(each, subscriber.url(f"/{each}")) for each in ("new", "newer"))
+    async with make_mesh() as ahead, make_mesh() as behind:
+        await ahead.apply(desired(kept, new))
+        await behind.apply(desired(kept))  # which begins, and may hear of it within a while
+        await ahead.apply(desired(kept, new, newer))
+        monkeypatch.setattr(departed, "_STRANGERS_STAY", 0)
+        await behind.apply(desired(kept, make_trigger("other", subscriber.url("/other"))))
+        await behind.apply(desired(kept, new, newer))
+        channel = store.channels[BROKER.key]
+        await until(lambda: channel.gone == ["default/other"])  # which it has known itself
+
+        await behind.apply(desired(kept, new))
+        await until(lambda: channel.gone == ["default/other", "default/newer"])
 
 
 async def test_only_what_differs_is_begun_anew(
