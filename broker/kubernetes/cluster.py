@@ -31,6 +31,7 @@ _STILL: Final = 0.2
 _STILL_AT_MOST: Final = 1.0
 """Seconds that nothing has to happen until a change is told, and after which it is all the same."""
 
+_TELLS_AGAIN_AFTER: Final = 30.0
 _TELLS_EVERY: Final = 60.0
 _LOOKS_EVERY: Final = 30.0
 _ASKS_AGAIN_AFTER: Final = 1.0
@@ -147,10 +148,15 @@ class Cluster:
             await asyncio.wait([task])
 
     async def _tell(self, statuses: Statuses) -> None:
-        try:
-            await statuses.run()
-        except UpstreamUnavailable as error:
-            _log.error("statuses not written", extra={"why": str(error)})
+        while True:
+            try:
+                await statuses.run()
+            except UpstreamUnavailable as error:
+                _log.error("statuses not written", extra={"why": str(error)})
+                return
+            except Exception:  # noqa: BLE001 - a fault of ours is no reason to deliver nothing
+                _log.exception("statuses failed")
+            await asyncio.sleep(_TELLS_AGAIN_AFTER)
 
     # --- what is known ---------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ HINTS: Final[Mapping[str, str]] = {
     "lease lost": "nothing, unless it comes again and again; then see to the API server",
     "deployment refused": "grant what why names, or correct the source's template",
     "status not written": "grant what why names, or see to what it says; it is tried again",
+    "statuses failed": "a fault of cemesh: please report it, with what the log says; it goes on",
     "statuses not written": "see to the API server; it goes on by itself",
     # all channels
     "cannot store": "see to the channel's store; it goes on by itself",

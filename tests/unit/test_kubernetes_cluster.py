@@ -15,13 +15,14 @@ from broker.errors import InvalidManifest, Problem
 from broker.kubernetes import cluster as clusters
 from broker.kubernetes import kinds
 from broker.kubernetes.cluster import Cluster
+from broker.kubernetes.statuses import Statuses
 from broker.observe.metrics import Metrics
 from broker.settings import KubernetesSettings, Settings
 from broker.status import MeshStatus
 from broker.trigger import Desired
 from tests.services.apiserver import ApiServer, Asked
 from tests.services.cluster import PLACES, TYPES
-from tests.unit.meshes import until
+from tests.unit.meshes import make_mesh, until
 
 EVENTING = "/apis/eventing.knative.dev/v1"
 TO = {"subscriber": {"uri": "http://there.example/"}}
@@ -374,3 +375,33 @@ async def test_which_kinds_there_are_is_asked_once_for_all_that_is_referred_to(
         desired = (await cluster.load()).desired
     assert len(desired.held) == 3
     assert [each.path for each in server.asked].count(STUCK) == 1
+
+
+async def test_a_fault_in_telling_statuses_stops_nothing_else(
+    server: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    runs = 0
+
+    async def run(_: Statuses) -> None:
+        nonlocal runs
+        runs += 1
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Statuses, "run", run)
+    monkeypatch.setattr(clusters, "_TELLS_AGAIN_AFTER", 0.01)
+    server.put("brokers", "default", spec={})
+    async with a_cluster(server, tmp_path) as cluster:
+        await cluster.load()
+        async with make_mesh() as mesh, cluster.told(mesh):
+            await until(lambda: runs > 1)
+            server.put("brokers", "another", spec={})
+            async for _ in cluster.changes():
+                break
+            assert set((await cluster.load()).desired.brokers) == {
+                "default/default",
+                "default/another",
+            }
+    assert "statuses failed" in caplog.messages
