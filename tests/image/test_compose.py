@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -24,11 +24,19 @@ from broker.event import Event
 from tests.image.compose import FILES, Tree, mapping, read, service, variant, words
 from tests.image.container import MANIFESTS, Container
 from tests.image.engine import ROOT, Built, stages
+from tests.services.kubernetes.modules import Module, fetched
 from tests.services.mesh import HOST, free_port
 from tests.services.mesh import trigger as told_of
+from tests.services.missing import Missing
 
 QUICKSTART = ROOT / "examples" / "quickstart"
-SCHEMA = json.loads(Path(__file__).with_name("schema").joinpath("compose-spec.json").read_text())
+COMPOSE_GO = Module(
+    path="github.com/compose-spec/compose-go/v2",
+    version="v2.16.2",
+    sum="h1:pTp1DqQwJzFd85GzlWsSszKA1ABrV/ySqsClujIcWA8=",
+)
+"""Whoever reads compose files reads them by this, which has the schema of the specification."""
+
 SERVICES = [(name, each) for name in FILES for each in mapping(variant(name)["services"])]
 
 ORDER = Event(
@@ -47,9 +55,21 @@ pytestmark = pytest.mark.timeout(600)
 # --- what they say -------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def schema() -> Mapping[str, object]:
+    folders = fetched(COMPOSE_GO)
+    if isinstance(folders, Missing):
+        pytest.skip(folders.reason)
+    text = folders[COMPOSE_GO.path].joinpath("schema", "compose-spec.json").read_text()
+    found: Mapping[str, object] = json.loads(text)
+    return found
+
+
 @pytest.mark.parametrize("name", sorted({name for names in FILES.values() for name in names}))
-def test_a_file_is_one_of_the_compose_specification(name: str) -> None:
-    faults = jsonschema.Draft202012Validator(SCHEMA).iter_errors(read(name))
+def test_a_file_is_one_of_the_compose_specification(
+    name: str, schema: Mapping[str, object]
+) -> None:
+    faults = jsonschema.Draft202012Validator(schema).iter_errors(read(name))
 
     assert [f"{each.json_path}: {each.message}" for each in faults] == []
 
