@@ -6,8 +6,8 @@ Secret), ``names`` and ``topology`` (its exchanges and queues); ``link`` (connec
 ``session``, ``intake`` and ``consuming`` (what is consumed, by which channels), ``receiving`` (what
 a queue delivers), ``place`` (what of it is in hand), ``cursor``, ``settling`` (what became of it,
 counted before it is acked); ``waiting``, ``returned`` and ``deadletters`` (where deliveries go that
-do not end here); ``feeding`` and ``filling`` (queues that follow their filters, and are made
-again); ``ledger`` and ``state`` (what the processes tell each other), ``steward`` (who tells it to
+do not end here); ``feeding``, ``standing`` and ``filling`` (queues that follow their filters,
+go, and are made again); ``ledger`` and ``state`` (what the processes tell each other), ``steward`` (who tells it to
 others); ``checkpoints`` and ``alone`` (what sources need); ``dispatching`` and ``channel``.
 """
 

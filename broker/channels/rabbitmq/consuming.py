@@ -131,7 +131,8 @@ class Consuming:
         with suppress(ChannelUnavailable):
             for each in [each for each in intake.consumers if each.place is place]:
                 await intake.stop(each.queue)
-        intake.give_back(place.give_back())
+        place.given_back = place.give_back()
+        intake.give_back(place.given_back)
 
     async def _feed(self, intake: Intake, place: Place) -> None:
         """Let messages come from the trigger's queues, as soon as they can, by this intake."""

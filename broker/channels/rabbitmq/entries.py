@@ -44,10 +44,11 @@ class Place:
     """Where a trigger stands: whether it runs, or was removed.
 
     When it returns, its queue is to be filled with what was accepted at ``since`` (microseconds
-    since 1970) or later, but for what was ``settled`` of that already. ``queues`` are those that
-    it has. The last of them is bound by the headers ``bindings``, and by ``keys`` where there are
-    any (see `routing.Routes`); while that is ``changing``, by what it was and will be bound by, as
-    far as that was done. Older versions of the mesh know of the headers alone.
+    since 1970) or later, but for what was ``settled`` of that already. ``left`` are messages that
+    had taken the place of one that counts as settled, and are to come nevertheless. ``queues`` are
+    those that it has. The last of them is bound by the headers ``bindings``, and by ``keys`` where
+    there are any (see `routing.Routes`); while that is ``changing``, by what it was and will be
+    bound by, as far as that was done. Older versions of the mesh know of the headers alone.
     """
 
     gone: bool = False
@@ -57,6 +58,7 @@ class Place:
     bindings: Sequence[Mapping[str, str | None]] = field(default_factory=list)
     keys: Sequence[str] = field(default_factory=list)
     changing: bool = False
+    left: Sequence[str] = field(default_factory=list)
 
 
 class Summary(msgspec.Struct, frozen=True):

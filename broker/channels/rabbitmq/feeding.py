@@ -9,9 +9,10 @@ from typing import Final
 
 from broker.channels.clock import now
 from broker.channels.rabbitmq.entries import Place as Noted
-from broker.channels.rabbitmq.filling import MARGIN, Filling
+from broker.channels.rabbitmq.filling import Filling
 from broker.channels.rabbitmq.place import Place
 from broker.channels.rabbitmq.routing import Routes, routes
+from broker.channels.rabbitmq.standing import Standing
 from broker.channels.rabbitmq.state import State
 from broker.channels.rabbitmq.topology import Topology
 from broker.filters import Filter
@@ -31,6 +32,7 @@ class Feeding:
         self._topology = topology
         self._state = state
         self._filling = filling
+        self._standing = Standing(topology, state)
 
     async def queues(self, place: Place, filter: Filter, *, ordered: bool) -> Sequence[str]:
         """Return the queues of the place, which are there now: one is bound as the filter demands.
@@ -75,12 +77,11 @@ class Feeding:
 
     async def remove(self, trigger: str, place: Place | None) -> bool:
         """Delete the trigger's queues, and note where they stood. Return whether it had any."""
+        await self._state.barrier()
         noted = self._noted(trigger)
         if noted is None:
             return False
-        since, settled = self._stands(trigger, place, noted)
-        gone = replace(noted, gone=True, since=since, settled=settled)
-        await self._state.note({trigger: gone})
+        await self._state.note({trigger: await self._standing.gone(trigger, place, noted)})
         for queue in noted.queues:
             await self._topology.delete(queue)
         return not noted.gone
@@ -92,13 +93,20 @@ class Feeding:
         await self._declare(place, queue)
         await self._topology.bind(queue, wanted)
         place.begin(filter)
+        found = _place(began, [queue], wanted)
         if noted is not None:
             settled = {*noted.settled}
             filled = await self._filling.fill(
-                queue, place.trigger, filter, since=noted.since, is_done=settled.__contains__
+                queue,
+                place.trigger,
+                filter,
+                since=noted.since,
+                is_done=settled.__contains__,
+                left=noted.left,
             )
             _log.info("trigger returned", extra={"trigger": place.trigger, "events": filled})
-        found = _place(began, [queue], wanted)
+            if filled:  # should it go again before these are settled, they are to be found again
+                found = replace(found, since=noted.since, settled=noted.settled, left=noted.left)
         await self._state.note({place.trigger: found})
         return found
 
@@ -107,7 +115,7 @@ class Feeding:
         for queue in noted.queues:
             if await self._topology.is_there(queue):
                 continue
-            since, _ = self._stands(place.trigger, place, noted)
+            since, _ = self._standing.stands(place.trigger, place, noted)
             await self._declare(place, queue)
             await self._bind(queue, noted)
             filled = await self._filling.fill(
@@ -124,7 +132,9 @@ class Feeding:
         """
         wanted = routes(filter)
         others = [each for each in noted.queues if each != queue]
-        final = _place(noted.since, [*others, queue], wanted)
+        final = replace(
+            _place(noted.since, [*others, queue], wanted), settled=noted.settled, left=noted.left
+        )
         if noted == final:
             self._judge(place, filter)
             return noted
@@ -158,17 +168,6 @@ class Feeding:
     def _judge(self, place: Place, filter: Filter) -> None:
         if place.filter != filter:
             place.change(filter)
-
-    def _stands(self, trigger: str, place: Place | None, noted: Noted) -> tuple[int, Sequence[str]]:
-        """Return from when on the trigger's queue is to be filled, should it return.
-
-        And what of that is done with already.
-        """
-        floors = [self._state.ledger.floor(trigger), None if place is None else place.floor]
-        since = min((each - MARGIN for each in floors if each is not None), default=noted.since)
-        since = max(since, noted.since)
-        settled = [] if place is None else list(place.recent.since(since))
-        return since, [*noted.settled, *settled]
 
 
 def _routes(noted: Noted) -> Routes:

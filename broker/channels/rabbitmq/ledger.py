@@ -13,7 +13,7 @@ counted twice, so they do not count until it tells which of them melted, if any 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
@@ -182,8 +182,29 @@ class Ledger:
 
         Of processes that have ended, the last one that told a floor is kept.
         """
-        counts = [told.counts.get(trigger) for told in self._told.values()]
-        return min((each.floor for each in counts if each and each.floor is not None), default=None)
+        return min(self._floors(trigger), default=None)
+
+    def floor_since(self, trigger: str, heard_since: int) -> int | None:
+        """Return the lowest floor of processes that were heard of then or later.
+
+        Where none of them has one, the highest of all.
+        """
+        told = [each for each in self._told.values() if each.at >= heard_since]
+        return min(self._floors(trigger, told), default=max(self._floors(trigger), default=None))
+
+    def is_in_hand(self, trigger: str, *, alive_since: int, but: str) -> bool:
+        """Return whether a process other than that one has anything of the trigger in hand."""
+        return any(
+            told.is_alive(alive_since) and told.counts[trigger].in_hand
+            for process, told in self._told.items()
+            if process != but and trigger in told.counts
+        )
+
+    def _floors(self, trigger: str, told: Iterable[_Told] | None = None) -> Iterator[int]:
+        for each in self._told.values() if told is None else told:
+            counts = each.counts.get(trigger)
+            if counts is not None and counts.floor is not None:
+                yield counts.floor
 
     def number(self, process: str) -> int:
         """Return the number of the last entry of a process, or 0 if there is none."""

@@ -43,6 +43,7 @@ class Place:
         self.closing: dict[int, Fate] = {}
         self.recent = Recent()
         self.latest: int | None = None  # when the event of the last message was accepted
+        self.given_back: Sequence[Delivery] = ()  # what was given back when it was left
         self._lost_at = 0
         self._lost: int | None = None  # when the oldest event was accepted that was let go of
         self._by_stamp: dict[str, Delivery] = {}
@@ -62,6 +63,7 @@ class Place:
     def enter(self, wake: Callable[[], None], *, ordered: bool) -> None:
         """Begin to hand out, or go on with another wake and order."""
         self._wake = wake
+        self.given_back = ()
         if ordered or self._lines is not None:
             self._lines = self._lines or Lines(bounded=False)
             self._lines.enter(self._begun(), strict=ordered)
@@ -309,9 +311,14 @@ class Place:
 
     @property
     def floor(self) -> int | None:
-        """Up to when everything that was accepted has been received, or None if nothing was."""
+        """Up to when everything that was accepted has been received, or None if nothing was.
+
+        What was given back when the place was left, has not been.
+        """
         first = next(iter(self.in_hand.values()), None)
-        return self.latest if first is None else first.at
+        here = self.latest if first is None else first.at
+        floors = [*(each.at for each in self.given_back), *([] if here is None else [here])]
+        return min(floors, default=None)
 
     # --- inside ----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from broker.channels.rabbitmq.stamps import accepted_at
@@ -13,8 +13,10 @@ _KEPT: Final = 1_000
 class Recent:
     """The last 1,000 stamps: should one of these messages come once more, it is known."""
 
-    def __init__(self) -> None:
+    def __init__(self, stamps: Iterable[str] = ()) -> None:
         self._stamps: dict[str, None] = {}
+        for each in stamps:
+            self.add(each)
 
     def __contains__(self, stamp: str) -> bool:
         return stamp in self._stamps

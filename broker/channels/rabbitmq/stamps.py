@@ -64,6 +64,12 @@ def accepted_at(stamp: str | None) -> int | None:
     return int(found[1], 16) if found else None
 
 
+def original(stamp: str) -> str:
+    """Return the stamp of the first message about the event, in whose place this one has come."""
+    found = _STAMP.fullmatch(stamp)
+    return stamp if found is None or found[2] is None else stamp[: found.start(2) - 1]
+
+
 def time_of(microseconds: int) -> datetime:
     """Return the time that so many microseconds since 1970 are."""
     return _EPOCH + timedelta(microseconds=microseconds)

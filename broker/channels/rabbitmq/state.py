@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +27,7 @@ from broker.channels.rabbitmq.link import Link
 from broker.channels.rabbitmq.outgoing import Outgoing
 from broker.channels.rabbitmq.publishing import Publishing
 from broker.channels.rabbitmq.replay import Replay
-from broker.channels.rabbitmq.stamps import Stamps
+from broker.channels.rabbitmq.stamps import Stamps, time_of
 from broker.channels.rabbitmq.streams import Stream
 from broker.channels.trouble import Trouble
 from broker.codecs.amqp import Message
@@ -41,6 +41,7 @@ _PATIENCE: Final = timedelta(seconds=10)
 _NOT_YET: Final = (ChannelPreconditionFailed, ConnectionInternalError)
 _MADE_WITHIN: Final = 5.0
 _LOOKS_EVERY: Final = 0.1
+_CLOCKS: Final = timedelta(seconds=10)
 _LOOKED_AT: Final = 100
 """How many of the last messages are asked where the last summary is."""
 
@@ -145,6 +146,24 @@ class State:
     ) -> None:
         """Return once that is told and known here. Raises what `write` raises."""
         await self._own(await self.write(Entry(places=places or {}, pauses=pauses or {})))
+
+    def is_in_hand_elsewhere(self, trigger: str, alive_since: int) -> bool:
+        """Return whether another process has some of the trigger, as far as is known.
+
+        It counts if it was heard of then or later (microseconds since 1970).
+        """
+        own = self._author.process
+        return self.ledger.is_in_hand(trigger, alive_since=alive_since, but=own)
+
+    async def settled_since(self, trigger: str, since: int) -> Sequence[str]:
+        """Return the messages that processes have counted since then, also those acked long ago.
+
+        ``since`` is in microseconds since 1970. Raises `ChannelUnavailable`.
+        """
+        start, end = time_of(since) - _CLOCKS, await self._stream.end()
+        async with aclosing(self._stream.read(start, end)) as messages:
+            found = [entry async for each in messages if (entry := decode(each.body)) is not None]
+        return [stamp for entry in found for stamp in entry.settled.get(trigger, ())]
 
     async def barrier(self) -> None:
         """Return once all has been read that was confirmed before the call.

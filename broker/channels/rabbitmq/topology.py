@@ -21,7 +21,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -52,6 +52,7 @@ _KEEPS_NOTHING: Final[ArgumentsType] = {"x-max-length": 0}
 _UNKNOWN: Final = "NOT_FOUND - no "  # of a queue that is not up yet it says otherwise
 _LONGEST: Final = 240
 _LOOKS_EVERY: Final = 0.2
+_LOOKED_AT: Final = 32 << 20  # bytes of messages
 _LOOKS_FOR_EXCHANGES_EVERY: Final = 1.0
 
 
@@ -168,6 +169,34 @@ class Topology:
             arguments["x-single-active-consumer"] = True
         async with self._channel() as channel:
             await channel.queue_declare(queue, durable=True, arguments=arguments)
+
+    async def ready(self, queue: str, *, ordered: bool, most: int) -> Sequence[str | None] | None:
+        """Return the message ids of what is in a queue and in nobody's hand, and leave it there.
+
+        None if the queue is gone, or if that is more than ``most``, or than fits into memory. An
+        ordered one hands nothing to anybody but its consumer: None unless it is empty.
+        """
+        found: list[str | None] = []
+        channel = await self.link.open_channel()
+        try:
+            with reported(self.link.settings):
+                told = await channel.queue_declare(queue, passive=True)
+                if ordered:
+                    return None if told.message_count else found
+                size = 0
+                while len(found) <= most and size <= _LOOKED_AT:
+                    message = await channel.basic_get(queue)
+                    if message.delivery_tag is None:
+                        return found
+                    found.append(message.header.properties.message_id)
+                    size += len(message.body)
+        except ChannelUnavailable as error:
+            if not is_missing(error):
+                raise
+        finally:
+            if not channel.is_closed:
+                await channel.close()
+        return None
 
     @asynccontextmanager
     async def alone(self, queue: str, *, until: Callable[[], bool]) -> AsyncIterator[None]:

@@ -137,6 +137,25 @@ async def test_a_trigger_that_was_removed_goes_on_where_it_was(harness: Harness)
             assert await reader.nothing()
 
 
+async def test_a_trigger_that_returns_is_not_given_again_what_was_settled_before_a_restart(
+    harness: Harness,
+) -> None:
+    async with running(harness) as channel, reading(channel) as reader:
+        await channel.append([event("0")])
+        await reader.settle(await reader.claim())
+
+    async with running(harness) as channel:
+        async with reading(channel) as reader:
+            await channel.append([event("1")])
+            await reader.settle(await reader.claim())
+        await channel.unsubscribe(TRIGGER)
+        await channel.append([event("2")])
+        async with reading(channel) as reader:
+            await channel.append([event("3")])
+            assert sorted(ids(await reader.take(2))) == ["2", "3"]
+            assert await reader.nothing()
+
+
 async def test_the_triggers_that_have_a_place_are_known_also_after_a_restart(
     harness: Harness,
 ) -> None:
