@@ -130,6 +130,33 @@ def test_the_floor_is_the_lowest_that_a_process_stands_at() -> None:
     assert ledger.floor("a") == 5
 
 
+def test_where_silent_processes_stood_counts_only_if_no_other_stands_anywhere() -> None:
+    ledger = ledger_of(
+        entry("p", at=NOW - HOUR, counts={"a": Counts(floor=3)}),
+        entry("q", at=NOW - HOUR, counts={"a": Counts(floor=5)}, ended=True),
+        entry("r", at=NOW, counts={"b": Counts(floor=1)}),
+    )
+    assert ledger.floor_since("a", NOW - SECOND) == 5
+    assert ledger.floor_since("c", NOW - SECOND) is None
+
+    ledger.apply(entry("s", at=NOW, counts={"a": Counts(floor=4)}))
+    assert ledger.floor_since("a", NOW - SECOND) == 4
+    assert ledger.floor_since("a", NOW - HOUR) == 3
+
+
+def test_what_others_have_in_hand_is_known_while_they_are_heard_of() -> None:
+    ledger = ledger_of(
+        entry("p", at=NOW, counts={"a": Counts(in_hand=2), "b": Counts()}),
+        entry("q", at=NOW - HOUR, counts={"b": Counts(in_hand=1)}),
+        entry("r", at=NOW, counts={"b": Counts(in_hand=1)}, ended=True),
+    )
+
+    assert ledger.is_in_hand("a", alive_since=NOW, but="q")
+    assert not ledger.is_in_hand("a", alive_since=NOW, but="p")
+    assert not ledger.is_in_hand("b", alive_since=NOW, but="p")
+    assert ledger.is_in_hand("b", alive_since=NOW - HOUR, but="p")
+
+
 def test_the_last_word_on_a_place_holds() -> None:
     gone = Place(gone=True, since=4, settled=["s"])
     back = Place(since=5, queues=["q"], bindings=[{"ce-type": "order"}, {"ce-x": None}])
