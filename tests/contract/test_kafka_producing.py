@@ -205,15 +205,15 @@ async def test_many_concurrent_appends_without_keys_use_every_partition(kafka: s
     topic = await new_topic(kafka, partitions=4)
 
     async def append(producing: Producing) -> None:
-        for _ in range(20):
+        for _ in range(60):
             await producing.append(topic, [record(b"x" * 1024)])
 
     async with Producing(options(kafka)) as producing:
         await asyncio.gather(*(append(producing) for _ in range(64)))
 
     counts = [len(values) for values in await stored(kafka, topic)]
-    assert sum(counts) == 1280
-    assert min(counts) >= 160
+    assert sum(counts) == 3840
+    assert min(counts) >= 480
 
 
 async def test_nothing_to_append_is_done_at_once(kafka: str) -> None:

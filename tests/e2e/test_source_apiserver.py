@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -37,10 +37,10 @@ def objects(kubeconfig: Path, namespace: str) -> str:
     )
 
 
-def change(kubernetes: Kubernetes, namespace: str) -> dict[str, str]:
-    """Add and delete objects for some seconds, and return which id tells of which addition."""
+def change(kubernetes: Kubernetes, namespace: str, numbers: Iterable[int]) -> dict[str, str]:
+    """Add and delete these objects, and return which id tells of which addition."""
     ids: dict[str, str] = {}
-    for number in range(OBJECTS):
+    for number in numbers:
         thing = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"thing-{number}"}}
         added = kubernetes.create(thing, namespace)["metadata"]
         ids[f"{added['uid']}/{added['resourceVersion']}/add"] = f"add {number}"
@@ -66,8 +66,12 @@ async def test_killed_amid_the_changes_the_mesh_tells_of_all_of_them(
         text = manifest(broker(), steady(), objects(way, namespace), to)
         async with running_mesh(text) as mesh:
             # What is gone before it is watched, nobody can know of.
-            await mesh.until(lambda status: status.sources[0].state == "running")
-            changing = asyncio.create_task(asyncio.to_thread(change, kubernetes, namespace))
+            ids = change(kubernetes, namespace, range(1))
+            await subscriber.received_at("/", 1, within=30)
+            numbers = range(1, OBJECTS)
+            changing = asyncio.create_task(
+                asyncio.to_thread(change, kubernetes, namespace, numbers)
+            )
             await subscriber.received_at("/", 50, within=30)
             with kubernetes_relay.cut():  # the watch ends amid what it tells
                 pass
@@ -75,7 +79,7 @@ async def test_killed_amid_the_changes_the_mesh_tells_of_all_of_them(
             await mesh.kill9()
             before = set(map(told, subscriber.received))
             await mesh.start()
-            ids = await changing
+            ids |= await changing
             async with asyncio.timeout(40):
                 while not set(map(told, subscriber.received)) >= wanted:
                     await asyncio.sleep(0.1)
