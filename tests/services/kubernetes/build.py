@@ -30,7 +30,6 @@ KEPT: Final = Path(os.environ.get(GIVEN) or Path(__file__).parents[3] / ".kubern
 
 PROGRAMS: Final[Mapping[str, str]] = {
     "helm": "helm.sh/helm/v4/cmd/helm",
-    "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform",
     "etcd": "./etcd",
     "kube-apiserver": "./kube-apiserver",
 }

@@ -2,8 +2,7 @@
 
 ``kubernetes`` is the API server that one test run shares, where each test has namespaces of its
 own; ``kubernetes_relay`` a way there that a test can cut; and ``kubernetes_server`` a server of
-the test's own, to be entered, killed and restarted: one at a time in a run. ``helm`` and
-``kubeconform`` are programs.
+the test's own, to be entered, killed and restarted: one at a time in a run. ``helm`` is a program.
 """
 
 from __future__ import annotations
@@ -79,12 +78,6 @@ def kubernetes_programs(pytestconfig: pytest.Config) -> Path:
 def helm(pytestconfig: pytest.Config) -> Path:
     """Return the program."""
     return program("helm", pytestconfig)
-
-
-@pytest.fixture(scope="session")
-def kubeconform(pytestconfig: pytest.Config) -> Path:
-    """Return the program."""
-    return program("kubeconform", pytestconfig)
 
 
 def pytest_configure(config: pytest.Config) -> None:

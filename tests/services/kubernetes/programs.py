@@ -25,7 +25,6 @@ _ENDING: Final = 30  # seconds
 
 _ASKED_BY: Final[Mapping[str, Sequence[str]]] = {
     "helm": ("helm",),
-    "kubeconform": ("kubeconform",),
     "kubernetes_programs": ("etcd", "kube-apiserver"),
 }
 """By the name of a fixture."""
