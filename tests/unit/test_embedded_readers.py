@@ -6,11 +6,16 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from broker.channels.embedded import EmbeddedBackend
 from broker.channels.embedded.store import Store
+from broker.filters import EVERYTHING
+from broker.ports import BackendOptions
+from tests.unit.meshes import make_event
 
 
 @pytest.fixture
@@ -56,3 +61,20 @@ async def test_a_read_sees_what_was_committed_before_it_although_another_is_unde
     finally:
         done.set()
     assert await lingering == 2
+
+
+async def test_books_are_told_by_a_reader_that_cannot_open_the_file(tmp_path: Path) -> None:
+    folder, gone = tmp_path / "data", tmp_path / "gone"
+    options = BackendOptions(
+        data_dir=str(folder), retention_age=timedelta(days=1), retention_bytes=1 << 20
+    )
+    async with EmbeddedBackend.from_url("sqlite:", options) as backend:
+        channel = await backend.channel("default/default", {}, {})
+        async with channel.subscribe("default/one", filter=EVERYTHING, window=1):
+            await channel.append([make_event("1")])
+            folder.rename(gone)
+            try:
+                books = (await channel.books())["default/one"]
+            finally:
+                gone.rename(folder)
+    assert (books.matched, books.waiting) == (1, 1)

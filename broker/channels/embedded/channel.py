@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import datetime
 
 from broker.channels.embedded.appends import Appends, resolve
@@ -71,6 +71,7 @@ class EmbeddedChannel:
         self._commits: list[asyncio.Future[None]] = []
         self._taken_commits: list[asyncio.Future[None]] = []
         self._observers = Observers()
+        self._at_rest: Mapping[int, int] = {}
 
     async def bury(self, event: Event, why: Refusal) -> None:
         await self.dead_letters.put(event, why)
@@ -235,7 +236,9 @@ class EmbeddedChannel:
 
     async def books(self) -> Mapping[str, Books]:
         subscribed = {key: place for key, place in self._places.items() if place.subscribed}
-        at_rest = await self._store.read(self._oldest_at_rest)
+        with suppress(ChannelUnavailable):  # what is waited for is as old as it was, then
+            self._at_rest = await self._store.read(self._oldest_at_rest)
+        at_rest = self._at_rest
         return {
             key: self._account(place, at_rest.get(place.id)) for key, place in subscribed.items()
         }
