@@ -32,6 +32,18 @@ def manifest_paths(command: Decorated) -> Decorated:
     )(command)
 
 
+def file_option(name: str, help: str) -> Callable[[Decorated], Decorated]:
+    """Return what adds the option ``--name FILE``, with the variable that goes with it."""
+    return click.option(
+        f"--{name}",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        envvar=f"CEMESH_{name.replace('-', '_').upper()}",
+        show_envvar=True,
+        help=help,
+    )
+
+
 def admin_address(command: Decorated) -> Decorated:
     """Add ``--admin-host`` and ``--admin-port``."""
     port = click.option(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
-from broker.cli.options import admin_address
+from broker.cli.options import Decorated, admin_address, file_option
 from broker.tls import CaFile, pinned_context, read_certificates, read_pair, tls_context
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +51,7 @@ def admin_place(command: Decorated) -> Decorated:
             "Speak TLS with the admin port, and take this file's certificate alone, by any name.",
         ),
     ):
-        decorated = _file(name, told)(decorated)
+        decorated = file_option(name, told)(decorated)
     decorated = click.option(
         "--admin-tls",
         is_flag=True,
@@ -63,17 +60,6 @@ def admin_place(command: Decorated) -> Decorated:
         help="Speak TLS with the admin port, as is done by any of the next, too.",
     )(decorated)
     return admin_address(decorated)
-
-
-def _file(name: str, told: str) -> Callable[[Decorated], Decorated]:
-    return click.option(
-        f"--{name}",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        envvar=f"CEMESH_{name.replace('-', '_').upper()}",
-        show_envvar=True,
-        help=told,
-    )
 
 
 def _tls(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import click
 
+from broker.cli.options import Decorated, file_option
 from broker.cli.values import Authorities
 from broker.settings import TlsFiles
 from broker.tls import read_pair
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def data_tls_options(command: Decorated) -> Decorated:
@@ -70,7 +68,7 @@ def _port_tls(
         (key_name, f"The private key of --{cert_name}, not encrypted (PEM)."),
         (cert_name, cert),
     ):
-        decorated = _file(name, told)(decorated)
+        decorated = file_option(name, told)(decorated)
     return decorated
 
 
@@ -107,14 +105,3 @@ def https_route(command: Decorated) -> Decorated:
     cert = click.option("--cert", type=path, metavar="FILE", help="Show this certificate there.")
     key = click.option("--key", type=path, metavar="FILE", help="The private key of --cert.")
     return ca_certs(cert(key(cast("Decorated", gathered))))
-
-
-def _file(name: str, help: str) -> Callable[[Decorated], Decorated]:
-    return click.option(
-        f"--{name}",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        envvar=f"CEMESH_{name.replace('-', '_').upper()}",
-        show_envvar=True,
-        help=help,
-    )
