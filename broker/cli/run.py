@@ -48,6 +48,7 @@ from broker.tls import CaFile
       cemesh run mesh.yaml
       cemesh run manifests/ --data-dir /var/lib/cemesh --host 0.0.0.0
       cemesh run mesh.yaml --resolve Service/default/audit=http://127.0.0.1:9000/
+      cemesh run --kubernetes --kubernetes-namespace shop
 
     Exit codes:
 
