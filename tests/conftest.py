@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,11 @@ IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 _WAITING: Final = {"console", "contract", "e2e"}
 """The folders of tests that wait more than they work."""
+
+# A shell that runs the tests in the background has them ignore what Ctrl-C sends, and by that all
+# programs that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A shared machine makes deadlines and health checks of speed say nothing about the code.
 hypothesis.settings.register_profile(

@@ -356,8 +356,10 @@ async def test_many_objects_are_told_of_a_few_at_a_time_brokers_first(
         found = [await told(cluster, namespace, trigger(each), "True") for each in names]
         first = await told(cluster, namespace, broker(), "True")
 
-    versions = [int(each["metadata"]["resourceVersion"]) for each in found]
-    assert int(first["metadata"]["resourceVersion"]) < min(versions)
+    # Those of a round are written beside each other, of which any may be there first.
+    its = int(first["metadata"]["resourceVersion"])
+    before = [each for each in found if int(each["metadata"]["resourceVersion"]) < its]
+    assert len(before) < statuses.AT_MOST
 
 
 async def test_what_a_definition_of_others_has_no_room_for_is_written_once(

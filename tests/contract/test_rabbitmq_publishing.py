@@ -363,8 +363,8 @@ async def test_what_nobody_waits_for_any_more_counts_until_the_server_has_confir
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(publishing, "MAX_PENDING_MESSAGES", 10)
-    monkeypatch.setattr(publishing, "_CONFIRMED_WITHIN", 0.1)
     async with under_way(settings_of(rabbitmq_relay.in_url(rabbitmq))) as it:
+        monkeypatch.setattr(publishing, "_CONFIRMED_WITHIN", 0.1)
         with rabbitmq_relay.hung():
             for call in (messages(4, start=1), messages(5, start=5)):
                 with pytest.raises(ChannelUnavailable, match="not confirmed"):

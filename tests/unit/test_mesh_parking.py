@@ -177,6 +177,7 @@ async def test_a_parked_event_holds_its_key_up_and_nothing_else(
     refusing(subscriber, "a1")
     async with meshes.running(orders(subscriber)) as mesh:
         await post(mesh, "a1", "a2", "b1", "a3", "b2")
+        await until_parked(mesh, "a1")
         await settled(mesh, delivered=2, dead=0, waiting=3)
 
         [event] = await mesh.parked(KEY)

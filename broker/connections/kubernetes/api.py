@@ -170,7 +170,7 @@ async def _changes(answer: Answer, of: Collection) -> AsyncGenerator[Sequence[Ch
     async with aclosing(answer.parts(within=_WATCHES_FOR + _LONGER)) as parts:
         async for part in parts:
             *lines, rest = (rest + part).split(b"\n")
-            if len(rest) > _LARGEST_OBJECT:
+            if max(map(len, (rest, *lines))) > _LARGEST_OBJECT:
                 raise UpstreamUnavailable(
                     f"{of.path}: an object has more than {_LARGEST_OBJECT:,} bytes"
                 )
