@@ -202,7 +202,9 @@ async def test_a_namespace_that_has_the_labels_again_is_followed_from_its_beginn
     async with follow(server, folder, namespaceSelector={"matchLabels": labels}) as run:
         await run.events(1)
         await until_watched(server)
-        await run.restart()
+        await run.stop()
+        await until_watched(server, 0)
+        run.start()
         await until(lambda: watched(server) == {"blue"})
         server.put("namespaces", "blue")
         await until_watched(server, 0)

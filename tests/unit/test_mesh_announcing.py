@@ -60,7 +60,7 @@ async def running(subscriber: Subscriber, orders: Trigger | None = None) -> Asyn
 
 
 def watched_beside(subscriber: Subscriber, *triggers: Trigger) -> Desired:
-    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key)
+    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key, parallelism=1)
     return Desired(
         brokers={each.key: each for each in (BROKER, OPS)},
         triggers={each.key: each for each in (*triggers, watch)},

@@ -461,7 +461,7 @@ async def test_each_step_is_a_line_in_the_log_and_an_event(
     meshes: Meshes, subscriber: Subscriber, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusing(subscriber, "a1")
-    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key)
+    watch = make_trigger("watch", subscriber.url("/watch"), broker=OPS.key, parallelism=1)
     with caplog.at_level(logging.INFO, "cemesh.delivery"):
         async with meshes.running(orders(subscriber), watch) as mesh:
             await post(mesh, "a1")
