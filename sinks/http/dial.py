@@ -131,6 +131,6 @@ class Dial:
                     "connection refused" if self._proxy is None else "the proxy refused to connect"
                 )
             case ConnectionResetError() | ConnectionAbortedError():
-                return f"the connection was closed {self.stage}"
+                return f"the connection was closed while {self.stage}"
             case _:
                 return f"no connection: {error.strerror or error}"

@@ -94,14 +94,21 @@ class Outbox:
         return outbox
 
     async def read(self) -> Sequence[Row]:
-        """Return the first rows that have not been emitted, up to MOST and about 8 MiB."""
+        """Return the first rows that have not been emitted, up to MOST and about 8 MiB.
+
+        Where it fails or is cancelled, the connection can only be closed.
+        """
         rows: list[Row] = []
         size = 0
-        async with self._connection.transaction(readonly=True):
-            cursor = await self._connection.cursor(self._select)
-            while size < _MOST_BYTES and (found := await cursor.fetch(_FETCHED)):
-                rows += [self._row(each) for each in found]
-                size += sum(len(each.data or b"") for each in rows[-len(found) :])
+        # Left as a context, it would be rolled back, and the answer to that waited for, also where
+        # the server has none: closed, the connection ends it as well.
+        transaction = self._connection.transaction(readonly=True)
+        await transaction.start()
+        cursor = await self._connection.cursor(self._select)
+        while size < _MOST_BYTES and (found := await cursor.fetch(_FETCHED)):
+            rows += [self._row(each) for each in found]
+            size += sum(len(each.data or b"") for each in rows[-len(found) :])
+        await transaction.commit()
         return rows
 
     async def done(self, rows: Sequence[Row]) -> int:

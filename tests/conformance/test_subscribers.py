@@ -185,7 +185,10 @@ NO_ANSWER: dict[str, tuple[Opening, str]] = {
     "nobody listens": (abandoned, "connection refused"),
     "resets every connection": (
         resetting_at_once,
-        r"the connection (broke: Connection reset by peer|was closed before the answer)",
+        (
+            "the connection (broke: Connection reset by peer"
+            r"|was closed (before the answer|while connecting to 127\.0\.0\.1))"
+        ),
     ),
     # In the answer.
     "closes without a word": (

@@ -515,6 +515,31 @@ async def test_it_ends_soon_where_the_server_does_not_answer(
     assert "source does not end" not in caplog.text
 
 
+async def test_it_ends_soon_where_the_server_does_not_answer_amid_a_read(
+    postgresql: Database, mesh: str, postgresql_relay: Relay, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = postgresql_relay.in_url(postgresql.place.url(postgresql.name))
+    other = postgresql.connection
+
+    async with read(postgresql, mesh, url=url, pollInterval="PT0.1S") as run:
+        await run.until("running")
+        await until_idle(postgresql)
+        async with other.transaction():
+            await other.execute("LOCK TABLE outbox")
+            await until_blocked(postgresql)
+            with postgresql_relay.hung():
+                await run.stop()
+
+    assert "source does not end" not in caplog.text
+
+
+async def until_blocked(database: Database) -> None:
+    asked = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'outbox'::regclass"
+    async with asyncio.timeout(30):
+        while not await database.connection.fetchval(asked):
+            await asyncio.sleep(0.01)
+
+
 async def test_cancelled_it_leaves_no_connection_and_no_task(
     postgresql: Database, mesh: str
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.manifests import DELIVERY_POLICY, event, manifest, trigger
 from tests.services.mesh import RunningMesh
 from tests.services.mesh import trigger as told_of
-from tests.services.subscribers import Subscriber
+from tests.services.subscribers import Subscriber, reply
 
 BROKER, TRIGGER = "default/default", "default/orders"
 EVENTS = 50
@@ -74,7 +74,8 @@ async def test_what_waits_for_a_paused_trigger_is_delivered_when_it_goes_on(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     async with Subscriber() as subscriber:
-        subscriber.answers("/orders", [503] * 10 + [200])
+        mended = False
+        subscriber.answers_as_told("/orders", lambda _: reply(200 if mended else 503))
         orders = trigger("orders", subscriber.url("/orders"), retry=100)
         other = trigger("other", subscriber.url("/other"))
         text = manifest(BROKER_OF_IT, POLICY, orders, other)
@@ -82,6 +83,7 @@ async def test_what_waits_for_a_paused_trigger_is_delivered_when_it_goes_on(
             first = [event(f"first-{number}") for number in range(EVENTS)]
             assert set(await mesh.send_all(BROKER, first)) == {202}
             await mesh.until(lambda status: told_of(status, TRIGGER).state == "paused")
+            mended = True
             await mesh.until(lambda _: "trigger recovering" in mesh.output(), within=SOON)
             await mesh.until(
                 lambda status: told_of(status, TRIGGER).delivered == EVENTS, within=SOON

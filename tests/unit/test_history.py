@@ -45,7 +45,7 @@ def expected(since: int) -> list[int]:
 @pytest.fixture
 def options(tmp_path: Path) -> BackendOptions:
     return BackendOptions(
-        data_dir=str(tmp_path), retention_age=timedelta(days=7), retention_bytes=1 << 30
+        data_dir=str(tmp_path), retention_age=timedelta(days=36_500), retention_bytes=1 << 30
     )
 
 

@@ -787,7 +787,7 @@ async def test_a_peer_that_closes_in_the_handshake_is_said_so(client: HttpClient
         port = server.sockets[0].getsockname()[1]
         reason = await refusal(client, f"https://127.0.0.1:{port}/")
 
-    assert reason == "the connection was closed shaking hands with 127.0.0.1"
+    assert reason == "the connection was closed while shaking hands with 127.0.0.1"
 
 
 async def test_certificates_that_cannot_be_read_are_said_so(client: HttpClient) -> None:
