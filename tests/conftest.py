@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.services.chromium",
     "tests.services.kafka.fixtures",
     "tests.services.kubernetes.fixtures",
+    "tests.services.late",
     "tests.services.measuring",
     "tests.services.mqtt.fixtures",
     "tests.services.postgresql.fixtures",
