@@ -114,7 +114,8 @@ class ApiServer(Cluster):
         task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
-        self._connections.pop(task).transport.abort()
+        writer = self._connections.pop(task)
+        writer.transport.abort()  # while the writer is held: one let go of before warns
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
