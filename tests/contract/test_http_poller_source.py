@@ -295,7 +295,7 @@ async def test_what_can_become_no_event_is_a_dead_letter_once(server: Subscriber
         (b'{"data": {"list": {}}}', "its answer has no list at 'data.list', which items says"),
         (b"<html>", "its answer is not JSON: "),
         (b'{"data": {"list": ["\xff"]}}', "its answer is not UTF-8: "),
-        (b'{"data": {"list": [' + b"[" * 5_000 + b"]" * 5_000 + b"]}}", "its answer"),
+        (b'{"data": {"list": [' + b"[" * 100_000 + b"]" * 100_000 + b"]}}", "its answer"),
     ],
 )
 async def test_an_answer_without_the_list_is_told_of(
