@@ -205,7 +205,7 @@ def unheard(listeners: Listeners) -> Settings:
         (without_certificate, r"(expect a certificate of the client|TLS: .*CERT).*'tls\.crt'"),
         (external_without_tls, "by PLAIN, and not by EXTERNAL; .*TLS"),
         (unknown_host, "its host name is not known"),
-        (no_host, "label empty or too long"),
+        (no_host, "idna.*label empty"),
         (unheard, "Connection refused"),
     ],
 )
