@@ -115,6 +115,7 @@ async def take(browser: Browser, mesh: RunningMesh, folder: Path, *, settled: fl
             if theme == "light" or name in _DARK:
                 file = folder / f"console-{name}-{theme}.png"
                 shown += [name, *await _taken(page, mesh, address, there, file)]
+        await page.unroute_all(behavior="wait")
         await context.close()
     return "\n".join(shown) + "\n"
 

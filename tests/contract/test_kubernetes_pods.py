@@ -173,6 +173,8 @@ async def test_a_deployment_changes_with_its_source_and_else_not(
         kubernetes.patch("Deployment", NAME, namespace, {"spec": {"replicas": 0}}, api_version=APPS)
         kubernetes.apply(source("example.com/beats:2"), namespace)
         second = await deployed(kubernetes, namespace, "beats:2")
+        # Which is there before who changed it has heard so.
+        await until(lambda: "deployment changed" in caplog.messages, bool)
 
     assert before is not None
     assert before["metadata"]["generation"] == first["metadata"]["generation"] == 1
@@ -180,7 +182,7 @@ async def test_a_deployment_changes_with_its_source_and_else_not(
     assert "args" not in container_of(second)
     assert second["metadata"]["uid"] == first["metadata"]["uid"]
     assert second["spec"]["replicas"] == 0  # an operator's
-    assert [each.message for each in caplog.records].count("deployment changed") == 1
+    assert caplog.messages.count("deployment changed") == 1
 
 
 async def test_a_deployment_goes_with_its_source(kubernetes: Kubernetes, namespace: str) -> None:

@@ -230,7 +230,7 @@ async def test_credentials_that_are_changed_and_put_right(
         async with opened(url, tmp_path) as channel, subscribed(channel) as subscriber:
             await channel.append(events(100))
             rabbitmq_management.put("users", user, body={"password": "second", "tags": ""})
-            await asyncio.to_thread(rabbitmq_management.close_connections, vhost)
+            await asyncio.to_thread(rabbitmq_management.close_connections, vhost, at_least=2)
             await until(lambda: len(tellers(caplog, "rabbitmq unreachable")) == 2)
             with pytest.raises(ChannelUnavailable, match=user):
                 await channel.append([event("refused")])

@@ -104,6 +104,19 @@ async def test_the_end_is_behind_all_that_was_confirmed_whoever_appended_it(rabb
         assert ends == [(sum(range(n + 1)), sum(range(n + 1))) for n in range(1, 30)]
 
 
+async def test_a_stream_whose_entries_are_delivered_late_is_not_taken_for_an_empty_one(
+    rabbitmq: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_EMPTY_AFTER", timedelta())
+    monkeypatch.setattr(streams, "_SLOWER", 0)
+    async with process(rabbitmq) as one:
+        for number in range(10):
+            name = f"{NAME}-{number}"
+            await one.stream(name).declare()
+            await one.append(*numbers(3), stream=name)
+            assert await one.stream(name).end() == 3
+
+
 async def test_the_end_is_exact_while_many_append(rabbitmq: str) -> None:
     async with process(rabbitmq) as one, process(rabbitmq) as other:
         stream = one.stream()

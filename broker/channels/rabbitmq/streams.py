@@ -27,6 +27,7 @@ PATIENCE: Final = timedelta(seconds=30)
 """How long the server may take to deliver what it is known to have."""
 
 _EMPTY_AFTER: Final = timedelta(milliseconds=200)
+_SLOWER: Final = 10
 _FILLED_AFTER: Final = timedelta(seconds=5)
 _READ_EVERY: Final = 1.0
 _CLOSED_WITHIN: Final = 2.0
@@ -103,7 +104,7 @@ class Stream:
             self._is_filled = True
             last = await deliveries.next()
             while more := await deliveries.arrived():
-                last = more[-1]
+                last = max(last, *more, key=lambda each: each.offset)
             return last
 
     async def read(self, start: int | datetime | None, end: int) -> AsyncGenerator[Entry]:
@@ -156,11 +157,16 @@ class Stream:
         began = loop.time()
         await deliveries.begin("last")
         # A server that is slow to answer may also be slow to deliver.
-        empty_after = max(_EMPTY_AFTER, 10 * timedelta(seconds=loop.time() - began))
+        empty_after = max(_EMPTY_AFTER, _SLOWER * timedelta(seconds=loop.time() - began))
         if await deliveries.any(_FILLED_AFTER if self._is_filled else empty_after):
             return True
+        # The stream owes the first consumer an answer before this one; and whatever the server is
+        # asked after that, it answers behind what it has to deliver.
+        await deliveries.begin("next")
         with reported(self.link.settings):
             declared = await channel.queue_declare(self.name, passive=True)
+        if await deliveries.any(timedelta()):
+            return True
         if not declared.message_count:  # which is known 5 s late, so that it alone says nothing
             return False
         return await deliveries.any(PATIENCE) or self._missing()

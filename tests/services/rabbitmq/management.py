@@ -56,16 +56,19 @@ class Management:
         finally:
             self.delete("vhosts", name)
 
-    def close_connections(self, vhost: str, *, within: float = 30) -> int:
-        """Close all connections to a vhost, as soon as there are any, and return how many.
+    def close_connections(self, vhost: str, *, at_least: int = 1, within: float = 30) -> int:
+        """Close all connections to a vhost that are known, as soon as so many are.
+
+        One is known some time after it is there. Returns how many there were.
 
         Raises:
-            TimeoutError: There were none ``within`` so many seconds.
+            TimeoutError: There were fewer ``within`` so many seconds.
         """
         deadline = time.monotonic() + within
-        while not (found := self.get(list[dict[str, object]], "vhosts", vhost, "connections")):
+        known = "vhosts", vhost, "connections"
+        while len(found := self.get(list[dict[str, object]], *known)) < at_least:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"nobody is connected to {vhost}")
+                raise TimeoutError(f"{len(found)} connections to {vhost}, not {at_least}")
             time.sleep(0.05)
         for each in found:
             self.delete("connections", str(each["name"]))
