@@ -59,6 +59,7 @@ class ApiServer(Cluster):
         self.refusals: list[tuple[int, Mapping[str, str]]] = []
         self.forbidden: set[str] = set()
         self.asked: list[Asked] = []
+        self.written: dict[str, bytes] = {}
         self._tls = tls
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
@@ -199,11 +200,18 @@ class ApiServer(Cluster):
         self.watches.add(watch)
         try:
             while (line := await watch.lines.get()) is not None:
-                text = json.dumps(line).encode() + b"\n"
+                text = self._text(line) + b"\n"
                 await self._write(writer, b"%x\r\n%s\r\n" % (len(text), text))
             await self._write(writer, b"0\r\n\r\n")
         finally:
             self.watches.remove(watch)
+
+    def _text(self, body: Object) -> bytes:
+        """Return it as JSON, with what is ``written`` in place of strings."""
+        text = json.dumps(body).encode()
+        for each, instead in self.written.items():
+            text = text.replace(b'"%s"' % each.encode(), instead)
+        return text
 
     async def _send(
         self,
@@ -212,7 +220,7 @@ class ApiServer(Cluster):
         body: Object,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        text = json.dumps(body).encode()
+        text = self._text(body)
         fields = {
             "Content-Type": "application/json",
             "Content-Length": len(text),

@@ -405,3 +405,28 @@ async def test_a_fault_in_telling_statuses_stops_nothing_else(
                 "default/another",
             }
     assert "statuses failed" in caplog.messages
+
+
+# --- what is nested without end --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [200, 600, 900, 5_000])
+async def test_an_object_that_is_nested_too_deep_is_wrong_by_itself(
+    server: ApiServer, tmp_path: Path, depth: int
+) -> None:
+    server.written["deep"] = b'{"not":' * depth + b"{}" + b"}" * depth
+    server.put("brokers", "default", spec={})
+    server.put("triggers", "listed", spec={"broker": "default", "filters": ["deep"], **TO})
+    server.put("triggers", "one", spec={"broker": "default", **TO})
+    async with a_cluster(server, tmp_path) as cluster:
+        loaded = await cluster.load()
+        assert set(loaded.desired.triggers) == {"default/one"}
+        server.put("triggers", "watched", spec={"broker": "default", "filters": ["deep"], **TO})
+        server.put("triggers", "two", spec={"broker": "default", **TO})
+        async for _ in cluster.changes():
+            loaded = await cluster.load()
+            if "default/two" in loaded.desired.triggers:
+                break
+
+    assert set(loaded.desired.triggers) == {"default/one", "default/two"}
+    assert loaded.desired.held == {"default/listed", "default/watched"}

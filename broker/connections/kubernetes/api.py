@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 import msgspec
 
 from broker.connections.kubernetes.access import Access
 from broker.connections.kubernetes.client import Answer, asked
 from broker.connections.kubernetes.collections import Collection, Object, root
+from broker.connections.kubernetes.decoding import decoded
 from broker.connections.kubernetes.refusals import Gone, expect_ok, fault_of, rule_of
 from broker.errors import UpstreamUnavailable
 
@@ -62,8 +63,6 @@ class _Types(msgspec.Struct, frozen=True):
     resources: list[_Type] | None = None
 
 
-_Decoded = TypeVar("_Decoded")
-
 Named = tuple[str, bool]
 """What objects of a kind are called in paths, and whether they are in namespaces."""
 
@@ -79,7 +78,7 @@ async def kinds_of(access: Access, api_version: str) -> Mapping[str, Named]:
         if answer.status == 404:
             return {}
         await expect_ok(answer, "reading which kinds there are")
-        found = _decoded(_types, await answer.body(most=_LARGEST_OBJECT), path).resources or ()
+        found = decoded(_types, await answer.body(most=_LARGEST_OBJECT), path).resources or ()
     # What has a slash is a part of objects.
     return {each.kind: (each.name, each.namespaced) for each in found if "/" not in each.name}
 
@@ -120,7 +119,7 @@ async def page(access: Access, of: Collection, following: str | None) -> Page:
         query["continue"] = following
     async with asked(access, of.path, query) as answer:
         await expect_ok(answer, *rule_of(of))
-        found = _decoded(_list, await answer.body(most=_LARGEST_PAGE), of.path)
+        found = decoded(_list, await answer.body(most=_LARGEST_PAGE), of.path)
     return Page(
         objects=[_whole(each, of) for each in found.items or ()],
         version=found.metadata.resource_version,
@@ -174,19 +173,12 @@ async def _changes(answer: Answer, of: Collection) -> AsyncGenerator[Sequence[Ch
                 raise UpstreamUnavailable(
                     f"{of.path}: an object has more than {_LARGEST_OBJECT:,} bytes"
                 )
-            changes = [_decoded(_change, line, of.path) for line in lines if line]
+            changes = [decoded(_change, line, of.path) for line in lines if line]
             good = list(takewhile(lambda each: each.type != "ERROR", changes))
             if good:
                 yield [Change(each.type, _whole(each.object, of)) for each in good]
             if len(good) < len(changes):
                 raise fault_of(changes[len(good)].object, of)
-
-
-def _decoded(decoder: msgspec.json.Decoder[_Decoded], body: bytes, path: str) -> _Decoded:
-    try:
-        return decoder.decode(body)
-    except msgspec.DecodeError as error:
-        raise UpstreamUnavailable(f"{path} is not answered as Kubernetes does: {error}") from None
 
 
 def _whole(found: Object, of: Collection) -> Object:

@@ -11,12 +11,14 @@ import msgspec
 from broker.connections.kubernetes.access import Access
 from broker.connections.kubernetes.client import Body, asked
 from broker.connections.kubernetes.collections import Object, root
+from broker.connections.kubernetes.decoding import decoded
 from broker.connections.kubernetes.refusals import Gone, expect_ok
 from broker.errors import UpstreamUnavailable
 
 CONFLICT: Final = 409
 """The status of `Refused` where the object is another by now, or where there is one already."""
 
+_object: Final = msgspec.json.Decoder(Object)
 _LARGEST: Final = 16 << 20
 _MERGE: Final = "application/merge-patch+json"
 _DONE: Final = frozenset({200, 201, 202})
@@ -100,12 +102,7 @@ class Changer:
                 except Gone:  # what no single object is
                     raise UpstreamUnavailable(f"{method} {path}: 410") from None
             content = await answer.body(most=_LARGEST)
-        try:
-            return msgspec.json.decode(content, type=Object)
-        except msgspec.DecodeError as error:
-            raise UpstreamUnavailable(
-                f"{path} is not answered as Kubernetes does: {error}"
-            ) from None
+        return decoded(_object, content, path)
 
 
 def difference(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ async def expect_ok(answer: Answer, doing: str, rule: str = "") -> None:
         return
     try:
         said = _status.decode(await answer.body(most=1 << 20)).message
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         said = ""
     answers = f"the API server answers {answer.status}{': ' if said else ''}{said}"
     why = f"{doing}: {answers}"
