@@ -127,4 +127,6 @@ def _json_of(event: Event) -> bytes:
         json.loads(event.data)
     except ValueError as error:
         raise ValueError(f"the payload is not JSON: {error}") from error
+    except RecursionError:
+        raise ValueError("the payload is JSON that is nested too deep") from None
     return event.data

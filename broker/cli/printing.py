@@ -93,5 +93,5 @@ def _pretty(data: bytes) -> str:
         if len(line) <= _ONE_LINE:
             return line
         return msgspec.json.format(data, indent=2).decode()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return data.decode()

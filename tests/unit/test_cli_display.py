@@ -103,6 +103,14 @@ async def test_data_that_is_not_text_is_only_measured() -> None:
     assert printed[2] == "    (3 bytes that are not text)\n"
 
 
+async def test_data_that_is_nested_without_end_is_printed_as_it_is() -> None:
+    async with displaying() as (process, port):
+        await post(port, "/x", data=b"[" * 5_000 + b"]" * 5_000)
+        printed = [await line(process.stdout) for _ in range(3)]
+
+    assert printed[2].startswith("    [[[[[")
+
+
 async def test_long_data_is_truncated() -> None:
     data = json.dumps(list(range(10_000))).encode()
     async with displaying() as (process, port):

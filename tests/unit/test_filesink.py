@@ -67,12 +67,14 @@ async def test_of_the_format_data_a_line_is_the_payload(tmp_path: Path) -> None:
             await sink.attempt(each)
             for each in (event("3", None), event("4", b"<a/>", "text/xml"), event("5", b"{"))
         ]
+        deep = await sink.attempt(event("6", b"[" * 100_000 + b"]" * 100_000))
 
     assert lines(path) == [b'{"a": 1}', b"[1, 2]"]
     assert [isinstance(each, Refused) and each.permanent for each in refused] == [True] * 3
     assert refused[1] == Refused(
         reason="the payload is text/xml, and a line of format 'data' is JSON", permanent=True
     )
+    assert deep == Refused(reason="the payload is JSON that is nested too deep", permanent=True)
 
 
 async def test_many_events_are_written_in_their_order_and_none_is_missing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import CemeshError
+from broker.errors import CemeshError, ChannelUnavailable
 from broker.observe.stories import journal
 from broker.observe.stories.journal import Journal
 from broker.observe.stories.telling import by_event
@@ -46,6 +46,23 @@ async def test_the_oldest_are_gone_where_there_is_no_more_room() -> None:
     assert ids[0] == "399"
     assert ids == [str(number) for number in range(399, 399 - len(ids), -1)]
     assert 10_000 < size <= 20_000
+
+
+async def test_who_asks_while_the_mesh_starts_or_stops_waits_or_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = Journal(keeping())
+    asking = asyncio.create_task(kept.of(["1"]))
+    await asyncio.sleep(0)
+    async with kept:
+        assert await asking == []
+
+    with pytest.raises(ChannelUnavailable, match="the stories are not open"):
+        await kept.of(["1"])
+
+    monkeypatch.setattr(journal, "_OPENS_WITHIN", 0.01)
+    with pytest.raises(ChannelUnavailable, match="the stories are not open"):
+        await Journal(keeping()).search(Wanted(), limit=1)
 
 
 async def test_what_is_too_old_is_gone() -> None:
@@ -83,7 +100,8 @@ async def test_a_file_is_gone_on_with_and_processes_have_one_each(tmp_path: Path
 
 
 def journal_size(opened: Journal) -> int:
-    return journal._size_of(opened._opened)
+    assert opened._file is not None
+    return journal._size_of(opened._file)
 
 
 KILLED = """

@@ -12,14 +12,14 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from broker.errors import CemeshError
+from broker.errors import CemeshError, ChannelUnavailable
 from broker.observe.stories import reading
 from broker.observe.stories.file import opened
 from broker.observe.stories.recorder import Recorder
@@ -35,6 +35,9 @@ _PENDING: Final = 25
 
 _TELL: Final = 60.0
 """Seconds between two warnings that entries are lost."""
+
+_OPENS_WITHIN: Final = 10.0
+"""Seconds for which whoever asks waits for a mesh that starts."""
 
 _BESIDE: Final = 100
 """Bytes that a block takes beside what is in it, roughly."""
@@ -64,15 +67,19 @@ class Journal:
         self._pending = 0
         self._early: list[Writing] = []
         self._file: sqlite3.Connection | None = None
+        self._is_tried = asyncio.Event()
         self._lost = 0
         self._tell_again = 0.0
         self._size = 0
 
     async def __aenter__(self) -> Self:
         """Open the file. Raises `CemeshError` where there can be none."""
-        file = await self._do(lambda: opened(self._keeping.folder))
-        self._size = await self._do(lambda: _size_of(file))
-        self._file = file
+        try:
+            file = await self._do(lambda: opened(self._keeping.folder))
+            self._size = await self._do(lambda: _size_of(file))
+            self._file = file
+        finally:
+            self._is_tried.set()
         for each in self._early:
             self._put(each)
         self._early.clear()
@@ -80,15 +87,10 @@ class Journal:
 
     async def __aexit__(self, *exc: object) -> None:
         self.recorder.flush()
-        file, self._file = self._opened, None
-        await self._do(file.close)
+        file, self._file = self._file, None
+        if file is not None:
+            await self._do(file.close)
         self._thread.shutdown()
-
-    @property
-    def _opened(self) -> sqlite3.Connection:
-        if self._file is None:
-            raise CemeshError("the stories are not open")
-        return self._file
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -158,12 +160,21 @@ class Journal:
     async def of(self, ids: Collection[str]) -> Sequence[Entry]:
         """See `broker.ports.stories.Stories`."""
         self.recorder.flush()
-        return await self._do(partial(reading.entries_of, self._opened, ids))
+        return await self._do(partial(reading.entries_of, await self._opened(), ids))
 
     async def search(self, wanted: Wanted, *, limit: int) -> FoundPage:
         """See `broker.ports.stories.Stories`."""
         self.recorder.flush()
-        return await self._do(partial(reading.search, self._opened, wanted, limit))
+        return await self._do(partial(reading.search, await self._opened(), wanted, limit))
+
+    async def _opened(self) -> sqlite3.Connection:
+        """Return the file, for which whoever asks as the mesh starts waits."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_OPENS_WITHIN):
+                await self._is_tried.wait()
+        if self._file is None:
+            raise ChannelUnavailable("the stories are not open: the mesh starts, or stops")
+        return self._file
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:
