@@ -346,7 +346,8 @@ async def test_a_server_that_was_away_is_told_when_it_is_there_again(
 async def test_many_objects_are_told_of_a_few_at_a_time_brokers_first(
     cluster: Kubernetes, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statuses, "AT_MOST", 7)
+    at_most = 7
+    monkeypatch.setattr(statuses, "AT_MOST", at_most)
     names = [f"t{number}" for number in range(20)]
     for each in names:
         cluster.apply(trigger(each), namespace)
@@ -359,7 +360,7 @@ async def test_many_objects_are_told_of_a_few_at_a_time_brokers_first(
     # Those of a round are written beside each other, of which any may be there first.
     its = int(first["metadata"]["resourceVersion"])
     before = [each for each in found if int(each["metadata"]["resourceVersion"]) < its]
-    assert len(before) < statuses.AT_MOST
+    assert len(before) < at_most
 
 
 async def test_what_a_definition_of_others_has_no_room_for_is_written_once(
