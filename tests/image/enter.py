@@ -42,6 +42,7 @@ def main(text: str) -> None:
     user, _, group = entered["user"].partition(":")
     command = (
         *("/usr/bin/setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"),
+        "--pdeathsig=KILL",  # as unshare has it end, which the kernel forgets with the former user
         *(("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs") if user != "0" else ()),
         *("--", *entered["command"]),
     )

@@ -6,6 +6,7 @@ import asyncio
 import filecmp
 import json
 import os
+import signal
 import stat
 import subprocess
 import tomllib
@@ -203,6 +204,24 @@ async def test_programs_leave_no_zombies(image: Built, tmp_path: Path) -> None:
         async with asyncio.timeout(30):
             while "Z" in map(state, children(mesh.first_process)):
                 await asyncio.sleep(0.05)
+
+
+async def test_nothing_of_it_outlives_whoever_runs_it(image: Built, tmp_path: Path) -> None:
+    async with Container(tmp_path, manifest(broker()), image) as mesh:
+        mine = [mesh.first_process, *children(mesh.first_process)]
+        os.kill(mesh.pid, signal.SIGKILL)
+
+        async with asyncio.timeout(30):
+            while any(map(is_running, mine)):
+                await asyncio.sleep(0.05)
+        await mesh.ended()
+
+
+def is_running(process: int) -> bool:
+    try:
+        return state(process) != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def test_without_a_volume_it_says_what_it_cannot_write(image: Built, tmp_path: Path) -> None:
